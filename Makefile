@@ -1,0 +1,29 @@
+# Two commands do everything, set-up included; the second time they start at once.
+#   make train    learn Shakespeare and write some      make train ARGS="novel.txt --chat"
+#   make test     prove that everything works
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-all lint clean
+
+train: .venv/ready
+	@$(BIN)/minigpt2 train $(ARGS)
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-all: .venv/ready lint
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --summary=none
+
+# An installed torch that satisfies the range is used; otherwise constraints.txt pins the one taken.
+.venv/ready: pyproject.toml constraints.txt scripts/make_venv.py
+	$(PYTHON) scripts/make_venv.py
+	@touch $@
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,83 @@
+"""minigpt2: GPT-2, whole. Importing the package loads no torch; using a name does."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from minigpt2.checkpoints.pretrained import from_pretrained, save_pretrained
+    from minigpt2.config import Config
+    from minigpt2.errors import (
+        ConfigError,
+        DataError,
+        InputMissingError,
+        MiniGPT2Error,
+        StorageError,
+        UnavailableError,
+        UsageError,
+    )
+    from minigpt2.evaluation import evaluate
+    from minigpt2.generation import Sampling, generate
+    from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
+    from minigpt2.settings import resolve
+    from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
+    from minigpt2.training import train
+
+_HOME = {
+    "from_pretrained": "checkpoints.pretrained",
+    "save_pretrained": "checkpoints.pretrained",
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "InputMissingError": "errors",
+    "MiniGPT2Error": "errors",
+    "StorageError": "errors",
+    "UnavailableError": "errors",
+    "UsageError": "errors",
+    "evaluate": "evaluation",
+    "Sampling": "generation",
+    "generate": "generation",
+    "GPT2": "model",
+    "Bigram": "model",
+    "BigramConfig": "model",
+    "GPT2Config": "model",
+    "resolve": "settings",
+    "ByteTokenizer": "tokenizers",
+    "CharTokenizer": "tokenizers",
+    "train": "training",
+}
+
+__all__ = [
+    "GPT2",
+    "Bigram",
+    "BigramConfig",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "GPT2Config",
+    "InputMissingError",
+    "MiniGPT2Error",
+    "Sampling",
+    "StorageError",
+    "UnavailableError",
+    "UsageError",
+    "evaluate",
+    "from_pretrained",
+    "generate",
+    "resolve",
+    "save_pretrained",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'minigpt2' has no attribute {name!r}")
+    return getattr(import_module(f"minigpt2.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,177 @@
+"""A run directory: its checkpoints by step, `latest` and `best`, and the log beside them."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from minigpt2.checkpoints.directory import Progress, save_checkpoint, verify
+from minigpt2.errors import DataError, InputMissingError, UsageError
+from minigpt2.files import (
+    point,
+    pointed,
+    remove_directory,
+    replace_file,
+    storage_errors,
+    sweep_temporaries,
+)
+from minigpt2.tokenizers import Tokenizer
+
+Say = Callable[[str], None]
+
+
+class RunDirectory:
+    """The folder of one training run; the layout is drawn in docs/architecture.md."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self.samples_path = path / "samples.txt"
+        self.config_path = path / "config.yaml"
+        self.facts_path = path / "run.json"
+        self.data_dir = path / "data"
+
+    def exists(self) -> bool:
+        """Say whether a run was begun here."""
+        return self.config_path.is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoint folders, oldest first."""
+        return sorted(path for path in self.path.glob("step-*") if path.is_dir())
+
+    def save(
+        self, model: nn.Module, tokenizer: Tokenizer, progress: Progress, best_step: int, keep: int
+    ) -> Path:
+        """Write the checkpoint of this step, point at it, and drop what is no longer kept."""
+        folder = self.step_dir(progress.numbers["step"])
+        save_checkpoint(folder, model, tokenizer, progress)
+        point(self.path / "latest", folder.name)
+        best = self.step_dir(best_step)
+        if best.is_dir():
+            point(self.path / "best", best.name)
+        for old in self.checkpoints()[:-keep]:
+            if old not in (best, folder):
+                remove_directory(old)
+        return folder
+
+    def step_dir(self, step: int) -> Path:
+        """Return the folder of the checkpoint after `step` optimizer steps."""
+        return self.path / f"step-{step:08d}"
+
+    def latest(self, say: Say) -> Path | None:
+        """Return the newest checkpoint that verifies; say which broken ones were passed over."""
+        for folder in reversed(self.checkpoints()):
+            fault = verify(folder)
+            if fault is None:
+                return folder
+            say(f"skipped checkpoint {folder}: {fault}")
+        return None
+
+    def best(self, say: Say) -> Path | None:
+        """Return the best checkpoint by validation loss, else the newest that verifies."""
+        folder = pointed(self.path / "best")
+        if folder is not None:
+            fault = verify(folder)
+            if fault is None:
+                return folder
+            say(f"skipped the best checkpoint {folder}: {fault}")
+        return self.latest(say)
+
+    def rewind(self, step: int) -> None:
+        """Make the run stand at `step`: sweep torn writes, forget what came after it."""
+        sweep_temporaries(self.path)
+        for folder in self.checkpoints():
+            if folder > self.step_dir(step):  # they did not verify, or we would stand there
+                remove_directory(folder)
+        for path, cut in ((self.metrics_path, _cut_metrics), (self.samples_path, _cut_samples)):
+            if path.exists():
+                replace_file(path, cut(path.read_bytes(), step))
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        self._append(self.metrics_path, json.dumps(entry) + "\n")
+
+    def log_sample(self, step: int, text: str) -> None:
+        """Append a sample to samples.txt."""
+        self._append(self.samples_path, f"=== step {step} ===\n{text}\n\n")
+
+    def _append(self, path: Path, text: str) -> None:
+        with storage_errors(path), path.open("ab") as file:
+            file.write(text.encode())
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return metrics.jsonl, leaving out a last line that is not whole yet."""
+        try:
+            lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise InputMissingError(f"{self.path} holds no metrics.jsonl; is it a run?") from None
+        entries = []
+        for number, line in enumerate(lines, 1):
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                if number < len(lines):
+                    raise DataError(f"{self.metrics_path}: line {number} is damaged") from None
+        return entries
+
+
+def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> Path:
+    """Return the checkpoint folder MODEL means: a run's best, or the folder itself.
+
+    Without a name it is the newest run under `runs_dir`. The choice is said.
+    """
+    path = Path(name) if name else newest_run(runs_dir)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise DataError(
+            f"{path} is a pickled checkpoint, which can run code when opened and is never read; "
+            "give a directory with config.json and model.safetensors"
+        )
+    run = RunDirectory(path)
+    if run.exists() or run.checkpoints():
+        folder = run.best(say)
+        if folder is None:
+            raise DataError(f"run {path} has no checkpoint that verifies")
+        say(f"model: {folder}")
+        return folder
+    if not path.exists():
+        raise InputMissingError(f"no run or model directory {path}{_runs_hint(runs_dir)}")
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file; MODEL is a run or a checkpoint directory")
+    return path
+
+
+def newest_run(runs_dir: Path) -> Path:
+    """Return the run under `runs_dir` that wrote last; raise InputMissingError if there is none."""
+    runs = [path for path in runs_dir.glob("*") if RunDirectory(path).checkpoints()]
+    if not runs:
+        raise InputMissingError(f"no run under {runs_dir}/ yet; train one: minigpt2 train")
+    return max(runs, key=lambda path: RunDirectory(path).checkpoints()[-1].stat().st_mtime)
+
+
+def _cut_metrics(content: bytes, step: int) -> bytes:
+    """Keep the whole lines up to `step`."""
+    kept = b""
+    for line in content.splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] > step or not line.endswith(b"\n"):
+                break
+        except (ValueError, KeyError, TypeError):
+            break  # the line being written when the process died
+        kept += line
+    return kept
+
+
+def _cut_samples(content: bytes, step: int) -> bytes:
+    """Keep the samples up to `step`."""
+    for header in re.finditer(rb"^=== step (\d+) ===$", content, re.MULTILINE):
+        if int(header[1]) > step:
+            return content[: header.start()]
+    return content
+
+
+def _runs_hint(runs_dir: Path) -> str:
+    names = sorted(str(path) for path in runs_dir.glob("*") if RunDirectory(path).exists())
+    return f"; runs here: {', '.join(names[-5:])}" if names else "; train one: minigpt2 train"

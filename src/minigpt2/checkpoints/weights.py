@@ -1,0 +1,154 @@
+"""Our models as Hugging Face files: names, orientation, config.json, in both directions.
+
+The released checkpoints store linear layers as Conv1D, (in, out). `torch.nn.Linear` is (out, in);
+it is transposed here and nowhere else.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from minigpt2.errors import DataError, InputMissingError
+from minigpt2.model import GPT2, Bigram, BigramConfig, Block, GPT2Config
+
+PREFIX = "transformer."
+_LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+# Buffers of old releases that carry no learned number: the causal mask and its fill value.
+_MASKS = (".attn.bias", ".attn.masked_bias")
+# Every field that changes the mathematics, with the one value that is GPT-2 as built here.
+_FIXED = {
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "tie_word_embeddings": True,
+    "add_cross_attention": False,
+}
+
+
+def state_to_disk(model: nn.Module) -> dict[str, Tensor]:
+    """Return the model's tensors under the names and orientation of the released files."""
+    prefix = PREFIX if isinstance(model, GPT2) else ""
+    return {prefix + name: _transposed(name, value) for name, value in model.state_dict().items()}
+
+
+def state_from_disk(tensors: dict[str, Tensor], model: nn.Module, where: Path) -> None:
+    """Load released-style tensors into `model`; raise DataError listing all that do not fit."""
+    named = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
+    named = {
+        name: value
+        for name, value in named.items()
+        if name != "lm_head.weight" and not name.endswith(_MASKS)
+    }
+    wanted = model.state_dict()
+    faults = [f"missing {name}" for name in sorted(wanted.keys() - named.keys())]
+    faults += [f"unexpected {name}" for name in sorted(named.keys() - wanted.keys())]
+    state = {name: _transposed(name, value) for name, value in named.items()}
+    for name in sorted(wanted.keys() & state.keys()):
+        if state[name].shape != wanted[name].shape:
+            shapes = f"{tuple(state[name].shape)}, needs {tuple(wanted[name].shape)}"
+            faults.append(f"misshaped {name}: {shapes}")
+    if faults:
+        raise DataError(f"{where} does not fit its config.json: {'; '.join(faults)}")
+    model.load_state_dict({name: value.contiguous() for name, value in state.items()}, assign=False)
+
+
+def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
+    """Return the content of config.json; only a GPT-2 as published claims to be one."""
+    if isinstance(model, Bigram):
+        return {"model_type": "minigpt2-bigram", **vars(model.config)}
+    if not isinstance(model, GPT2):
+        return {"model_type": f"minigpt2-{type(model).__name__.lower()}"}
+    c = model.config
+    standard = type(model) is GPT2 and all(type(block) is Block for block in model.h)
+    return {
+        "model_type": "gpt2" if standard else "minigpt2-variant",
+        "architectures": ["GPT2LMHeadModel"] if standard else [],
+        "vocab_size": c.vocab_size,
+        "n_positions": c.block_size,
+        "n_ctx": c.block_size,
+        "n_embd": c.n_embd,
+        "n_layer": c.n_layer,
+        "n_head": c.n_head,
+        "n_inner": None,
+        **_FIXED,
+        "resid_pdrop": c.dropout,
+        "embd_pdrop": c.dropout,
+        "attn_pdrop": c.dropout,
+        "initializer_range": 0.02,
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "use_cache": True,
+        "dtype": "float32",
+    }
+
+
+def model_from_json(tree: dict[str, Any], where: Path) -> nn.Module:
+    """Build the model a config.json describes, untrained; refuse by name what we cannot honour."""
+    try:
+        if tree.get("model_type") == "minigpt2-bigram":
+            return Bigram(BigramConfig(int(tree["vocab_size"]), int(tree["block_size"])))
+        if tree.get("model_type") != "gpt2":
+            kind = tree.get("model_type")
+            raise DataError(f"{where}: model_type is {kind!r}; only gpt2 can be opened")
+        width = int(tree["n_embd"])
+        checks = {**_FIXED, "n_inner": 4 * width}
+        for field, value in checks.items():
+            if tree.get(field, value) not in (value, None):
+                raise DataError(f"{where}: {field} {tree[field]!r} is not supported, only {value}")
+        config = GPT2Config(
+            vocab_size=int(tree["vocab_size"]),
+            block_size=int(tree.get("n_positions") or tree["n_ctx"]),
+            n_layer=int(tree["n_layer"]),
+            n_head=int(tree["n_head"]),
+            n_embd=width,
+            dropout=float(tree.get("resid_pdrop", 0.1)),
+        )
+        return without_init(lambda: GPT2(config))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where} is no model configuration: {error!r}") from None
+
+
+def without_init(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module whose weights are about to be loaded, leaving torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build()
+
+
+def read_model(folder: Path) -> nn.Module:
+    """Open the model in a Hugging Face directory, in evaluation mode."""
+    path = folder / "config.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputMissingError(f"{path} is missing") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{path} is no model configuration")
+    model = model_from_json(tree, path)
+    load_weights(model, folder)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of a Hugging Face directory into `model`, whose shape must be theirs."""
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise InputMissingError(f"{path} is missing") from None
+    except (ValueError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    state_from_disk(tensors, model, path)
+
+
+def _transposed(name: str, value: Tensor) -> Tensor:
+    return value.t() if name.endswith(_LINEAR) else value

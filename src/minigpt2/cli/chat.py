@@ -1,0 +1,45 @@
+"""`minigpt2 chat`: talk to a model in the terminal."""
+
+import sys
+
+
+def chat(
+    model: str | None = None,
+    *,
+    max_new_tokens: int = 300,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: list[str] | None = None,
+    seed: int = 1337,
+) -> int:
+    """Talk to a model: type the beginning of a text, it goes on. 'quit' or Ctrl-D leaves.
+
+    Parameters
+    ----------
+    model
+        Run or checkpoint directory; default: the newest under runs/.
+    max_new_tokens
+        Length of an answer.
+    temperature
+        0 takes the likeliest token, 1 the model's own distribution.
+    top_k
+        Choose among the k likeliest tokens only.
+    top_p
+        Choose among the likeliest tokens of this total probability only.
+    stop
+        Text that ends an answer; may be given several times.
+    seed
+        Of the first answer; each next one takes the next seed.
+    """
+    from minigpt2.checkpoints import load_checkpoint, resolve_model
+    from minigpt2.generation import Sampling
+    from minigpt2.terminal.chat import chat_loop
+
+    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, tuple(stop or ()), seed)
+    folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
+    network, tokenizer = load_checkpoint(folder)
+    if sys.stdin.isatty():
+        print("Type the beginning of a text; the model goes on. 'quit' leaves.", file=sys.stderr)
+    chat_loop(network, tokenizer, sampling)
+    return 0

@@ -1,0 +1,63 @@
+"""`minigpt2 doctor`: what this machine offers, and what minigpt2 would choose on it."""
+
+import os
+import platform
+import shutil
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from minigpt2 import __version__
+
+EXTRAS = {"track": ("tensorboard",)}
+_MATMUL_SIZE = 2048
+
+
+def doctor(*, preset: str | None = None) -> int:
+    """Show versions, device, measured matrix-product rates, and the plan for a preset.
+
+    Parameters
+    ----------
+    preset
+        The preset to plan for; default: the one `train` takes.
+    """
+    from minigpt2.settings import resolve
+
+    settings = resolve(preset or "shakespeare-char")
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from minigpt2.training import make_plan
+
+    plan = make_plan(settings.config)
+    table = Table(show_header=False, box=None)
+    table.add_row("minigpt2", f"{__version__}, Python {platform.python_version()}")
+    table.add_row("torch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}")
+    table.add_row("system", platform.platform())
+    table.add_row("processor", f"{plan.machine}, {os.cpu_count()} CPUs")
+    for dtype in ("float32", "bfloat16"):
+        rate = matmul_gflops(plan.device, dtype)
+        table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
+    table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
+    table.add_row(f"plan, {preset or 'shakespeare-char'}", plan.describe())
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        state = f'not installed: pip install "minigpt2[{extra}]"' if missing else "installed"
+        table.add_row(f"extra {extra}", state)
+    Console().print(table)
+    return 0
+
+
+def matmul_gflops(device: str, dtype: str, repeats: int = 5) -> float:
+    """Return the best rate of a few square matrix products, in GFLOP/s."""
+    import torch
+
+    n = _MATMUL_SIZE
+    a = torch.randn(n, n, device=device).to(getattr(torch, dtype))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        (a @ a).sum().item()  # waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best / 1e9

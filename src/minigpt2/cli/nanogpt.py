@@ -1,0 +1,122 @@
+"""Hidden aliases: a nanoGPT command line works here word for word.
+
+Options may be written with `_` or `-`. nanoGPT's short names become ours; what has no counterpart
+is left out and said.
+"""
+
+from pathlib import PurePosixPath
+
+from minigpt2.errors import UsageError
+
+# nanoGPT's configuration files, which are programs and never run: the presets that equal them.
+CONFIG_FILES = {"train_shakespeare_char.py": "shakespeare-char-10m"}
+
+_TRAIN = {
+    "batch-size": "training.batch-size",
+    "block-size": "model.block-size",
+    "n-layer": "model.n-layer",
+    "n-head": "model.n-head",
+    "n-embd": "model.n-embd",
+    "dropout": "model.dropout",
+    "learning-rate": "training.learning-rate",
+    "max-iters": "training.max-steps",
+    "lr-decay-iters": "training.decay-steps",
+    "min-lr": "training.min-learning-rate",
+    "warmup-iters": "training.warmup-steps",
+    "weight-decay": "training.weight-decay",
+    "beta1": "training.beta1",
+    "beta2": "training.beta2",
+    "grad-clip": "training.grad-clip",
+    "eval-interval": "training.eval-interval",
+    "log-interval": "logging.log-interval",
+    "device": "training.device",
+    "dtype": "training.dtype",
+    "compile": "training.compile",
+    "seed": "training.seed",
+    "out-dir": "out",
+}
+_GENERATE = {"start": "prompt", "num-samples": "n", "out-dir": "model"}
+
+
+def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the command line in our own words, and remarks on what was left out.
+
+    >>> translate(["train", "--n_layer=4", "--eval_iters=20"])[0]
+    ['train', '--model.n-layer', '4']
+    """
+    if not arguments or arguments[0] not in ("train", "generate"):
+        return [_dashed(item) for item in arguments], []
+    verb, *rest = arguments
+    rest, special, remarks = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
+    if "eval-iters" in special:
+        remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
+    aliases = _TRAIN if verb == "train" else _GENERATE
+    rest = [item for argument in rest for item in _rename(argument, aliases)]
+    if verb == "train":
+        rest = [item for argument in rest for item in _config_file(argument, remarks)]
+        rest += _init_from(special.get("init-from"))
+        rest = _accumulation(rest, special.get("gradient-accumulation-steps"))
+    return [verb, *rest], remarks
+
+
+def _dashed(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
+def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Take the options called `names`, with their values, out of the command line."""
+    rest: list[str] = []
+    taken: dict[str, str] = {}
+    items = iter(arguments)
+    for item in items:
+        name, equals, value = _dashed(item).partition("=")
+        if name[2:] in names and name.startswith("--"):
+            taken[name[2:]] = value if equals else next(items, "")
+        else:
+            rest.append(item)
+    return rest, taken, []
+
+
+def _rename(argument: str, aliases: dict[str, str]) -> list[str]:
+    name, equals, value = _dashed(argument).partition("=")
+    if not name.startswith("--"):
+        return [argument]
+    name = "--" + aliases.get(name[2:], name[2:])
+    return [name, value] if equals else [name]
+
+
+def _config_file(argument: str, remarks: list[str]) -> list[str]:
+    preset = CONFIG_FILES.get(PurePosixPath(argument).name)
+    if preset is None:
+        return [argument]
+    remarks.append(f"{argument}: its values are those of --preset {preset}")
+    return ["--preset", preset]
+
+
+def _init_from(value: str | None) -> list[str]:
+    if value in (None, "resume"):
+        return []
+    if value == "scratch":
+        return ["--resume", "never"]
+    raise UsageError(f"--init_from takes scratch or resume, not {value!r}")
+
+
+def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
+    """Our batch is the optimizer step's, nanoGPT's is what is in memory at once."""
+    if steps is None or not steps.isdigit():
+        return arguments
+    option = "--training.batch-size"
+    if option not in arguments[:-1]:
+        raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")
+    place = arguments.index(option) + 1
+    micro = arguments[place]
+    if not micro.isdigit():
+        return arguments
+    return [
+        *arguments[:place],
+        str(int(micro) * int(steps)),
+        *arguments[place + 1 :],
+        "--training.micro-batch-size",
+        micro,
+    ]

@@ -1,0 +1,66 @@
+"""Flags from the configuration schema: one for every key, none kept by hand."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from minigpt2 import config as schema
+
+
+def with_config_flags(function: Callable[..., int], every: bool) -> Callable[..., int]:
+    """Return `function` with its `**flags` spelled out: a string option for each dotted key.
+
+    The values reach it as {"section__name": text}; `settings` coerces and checks them. The short
+    help shows the common options, or `every` one.
+    """
+
+    def command(*args: Any, **kwargs: Any) -> int:
+        return function(*args, **kwargs)
+
+    own = inspect.signature(function).parameters.values()
+    named = [item for item in own if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    signature = inspect.Signature([*named, *_options(every)], return_annotation=int)
+    command.__doc__, command.__name__ = function.__doc__, function.__name__
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in signature.parameters.values()}
+    return command
+
+
+def dotted(flags: dict[str, str | None]) -> dict[str, str]:
+    """Return the flags that were given, under their dotted keys.
+
+    >>> dotted({"model__n_layer": "6", "data__tokenizer": None})
+    {'model.n_layer': '6'}
+    """
+    return {name.replace("__", ".", 1): value for name, value in flags.items() if value is not None}
+
+
+_METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}
+
+
+def _plain_type(key: str) -> type:
+    """Return the type a key's values have, its null and its choices aside."""
+    hint = schema.hint(key)
+    return hint if isinstance(hint, type) else str
+
+
+def _options(every: bool) -> Iterator[inspect.Parameter]:
+    for key, item in schema.options():
+        section, name = key.split(".", 1)
+        default = "none" if item.default is None else str(item.default).lower()
+        parameter = Parameter(
+            name=f"--{section}.{name.replace('_', '-')}",
+            help=f"{item.metadata['help']} [{default}]",
+            group=Group(section.capitalize(), sort_key=list(schema.SECTIONS).index(section)),
+            metavar=_METAVARS[_plain_type(key)],
+            show=every or item.metadata["common"],
+            show_default=False,
+        )
+        yield inspect.Parameter(
+            f"{section}__{name}",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, parameter],
+        )

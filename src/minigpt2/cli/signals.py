@@ -1,0 +1,35 @@
+"""Ask a loop to stop: the first signal lets it finish and save, the second leaves at once."""
+
+import contextlib
+import signal
+from types import FrameType
+from typing import Any
+
+
+class StopRequest(contextlib.AbstractContextManager):
+    """Within the context SIGINT, SIGTERM and SIGHUP are remembered instead of obeyed."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def asked(self) -> bool:
+        """Say whether a signal came."""
+        return self.signal is not None
+
+    def __enter__(self) -> "StopRequest":
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            # A signal that is ignored already (nohup) stays ignored.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal = int(number)
+        for caught in self._before:
+            signal.signal(caught, signal.SIG_DFL)  # the second one leaves at once

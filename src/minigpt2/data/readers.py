@@ -1,0 +1,75 @@
+"""Read a text from a file or by name, repairing what is always right to repair.
+
+A byte order mark is dropped and line ends become "\\n"; both are reported. Anything else that
+is not plain UTF-8 text is an error with its place.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from minigpt2.errors import DataError, InputMissingError
+
+# The corpora that travel in the package; the file lies beside this one.
+EMBEDDED = {"shakespeare": "shakespeare.txt"}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with where it came from and what was repaired in it."""
+
+    content: str
+    source: str
+    sha256: str
+    repairs: tuple[str, ...] = ()
+
+
+def read_text(name: str) -> Text:
+    """Read the text file `name`, or the embedded corpus of that name; a file wins.
+
+    Raises InputMissingError for what is not there, DataError for what is not text.
+    """
+    path = Path(name)
+    if not path.exists() and name in EMBEDDED:
+        raw = (resources.files("minigpt2.data") / EMBEDDED[name]).read_bytes()
+        return Text(raw.decode("utf-8"), name, hashlib.sha256(raw).hexdigest())
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputMissingError(
+            f"no text file {name}, and no data set of that name; embedded: {', '.join(EMBEDDED)}"
+        ) from None
+    except IsADirectoryError:
+        raise DataError(
+            f"{name} is a directory without a data manifest; give one text file"
+        ) from None
+    except PermissionError:
+        raise InputMissingError(f"{name} may not be read: permission denied") from None
+    content, repairs = _decode(raw, name)
+    return Text(content, name, hashlib.sha256(raw).hexdigest(), repairs)
+
+
+def _decode(raw: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    """Decode UTF-8, drop a byte order mark, make line ends "\\n"; say what was repaired."""
+    if not raw:
+        raise DataError(f"{name} is empty; there is nothing to learn from")
+    repairs = []
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raw = raw[3:]
+        repairs.append("byte order mark dropped")
+    if (zero := raw.find(b"\0")) >= 0:
+        raise DataError(f"{name} is binary, not text: a zero byte at offset {zero}")
+    try:
+        content = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}; "
+            "convert it, for example: iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if "\r" in content:
+        repairs.append(f"{content.count(chr(13))} line ends made \\n")
+        content = content.replace("\r\n", "\n").replace("\r", "\n")
+    return content, tuple(repairs)

@@ -1,0 +1,49 @@
+"""What can go wrong for a user, and the exit code each kind ends with.
+
+A message is one line: what happened, where, the value, and the remedy. Faults of our own code
+stay ordinary exceptions.
+"""
+
+
+class MiniGPT2Error(Exception):
+    """Failed at run time (exit code 1); the base of every error meant for a user."""
+
+    exit_code = 1
+
+
+class UsageError(MiniGPT2Error):
+    """A command line or configuration that cannot be meant (2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration with mistakes (2): `problems` holds one line for each of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DataError(MiniGPT2Error):
+    """Text, shard, tokenizer or checkpoint that is damaged or does not fit (65)."""
+
+    exit_code = 65
+
+
+class InputMissingError(MiniGPT2Error):
+    """A file, folder or run that is not there (66)."""
+
+    exit_code = 66
+
+
+class UnavailableError(MiniGPT2Error):
+    """A device or an optional package this machine does not have (69)."""
+
+    exit_code = 69
+
+
+class StorageError(MiniGPT2Error):
+    """The disk is full or refuses (74)."""
+
+    exit_code = 74

@@ -1,0 +1,137 @@
+"""The one place where files are written that must not tear.
+
+A reader sees the old content or the new, never a half: bytes go to a temporary neighbour, are
+fsynced, and take the final name by a rename. Directories appear the same way, whole.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from minigpt2.errors import StorageError
+
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only; choose another --out",
+    errno.EACCES: "permission denied; choose another --out",
+    errno.EPERM: "not permitted; choose another --out",
+    errno.EIO: "the device reports an I/O error",
+    errno.EFBIG: "the file would exceed the size limit",
+}
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write at `path` into a StorageError that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REFUSALS.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StorageError(f"cannot write {path}: {reason} ({error.strerror})") from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write and fsync a new file; only ever called on a path nobody reads yet."""
+    with storage_errors(path), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give `path` this content atomically, creating its folder where needed."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+        try:
+            write_file(temporary, content)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `final_dir` on success and vanishes on failure.
+
+    An existing `final_dir` (one that failed verification, or the caller would not rewrite it) is
+    moved aside first, so that no moment shows a mixture of the two.
+    """
+    temporary = final_dir.parent / f".tmp-{label}-{os.getpid()}"
+    with storage_errors(final_dir):
+        final_dir.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            sync_folder(temporary)
+            if final_dir.exists():
+                remove_directory(final_dir)
+            temporary.rename(final_dir)
+            sync_folder(final_dir.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def remove_directory(folder: Path) -> None:
+    """Remove `folder` so that a kill half-way leaves only a name that `sweep_temporaries` knows."""
+    aside = folder.parent / f".tmp-old-{folder.name}-{os.getpid()}"
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sweep_temporaries(folder: Path) -> list[str]:
+    """Remove what a killed writer left in `folder`; return the names removed."""
+    stale = sorted(folder.glob(".tmp-*")) if folder.is_dir() else []
+    for path in stale:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return [path.name for path in stale]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable, where the system can (Windows cannot open a folder)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def point(link: Path, target_name: str) -> None:
+    """Make `link` name its sibling `target_name`: a relative link, or a text file without links."""
+    temporary = link.with_name(f".tmp-{link.name}-{os.getpid()}")
+    with storage_errors(link):
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(target_name, target_is_directory=True)
+        except (OSError, NotImplementedError):
+            write_file(temporary, target_name.encode())
+        temporary.replace(link)
+
+
+def pointed(link: Path) -> Path | None:
+    """Resolve what `point` wrote: the sibling folder it names, or None."""
+    try:
+        name = str(link.readlink()) if link.is_symlink() else link.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    target = link.parent / name
+    # A name with a separator would leave the run directory: never followed.
+    return target if name and Path(name).name == name and target.is_dir() else None

@@ -1,0 +1,28 @@
+"""The models: GPT-2 and the bigram baseline. Torch and nothing else is imported here."""
+
+from minigpt2.model.attention import ATTENTION
+from minigpt2.model.bigram import Bigram, BigramConfig
+from minigpt2.model.gpt2 import (
+    GPT2,
+    MLP,
+    Block,
+    CausalSelfAttention,
+    GPT2Config,
+    KVCache,
+    cross_entropy,
+    set_attention,
+)
+
+__all__ = [
+    "ATTENTION",
+    "GPT2",
+    "MLP",
+    "Bigram",
+    "BigramConfig",
+    "Block",
+    "CausalSelfAttention",
+    "GPT2Config",
+    "KVCache",
+    "cross_entropy",
+    "set_attention",
+]

@@ -1,0 +1,54 @@
+"""Causal attention, three ways to compute one thing; which is fastest depends on the machine.
+
+Every function takes q (B, H, T, D), k and v (B, H, S, D) with S >= T, and returns (B, H, T, D):
+the T queries are the last T of the S positions. Vaswani et al. 2017, section 3.2.1.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+def attention_weights(q_BHTD: Tensor, k_BHSD: Tensor) -> Tensor:
+    """Softmax of the scaled, causally masked scores: (B, H, T, S), rows summing to 1."""
+    T, S = q_BHTD.shape[2], k_BHSD.shape[2]
+    scores_BHTS = (q_BHTD * (1.0 / math.sqrt(q_BHTD.shape[3]))) @ k_BHSD.transpose(2, 3)
+    future = torch.ones(T, S, dtype=torch.bool, device=q_BHTD.device).triu(S - T + 1)
+    return scores_BHTS.masked_fill(future, float("-inf")).softmax(dim=-1)
+
+
+def explicit_attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, dropout: float) -> Tensor:
+    """Product, mask, softmax, product: what the paper writes, and often fastest at small T."""
+    weights_BHTS = F.dropout(attention_weights(q_BHTD, k_BHSD), dropout)
+    return weights_BHTS.to(v_BHSD.dtype) @ v_BHSD
+
+
+def fused_attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, dropout: float) -> Tensor:
+    """Torch's fused kernel (flash attention where the device has it)."""
+    T, S = q_BHTD.shape[2], k_BHSD.shape[2]
+    if T == S:
+        return F.scaled_dot_product_attention(
+            q_BHTD, k_BHSD, v_BHSD, dropout_p=dropout, is_causal=True
+        )
+    # The kernel's own causal mask counts from the first key; ours from the last.
+    seen = torch.ones(T, S, dtype=torch.bool, device=q_BHTD.device).tril(S - T)
+    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, seen, dropout)
+
+
+def fused_fp32_attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, dropout: float) -> Tensor:
+    """The fused kernel in fp32 inside a bf16 step: its bf16 backward is slow on some CPUs."""
+    with torch.autocast(q_BHTD.device.type, enabled=False):
+        y_BHTD = fused_attention(q_BHTD.float(), k_BHSD.float(), v_BHSD.float(), dropout)
+    return y_BHTD.to(v_BHSD.dtype)
+
+
+ATTENTION: dict[str, Attend] = {
+    "explicit": explicit_attention,
+    "fused": fused_attention,
+    "fused-fp32": fused_fp32_attention,
+}

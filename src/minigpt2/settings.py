@@ -1,0 +1,196 @@
+"""Where a configuration comes from: defaults < preset < file < environment < flags.
+
+`resolve` merges the sources, remembers which one each value came from, and reports every
+mistake in all of them at once.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minigpt2 import config as schema
+from minigpt2.config import Config
+from minigpt2.errors import ConfigError, InputMissingError
+
+ENVIRONMENT_PREFIX = "MINIGPT2_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A resolved configuration, and for each dotted key the source that set it."""
+
+    config: Config
+    sources: dict[str, str]
+
+    def given(self) -> dict[str, Any]:
+        """Return the values that somebody chose, leaving the defaults out."""
+        values = schema.flatten(self.config)
+        return {key: values[key] for key, source in self.sources.items() if source != "default"}
+
+    def describe(self) -> str:
+        """Write the configuration as YAML, each value with where it came from."""
+        lines: list[str] = []
+        for key, value in schema.flatten(self.config).items():
+            section, name = key.split(".", 1)
+            if f"{section}:" not in lines:
+                lines.append(f"{section}:")
+            pair = yaml.safe_dump({name: value}, default_flow_style=False).strip()
+            lines.append(f"  {pair:<36} # {self.sources[key]}")
+        return "\n".join(lines)
+
+
+def presets() -> list[str]:
+    """Return the names `--preset` takes."""
+    folder = resources.files("minigpt2") / "presets"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def resolve(
+    preset: str | None = None,
+    config_path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge all sources into one checked configuration.
+
+    `flags` are dotted keys; `base` replaces the defaults (a resumed run's own values). Raises
+    ConfigError with every problem found, InputMissingError for a missing file.
+    """
+    problems: list[str] = []
+    values = schema.flatten(Config())
+    sources = dict.fromkeys(values, "default")
+    layers: list[tuple[str, Mapping[str, Any]]] = [("the run's config.yaml", base or {})]
+    if preset is not None:
+        layers.append((f"preset {preset}", _read_preset(preset)))
+    if config_path is not None:
+        layers.append((str(config_path), _read_yaml(config_path)))
+    variables = os.environ if environment is None else environment
+    layers.append(("environment", _read_environment(variables)))
+    layers.append(("flag", flags or {}))
+    for source, layer in layers:
+        accepted = _coerce_layer(source, layer, problems)
+        lengths = [key for key in schema.LENGTH_KEYS if accepted.get(key) is not None]
+        if len(lengths) > 1:
+            problems.append(f"{source}: give exactly one of {' and '.join(lengths)}")
+        if lengths:
+            values.update(dict.fromkeys(schema.LENGTH_KEYS))
+        values.update(accepted)
+        sources.update(dict.fromkeys(accepted, source))
+    if all(values[key] is None for key in schema.LENGTH_KEYS):
+        values["training.max_steps"], sources["training.max_steps"] = 2000, "default"
+    config = schema.build(values)
+    problems += _inconsistencies(config)
+    if problems:
+        raise ConfigError(problems)
+    return Settings(config, sources)
+
+
+def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    known = dict(schema.options())
+    accepted: dict[str, Any] = {}
+    for key, value in layer.items():
+        if key not in known:
+            problems.append(f"{source}: unknown key {key}{_nearest(key, list(known))}")
+            continue
+        try:
+            accepted[key] = schema.coerce(key, value)
+        except ValueError as error:
+            problems.append(f"{source}: {key} {error}")
+    return accepted
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(key, [*known, *schema.SECTIONS], n=1, cutoff=0.6)
+    if not matches:  # the right name in the wrong section
+        name = key.split(".")[-1]
+        tails = difflib.get_close_matches(name, [k.split(".")[-1] for k in known], n=1, cutoff=0.7)
+        matches = [k for k in known if tails and k.endswith("." + tails[0])]
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _inconsistencies(config: Config) -> list[str]:
+    """List what is wrong between keys that are each right alone."""
+    model, training = config.model, config.training
+    problems = []
+    if model.kind == "gpt2" and model.n_embd % model.n_head:
+        problems.append(
+            f"model.n_embd {model.n_embd} must be a multiple of model.n_head {model.n_head}"
+        )
+    if config.sequence_length > model.block_size:
+        problems.append(
+            f"training.sequence_length {config.sequence_length} "
+            f"exceeds model.block_size {model.block_size}"
+        )
+    if training.min_learning_rate > training.learning_rate:
+        problems.append(
+            f"training.min_learning_rate {training.min_learning_rate} "
+            f"exceeds training.learning_rate {training.learning_rate}"
+        )
+    if training.micro_batch_size and training.micro_batch_size > training.batch_size:
+        problems.append(
+            f"training.micro_batch_size {training.micro_batch_size} "
+            f"exceeds training.batch_size {training.batch_size}"
+        )
+    return problems
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in presets():
+        match = difflib.get_close_matches(name, presets(), n=1)
+        hint = f"; did you mean {match[0]}?" if match else ";"
+        raise ConfigError([f"no preset {name!r}{hint} There are {', '.join(presets())}"])
+    path = resources.files("minigpt2") / "presets" / f"{name}.yaml"
+    return _flatten_yaml(f"preset {name}", path.read_text(encoding="utf-8"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputMissingError(f"no configuration file {path}") from None
+    except IsADirectoryError:
+        raise ConfigError([f"{path} is a directory; --config takes a YAML file"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
+    return _flatten_yaml(str(path), text)
+
+
+def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError([f"{source}{where}: {getattr(error, 'problem', 'not YAML')}"]) from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{source}: needs sections ({', '.join(schema.SECTIONS)})"])
+    flat: dict[str, Any] = {}
+    for section, entries in tree.items():
+        if section in schema.SECTIONS and entries is None:
+            continue
+        if section in schema.SECTIONS and isinstance(entries, dict):
+            flat.update({f"{section}.{name}": value for name, value in entries.items()})
+        elif section in schema.SECTIONS:
+            raise ConfigError([f"{source}: section {section} needs keys below it"])
+        else:
+            flat[str(section)] = entries  # reported as unknown, with the nearest match
+    return flat
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Pick our variables: MINIGPT2_TRAINING_LEARNING_RATE is training.learning_rate."""
+    flat = {}
+    for name, value in environment.items():
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+        if name.startswith(ENVIRONMENT_PREFIX) and section in schema.SECTIONS:
+            flat[f"{section}.{key}"] = value
+    return flat

@@ -1,0 +1,131 @@
+"""Training as it runs: a live bar in a terminal, plain lines elsewhere, a summary at the end."""
+
+import contextlib
+import math
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from minigpt2.checkpoints import RunDirectory
+from minigpt2.terminal.plain import printable
+from minigpt2.training import (
+    Evaluated,
+    Event,
+    Finished,
+    Sampled,
+    Saved,
+    Started,
+    Step,
+    draw_curves,
+)
+
+_LINE_SECONDS = 10.0  # between plain lines
+_EXCERPT = 300  # characters of a sample on the way
+
+
+class TrainingView(contextlib.AbstractContextManager):
+    """Shows training events: the process on `log`, its result on `out`."""
+
+    def __init__(self, log: Console, out: Console) -> None:
+        self._log, self._out = log, out
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=log,
+            disable=not log.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._last_line = 0.0
+        self._sample = ""
+
+    def __enter__(self) -> "TrainingView":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Show one line about the process."""
+        self._log.print(Text(line), soft_wrap=True)
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Started):
+            self._show_started(event)
+        elif isinstance(event, Step):
+            self._show_step(event)
+        elif isinstance(event, Evaluated):
+            mark = "  best so far" if event.is_best else ""
+            self.say(
+                f"step {event.step}: validation loss {event.val_loss:.4f} (whole split), "
+                f"training {event.train_eval_loss:.4f}{mark}"
+            )
+        elif isinstance(event, Sampled):
+            self._sample = event.text
+            if self._task is not None and not self._progress.finished:
+                self._log.rule(f"sample at step {event.step}", style="dim")
+                self._log.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
+                self._log.rule(style="dim")
+        elif isinstance(event, Finished):
+            self._show_finished(event)
+        else:
+            assert isinstance(event, Saved)  # every step's checkpoint is not news
+
+    def _show_started(self, event: Started) -> None:
+        self.say(
+            f"text: {event.train_characters:,} characters to learn from, {event.val_characters:,} "
+            f"to validate; {event.vocab_size} symbols"
+        )
+        self.say(f"model: {event.parameters:,} parameters; run: {event.run_dir}")
+        self.say(f"plan: {event.plan.describe()}")
+        self._task = self._progress.add_task(
+            "training", total=event.total_steps, completed=event.step, figures=""
+        )
+
+    def _show_step(self, event: Step) -> None:
+        figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
+        assert self._task is not None
+        self._progress.update(self._task, completed=event.step, figures=figures)
+        now = time.monotonic()
+        if not self._log.is_terminal and now - self._last_line >= _LINE_SECONDS:
+            self._last_line = now
+            self.say(f"step {event.step}/{event.total_steps}: {figures}")
+
+    def _show_finished(self, event: Finished) -> None:
+        self._progress.stop()
+        run = RunDirectory(event.run_dir)
+        log = run.read_log() if run.metrics_path.exists() else []
+        if log:
+            draw_curves({run.path.name: log}, run.path / "loss.png", event.bigram_loss)
+        if event.reason == "already":
+            self.say(f"{run.path} is finished at step {event.step}; nothing to do")
+        if event.reason == "interrupted":
+            self.say(f"saved at step {event.step}; go on with: minigpt2 train --out {run.path}")
+            return
+        if self._sample:
+            self._out.rule("what it writes")
+            self._out.print(Text(printable(self._sample).strip("\n")))
+            self._out.rule()
+        self._show_result(event, run)
+
+    def _show_result(self, event: Finished, run: RunDirectory) -> None:
+        line = self._out_line
+        if math.isfinite(event.best_loss):
+            line(
+                f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
+                f"{event.best_step}; a bigram table reaches {event.bigram_loss:.4f}"
+            )
+        reason = " (no better evaluation came)" if event.reason == "patience" else ""
+        line(f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png")
+        line("next:")
+        line(f"  minigpt2 chat {run.path}")
+        line(f"  minigpt2 generate {run.path} --max-new-tokens 1000")
+
+    def _out_line(self, text: str) -> None:
+        self._out.print(Text(text), soft_wrap=True)

@@ -1,0 +1,117 @@
+"""Tokenizers: text to ids and back, exactly.
+
+Every tokenizer is a value: it travels inside a checkpoint as `tokenizer.json`, in the format of
+the `tokenizers` library, so that `transformers.AutoTokenizer` opens it too.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from minigpt2.errors import ConfigError, DataError, InputMissingError
+from minigpt2.tokenizers.bytes import ByteTokenizer
+from minigpt2.tokenizers.chars import CharTokenizer
+from minigpt2.tokenizers.decode import IncrementalDecoder
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What every tokenizer offers; ids run from 0 to vocab_size - 1."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        ...
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id that ends a document, if there is one."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`; raise DataError for text that has none."""
+        ...
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the UTF-8 bytes of `ids`, which may end within a character."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `tokenizer.json`."""
+        ...
+
+
+def make_tokenizer(name: str, text: str) -> Tokenizer:
+    """Make the tokenizer a configuration names; `char` takes its characters from `text`."""
+    if name == "char":
+        return CharTokenizer.from_text(text)
+    if name == "byte":
+        return ByteTokenizer()
+    if Path(name).is_dir():
+        return load_tokenizer(Path(name))
+    raise ConfigError([f"data.tokenizer {name!r} is neither char, byte nor an existing directory"])
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read `tokenizer.json` from a checkpoint or data directory."""
+    path = folder / "tokenizer.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputMissingError(f"no tokenizer.json in {folder}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    return tokenizer_from_json(tree, path)
+
+
+def tokenizer_from_json(tree: Any, path: Path) -> Tokenizer:
+    """Recognise which of our tokenizers wrote this `tokenizer.json`."""
+    model = tree.get("model") if isinstance(tree, dict) else None
+    if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
+        vocab = model["vocab"]
+        if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):
+            raise DataError(f"{path}: the vocabulary's ids are not 0 to {len(vocab) - 1}")
+        symbols = sorted(vocab, key=vocab.__getitem__)
+        if model.get("type") == "WordLevel" and all(len(symbol) == 1 for symbol in symbols):
+            return CharTokenizer(symbols)
+        if model.get("type") == "BPE" and not model.get("merges") and len(vocab) == 256:
+            return ByteTokenizer()
+    raise DataError(f"{path}: neither a character nor a byte tokenizer, which are those known here")
+
+
+def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
+    """Return the two files that let AutoTokenizer open a directory, as {name: content}."""
+    eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
+    config = {
+        # Without the class AutoTokenizer picks GPT-2's own and silently gives wrong ids.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": block_size,
+        "bos_token": eos,
+        "eos_token": eos,
+    }
+    return {
+        "tokenizer.json": _json_bytes(tokenizer.to_json()),
+        "tokenizer_config.json": _json_bytes(config),
+    }
+
+
+def _json_bytes(tree: Any) -> bytes:
+    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+__all__ = [
+    "ByteTokenizer",
+    "CharTokenizer",
+    "IncrementalDecoder",
+    "Tokenizer",
+    "load_tokenizer",
+    "make_tokenizer",
+    "tokenizer_files",
+    "tokenizer_from_json",
+]

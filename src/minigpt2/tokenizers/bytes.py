@@ -1,0 +1,70 @@
+"""One id a byte of the text's UTF-8: 256 ids, every text of every language, nothing unknown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class ByteTokenizer:
+    """Bytes to ids and back; id and byte are the same number.
+
+    >>> ByteTokenizer().encode("é")
+    [195, 169]
+    """
+
+    vocab_size: int = 256
+    eos_id: int | None = None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the bytes of `text` in UTF-8."""
+        return list(text.encode("utf-8", "surrogatepass"))
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the bytes themselves."""
+        return bytes(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text; bytes that are no UTF-8 become U+FFFD."""
+        return bytes(ids).decode("utf-8", "replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a byte-level BPE without merges, as `tokenizers` reads it."""
+        symbols = byte_symbols()
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": True,
+                "use_regex": False,
+            },
+            "post_processor": None,
+            "decoder": {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": True,
+                "use_regex": False,
+            },
+            "model": {
+                "type": "BPE",
+                "vocab": {symbols[byte]: byte for byte in range(256)},
+                "merges": [],
+            },
+        }
+
+
+def byte_symbols() -> dict[int, str]:
+    """Return GPT-2's printable stand-in for each byte.
+
+    Printable Latin-1 bytes stand for themselves, the others take code points from 256 upward.
+
+    >>> byte_symbols()[ord("A")], byte_symbols()[ord(" ")]
+    ('A', 'Ġ')
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    shifted = {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | shifted

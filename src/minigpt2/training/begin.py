@@ -1,0 +1,193 @@
+"""Set up a run, or take up one that stands: all that happens before the first step."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from minigpt2 import __version__
+from minigpt2 import config as schema
+from minigpt2.checkpoints import RunDirectory
+from minigpt2.config import Config
+from minigpt2.data import Batches, Dataset, open_dataset, read_text, write_dataset
+from minigpt2.errors import ConfigError, DataError, UsageError
+from minigpt2.evaluation import bigram_loss
+from minigpt2.files import replace_file
+from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
+from minigpt2.settings import resolve
+from minigpt2.tokenizers import Tokenizer, make_tokenizer
+from minigpt2.training.optimizers import build_optimizer
+from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
+from minigpt2.training.state import Counters, TrainState
+
+Say = Callable[[str], None]
+
+# Keys of a run that may change when it is resumed; the second group asks for a new plan.
+_PLAN_KEYS = {
+    f"training.{name}" for name in ("device", "dtype", "attention", "compile", "micro_batch_size")
+}
+_FREE_KEYS = {"training.max_steps", "training.num_epochs", "training.patience"} | _PLAN_KEYS
+
+
+class BatchSource(Protocol):
+    """Where batches come from: a pure function of the step."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """Return tokens and targets, (B, T) int64 each; targets of -100 are left out."""
+        ...
+
+    def steps(self, epochs: int) -> int:
+        """Return how many steps that many epochs take."""
+        ...
+
+
+@dataclass
+class Job:
+    """Everything the loop works with."""
+
+    config: Config
+    run: RunDirectory
+    plan: Plan
+    data: Dataset
+    tokenizer: Tokenizer
+    batches: BatchSource
+    state: TrainState
+    total_steps: int
+    bigram_loss: float
+
+    def finished(self) -> bool:
+        """Say whether nothing is left to do."""
+        counters, patience = self.state.counters, self.config.training.patience
+        stale = patience is not None and counters.evaluations_without_better >= patience
+        return counters.step >= self.total_steps or stale
+
+
+def begin(
+    config: Config,
+    model: nn.Module | None,
+    tokenizer: Tokenizer | None,
+    batches: BatchSource | None,
+    resume: bool,
+    say: Say,
+) -> Job:
+    """Open the run directory, plan, prepare the data, build the state, resume what is there."""
+    run = RunDirectory(Path(config.logging.model_save_path or f"runs/{run_stamp('run')}"))
+    resuming = run.exists()
+    if resuming and not resume:
+        raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
+    plan = _plan(config, run, say) if resuming else make_plan(config)
+    torch.set_num_threads(plan.threads)
+    data = _open_data(config, run, tokenizer, say)
+    tokenizer = tokenizer or data.tokenizer
+    training = config.training
+    batches = batches or Batches(
+        data.train, training.batch_size, config.sequence_length, training.seed
+    )
+    total_steps = training.max_steps or batches.steps(training.num_epochs or 1)
+    baseline = bigram_loss(data.train, data.val, tokenizer.vocab_size)
+    _write_facts(config, run, plan, data, baseline)
+    model = plan.apply(model or build_model(config, tokenizer))
+    state = TrainState(model, build_optimizer(model, training), Counters())
+    if resuming:
+        _take_up(state, run, say)
+    return Job(config, run, plan, data, tokenizer, batches, state, total_steps, baseline)
+
+
+def build_model(config: Config, tokenizer: Tokenizer) -> nn.Module:
+    """Build the configured model with freshly drawn weights; they depend on the seed alone."""
+    m, vocab_size = config.model, config.model.vocab_size or tokenizer.vocab_size
+    if vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
+        )
+    torch.manual_seed(config.training.seed)
+    if m.kind == "bigram":
+        return Bigram(BigramConfig(vocab_size, m.block_size))
+    return GPT2(GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout))
+
+
+def run_stamp(name: str) -> str:
+    """Return a folder name for a new run: name, date and time."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: Say) -> Dataset:
+    """Open prepared data, or encode the text into the run, once."""
+    source = Path(config.data.input_file)
+    if (source / "manifest.json").is_file():
+        return open_dataset(source)
+    if run.exists() and run.data_dir.is_dir():
+        return open_dataset(run.data_dir)
+    text = read_text(config.data.input_file)
+    for repair in text.repairs:
+        say(f"{text.source}: {repair}")
+    if len(text.content) < 2:
+        raise DataError(f"{text.source} holds {len(text.content)} character; that is no text yet")
+    tokenizer = given or make_tokenizer(config.data.tokenizer, text.content)
+    return write_dataset(run.data_dir, text, tokenizer, config.data.val_fraction)
+
+
+def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
+    """Return the recorded plan of a run, after checking that it may go on under `config`."""
+    stored = resolve(config_path=run.config_path, environment={}).config
+    old, new = schema.flatten(stored), schema.flatten(config)
+    changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
+    if fixed := sorted(changed - _FREE_KEYS):
+        told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
+        raise ConfigError(
+            [f"{run.path} was begun with another {told}; use its values or another --out. "]
+        )
+    try:
+        plan = plan_from_dict(json.loads(run.facts_path.read_text(encoding="utf-8"))["plan"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{run.facts_path} cannot be read: {error!r}") from None
+    here = make_plan(config)
+    if changed & _PLAN_KEYS:
+        say(f"{run.path}: new plan, so losses may differ in their last digits: {here.describe()}")
+        return here
+    if torch.device(plan.device) != torch.device(find_device(config.training.device)):
+        say(f"{run.path}: {plan.device} is not here; new plan: {here.describe()}")
+        return here
+    if (plan.machine, plan.threads) != (here.machine, here.threads):
+        say(f"{run.path}: begun on {plan.machine}, {plan.threads} threads; its plan is kept")
+    return plan
+
+
+def _take_up(state: TrainState, run: RunDirectory, say: Say) -> None:
+    """Resume from the newest checkpoint that verifies, cutting the logs back to its step."""
+    folder = run.latest(say)
+    if folder is None and run.checkpoints():
+        raise DataError(f"no checkpoint under {run.path} verifies; it cannot be resumed")
+    if folder is not None:
+        state.take_up(folder)
+        say(f"resuming {folder}")
+    run.rewind(state.counters.step)
+
+
+def _write_facts(
+    config: Config, run: RunDirectory, plan: Plan, data: Dataset, baseline: float
+) -> None:
+    """Write run.json, then config.yaml: with the latter the run counts as begun."""
+    facts: dict[str, Any] = {
+        "minigpt2": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "plan": plan_to_dict(plan),
+        "data": {key: data.manifest[key] for key in ("sources", "vocab_size", "tokenizer_sha256")},
+        "bigram_loss": baseline,
+    }
+    replace_file(run.facts_path, (json.dumps(facts, indent=1) + "\n").encode())
+    tree: dict[str, dict[str, Any]] = {}
+    for key, value in schema.flatten(config).items():
+        section, name = key.split(".", 1)
+        tree.setdefault(section, {})[name] = value
+    text = f"# written by minigpt2 {facts['minigpt2']}\n" + yaml.safe_dump(tree, sort_keys=False)
+    replace_file(run.config_path, text.encode())

@@ -1,0 +1,196 @@
+"""The one trainer: a generator of events over a state, from any start to the last step.
+
+It renders nothing, reads no signals and asks nobody anything: the faces do. The batch, the
+dropout masks and the learning rate of a step are functions of the step's number, so continuing a
+run equals never having stopped it, bit for bit on a CPU under the same plan.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from minigpt2.config import Config
+from minigpt2.data import windows
+from minigpt2.data.batches import IGNORED, mix
+from minigpt2.errors import MiniGPT2Error
+from minigpt2.evaluation import mean_loss, training_subset
+from minigpt2.generation import Sampling, generate
+from minigpt2.tokenizers import Tokenizer
+from minigpt2.training.begin import BatchSource, Job, begin
+from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
+from minigpt2.training.plan import Plan
+from minigpt2.training.schedules import learning_rate
+from minigpt2.training.tracking import Tracker
+
+SAMPLE_TOKENS = 500
+
+
+def train(
+    config: Config,
+    *,
+    model: nn.Module | None = None,
+    tokenizer: Tokenizer | None = None,
+    batches: BatchSource | None = None,
+    resume: Literal["auto", "never"] = "auto",
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Event]:
+    """Train as `config` says, yielding an event for everything that happens.
+
+    `model`, `tokenizer` and `batches` replace what the configuration would build. `stop` is asked
+    after every step; when it says so, the step is saved and the run ends, to be resumed later.
+    `say` takes lines for a person: repairs, skipped checkpoints, a changed machine.
+    """
+    job = begin(config, model, tokenizer, batches, resume == "auto", say)
+    counters = job.state.counters
+    tracker = Tracker(job.run.path / "tensorboard", counters.step)
+    started = time.perf_counter() - counters.seconds
+    yield _started(job)
+    reason = "already" if job.finished() else "complete"
+    while not job.finished():
+        step = train_step(job)
+        counters.seconds = time.perf_counter() - started
+        yield step
+        stopping = stop()
+        yield from _milestones(job, step, tracker, stopping)
+        if stopping and not job.finished():
+            reason = "interrupted"
+            break
+    if reason == "complete" and counters.step < job.total_steps:
+        reason = "patience"
+    tracker.close()
+    best = (counters.best_step, counters.best_loss)
+    yield Finished(reason, counters.step, job.run.path, *best, job.bigram_loss, counters.seconds)
+
+
+def train_step(job: Job) -> Step:
+    """Take one optimizer step: batch, forward and backward, clip, update."""
+    began, counters, training = time.perf_counter(), job.state.counters, job.config.training
+    tokens, targets = job.batches.batch(counters.step)
+    rate = learning_rate(counters.step, job.total_steps, training)
+    torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
+    loss = accumulate(job.state.model, tokens, targets, job.plan)
+    grad_norm = clip_gradients(job.state.model, training.grad_clip)
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise MiniGPT2Error(
+            f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the weights are "
+            "untouched. Try a smaller --training.learning-rate or --training.dtype float32"
+        )
+    for group in job.state.optimizer.param_groups:
+        group["lr"] = rate
+    job.state.optimizer.step()
+    job.state.optimizer.zero_grad()
+    counters.step += 1
+    counters.tokens += tokens.numel()
+    speed = tokens.numel() / (time.perf_counter() - began)
+    return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
+
+
+def accumulate(model: nn.Module, tokens: Tensor, targets: Tensor, plan: Plan) -> float:
+    """Add the gradients of the mean loss over all targets, one micro-batch at a time.
+
+    Each micro-batch counts by its share of the targets, so that any split gives the same step.
+    """
+    model.train()
+    total = max(1, int((targets != IGNORED).sum()))
+    loss = torch.zeros((), device=plan.device)
+    rows = zip(
+        tokens.split(plan.micro_batch_size), targets.split(plan.micro_batch_size), strict=True
+    )
+    for micro_tokens, micro_targets in rows:
+        share = int((micro_targets != IGNORED).sum()) / total
+        if share:
+            with plan.autocast():
+                part = model(micro_tokens.to(plan.device), micro_targets.to(plan.device)) * share
+            part.backward()
+            loss += part.detach()
+    return loss.item()
+
+
+def clip_gradients(model: nn.Module, limit: float) -> float:
+    """Scale the gradients down to global norm `limit` (0: leave them); return the norm before."""
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf).item()
+
+
+def _milestones(
+    job: Job, step: Step, tracker: Tracker, stopping: bool
+) -> Iterator[Evaluated | Sampled | Saved]:
+    """Do what is due after a step: evaluate, log, sample, save."""
+    logging, counters = job.config.logging, job.state.counters
+
+    def due(interval: int) -> bool:
+        return step.step % interval == 0 or step.step == job.total_steps
+
+    evaluated = _evaluate(job, step.step) if due(job.config.training.eval_interval) else None
+    if evaluated or due(logging.log_interval):
+        entry = _log_entry(job, step, evaluated)
+        job.run.log(entry)
+        tracker.log(entry)
+    if evaluated:
+        yield evaluated
+    if due(logging.sample_interval):
+        sampling = Sampling(SAMPLE_TOKENS, seed=job.config.training.seed)
+        text = "".join(generate(job.state.model, job.tokenizer, "", sampling))
+        job.run.log_sample(step.step, text)
+        yield Sampled(step.step, text)
+    better = evaluated is not None and evaluated.is_best
+    if better or due(logging.save_interval) or job.finished() or stopping:
+        progress = job.state.put_away()
+        folder = job.run.save(
+            job.state.model, job.tokenizer, progress, counters.best_step, logging.keep_last
+        )
+        yield Saved(step.step, folder)
+
+
+def _evaluate(job: Job, step: int) -> Evaluated:
+    """Measure the whole validation split and as much of training; remember the best."""
+    counters, length = job.state.counters, job.config.sequence_length
+    train, val, model = job.data.train, job.data.val, job.state.model
+    if len(val) < 2:
+        raise MiniGPT2Error("the validation split has no two tokens; raise --data.val-fraction")
+    val_loss = mean_loss(model, val, windows(len(val), length))
+    train_loss = mean_loss(model, train, training_subset(len(train), length, len(val)))
+    is_best = val_loss < counters.best_loss
+    if is_best:
+        counters.best_loss, counters.best_step = val_loss, step
+        counters.evaluations_without_better = 0
+    else:
+        counters.evaluations_without_better += 1
+    return Evaluated(step, val_loss, train_loss, is_best)
+
+
+def _log_entry(job: Job, step: Step, evaluated: Evaluated | None) -> dict[str, Any]:
+    measured = asdict(step)
+    entry = {
+        "step": step.step,
+        "tokens": job.state.counters.tokens,
+        "seconds": round(job.state.counters.seconds, 3),
+        "train_loss": measured.pop("loss"),
+        "learning_rate": step.learning_rate,
+        "grad_norm": step.grad_norm,
+        "tokens_per_second": round(step.tokens_per_second, 1),
+    }
+    if evaluated:
+        entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
+    return entry
+
+
+def _started(job: Job) -> Started:
+    splits = job.data.manifest["splits"]
+    return Started(
+        run_dir=job.run.path,
+        plan=job.plan,
+        step=job.state.counters.step,
+        total_steps=job.total_steps,
+        parameters=sum(parameter.numel() for parameter in job.state.model.parameters()),
+        vocab_size=job.tokenizer.vocab_size,
+        train_tokens=len(job.data.train),
+        val_tokens=len(job.data.val),
+        train_characters=splits["train"]["characters"],
+        val_characters=splits["val"]["characters"],
+    )

@@ -1,0 +1,190 @@
+"""How to run on this machine: device, dtype and attention path, measured rather than guessed.
+
+On a CPU one block of the model is timed for each way to compute it, about a second in all, once
+for each machine and shape. The plan is printed, stored in `run.json`, and kept by a resumed run.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from minigpt2.config import Config
+from minigpt2.errors import StorageError, UnavailableError
+from minigpt2.files import replace_file
+from minigpt2.model import ATTENTION, Block, GPT2Config, set_attention
+
+_PROBE_TOKENS = 2048  # tokens a timed pass: enough to be steady, little enough to be quick
+_PROBE_REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run computes with; the same plan gives the same numbers."""
+
+    device: str
+    dtype: str
+    attention: str
+    compile: bool
+    threads: int
+    micro_batch_size: int
+    machine: str
+
+    def describe(self) -> str:
+        """Return the plan as one line."""
+        compiled = ", compiled" if self.compile else ""
+        return (
+            f"{self.device} ({self.machine}), {self.dtype}, {self.attention} attention{compiled}, "
+            f"{self.threads} threads, micro-batch {self.micro_batch_size}"
+        )
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Return the context for forward passes: matrix products in the plan's dtype."""
+        kind = torch.device(self.device).type
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(kind, getattr(torch, self.dtype))
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Move `model` to the device and give it the attention path; compile it if planned."""
+        set_attention(model, ATTENTION[self.attention])
+        model.to(self.device)
+        if self.compile:
+            model.compile()
+        return model
+
+
+def make_plan(config: Config) -> Plan:
+    """Choose how to run `config` here; anything but `auto` in it is taken as given.
+
+    Raises UnavailableError for a device this machine does not have.
+    """
+    training = config.training
+    device = find_device(training.device)
+    dtype, attention = training.dtype, training.attention
+    if "auto" in (dtype, attention):
+        dtype, attention = _choose(config, device, dtype, attention)
+    return Plan(
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        compile=training.compile,
+        threads=torch.get_num_threads(),
+        micro_batch_size=training.micro_batch_size or training.batch_size,
+        machine=machine_name(device),
+    )
+
+
+def find_device(wanted: str) -> str:
+    """Return the device `wanted` means; `auto` is CUDA, else MPS, else the CPU."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = wanted.partition(":")
+    remedy = "use --training.device auto, or cpu"
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise UnavailableError(f"training.device {wanted!r} is not a device; {remedy}")
+    if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
+        built = torch.version.cuda or "none: this is a CPU build"
+        raise UnavailableError(
+            f"training.device {wanted}: no such CUDA device here (torch {torch.__version__}, CUDA "
+            f"{built}); {remedy}, or install a CUDA build of torch on a machine with a GPU"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UnavailableError(f"training.device mps: not on this machine; {remedy}")
+    return wanted
+
+
+def machine_name(device: str) -> str:
+    """Return the processor's name as the system tells it."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[str, str]:
+    """Pick dtype and attention where they are left open."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        fast = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return (fast if dtype == "auto" else dtype), ("fused" if attention == "auto" else attention)
+    if kind == "mps" or config.model.kind != "gpt2":
+        return ("float32" if dtype == "auto" else dtype), "fused"
+    times = _measure(config)
+    allowed = {
+        (d, a): seconds
+        for (d, a), seconds in times.items()
+        if dtype in ("auto", d) and attention in ("auto", a)
+    }
+    return min(allowed, key=allowed.__getitem__)
+
+
+def _measure(config: Config) -> dict[tuple[str, str], float]:
+    """Time every way to compute one block here, or recall it from this machine's cache."""
+    model, length = config.model, config.sequence_length
+    shape = f"{model.n_embd}/{model.n_head} T={length} dropout={model.dropout > 0}"
+    key = f"{machine_name('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    cache = _read_cache()
+    if known := cache.get(key, {}).get(shape):
+        return {tuple(name.split()): seconds for name, seconds in known.items()}  # type: ignore[misc]
+    times: dict[tuple[str, str], float] = {}
+    with torch.random.fork_rng(devices=[]):
+        for dtype in ("float32", "bfloat16"):
+            for attention in ATTENTION:
+                if (dtype, attention) != ("float32", "fused-fp32"):
+                    times[dtype, attention] = min(_time_block(config, length, dtype, attention))
+    named = {" ".join(name): seconds for name, seconds in times.items()}
+    cache.setdefault(key, {})[shape] = named
+    with contextlib.suppress(StorageError, OSError, RuntimeError):  # a cache is a convenience
+        replace_file(_cache_path(), json.dumps(cache, indent=1).encode())
+    return times
+
+
+def _time_block(config: Config, length: int, dtype: str, attention: str) -> Iterator[float]:
+    """Yield the seconds of forward and backward through one block, a first pass left out."""
+    m = config.model
+    block = Block(GPT2Config(1, length, 1, m.n_head, m.n_embd, m.dropout), 0)
+    set_attention(block, ATTENTION[attention])
+    x = torch.randn(max(1, _PROBE_TOKENS // length), length, m.n_embd, requires_grad=True)
+    for repeat in range(_PROBE_REPEATS):
+        start = time.perf_counter()
+        with torch.autocast("cpu", getattr(torch, dtype), enabled=dtype != "float32"):
+            y = block(x)
+        y.float().square().mean().backward()
+        if repeat:
+            yield time.perf_counter() - start
+
+
+def _cache_path() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "minigpt2" / "plans.json"
+
+
+def _read_cache() -> dict:
+    try:
+        cache = json.loads(_cache_path().read_text(encoding="utf-8"))
+        return cache if isinstance(cache, dict) else {}
+    except (OSError, ValueError, RuntimeError):
+        return {}
+
+
+def plan_from_dict(values: dict) -> Plan:
+    """Return the plan recorded in run.json."""
+    return Plan(**{name: values[name] for name in Plan.__dataclass_fields__})
+
+
+def plan_to_dict(plan: Plan) -> dict:
+    """Return the plan as run.json keeps it."""
+    return asdict(plan)

@@ -1,0 +1,33 @@
+"""The learning rate of a step, as a pure function."""
+
+import math
+
+from minigpt2.config import TrainingSection
+
+# The share of a run over which `wsd` decays. Hu et al. 2024 (MiniCPM, arXiv 2404.06395) use a
+# tenth for long runs; over runs of minutes a longer decay measured best.
+WSD_DECAY = 0.6
+
+
+def learning_rate(step: int, total_steps: int, training: TrainingSection) -> float:
+    """Return the rate of optimizer step `step`, counted from 0.
+
+    Linear warm-up over `warmup_steps`, then constant, or falling to `min_learning_rate` at
+    `decay_steps` (default: the end) along a cosine (Loshchilov and Hutter 2016), a line, or
+    warmup-stable-decay.
+    """
+    peak, least = training.learning_rate, training.min_learning_rate
+    if step < training.warmup_steps:
+        return peak * (step + 1) / (training.warmup_steps + 1)
+    if training.schedule == "constant":
+        return peak
+    end = training.decay_steps or total_steps
+    begin = training.warmup_steps
+    if training.schedule == "wsd":
+        begin = max(begin, round(end * (1 - WSD_DECAY)))
+    if step < begin:
+        return peak
+    progress = min(1.0, (step - begin) / max(1, end - begin))
+    if training.schedule == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return peak + (least - peak) * progress
