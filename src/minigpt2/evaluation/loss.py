@@ -18,7 +18,7 @@ from minigpt2.data.batches import IGNORED, collate
 from minigpt2.errors import DataError, UsageError
 
 Window = tuple[int, int, int]
-_LOGITS_AT_ONCE = 1 << 25  # elements of one (B, T, V) tensor: 128 MiB in fp32
+_LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ class GPT2Config:
 
 
 class KVCache:
-    """Keys and values of the tokens already read: one (B, H, block_size, D) pair a layer.
+    """Keys and values of the tokens already read, (n_layer, B, H, block_size, D) each.
 
     Pass it to `GPT2.forward`; it is extended in place and `length` counts the tokens it holds.
+    It is for inference: no gradient flows through it.
     """
 
     def __init__(
@@ -51,17 +52,17 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         D = config.n_embd // config.n_head
-        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size, D)
-        self.store = torch.zeros(shape, device=device, dtype=dtype)
+        shape = (config.n_layer, batch_size, config.n_head, config.block_size, D)
+        self.k = torch.zeros(shape, device=device, dtype=dtype)
+        self.v = torch.zeros(shape, device=device, dtype=dtype)
         self.length = 0
 
     def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new keys and values; return all of them so far, (B, H, S, D) each."""
         end = self.length + k_BHTD.shape[2]
-        k_all, v_all = self.store[layer]
-        k_all[:, :, self.length : end] = k_BHTD
-        v_all[:, :, self.length : end] = v_BHTD
-        return k_all[:, :, :end], v_all[:, :, :end]
+        self.k[layer, :, :, self.length : end] = k_BHTD.detach()
+        self.v[layer, :, :, self.length : end] = v_BHTD.detach()
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
 class CausalSelfAttention(nn.Module):

@@ -20,11 +20,11 @@ class ByteTokenizer:
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the bytes themselves."""
-        return bytes(ids)
+        return bytes(list(ids))  # an array handed to bytes() would give its buffer
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text; bytes that are no UTF-8 become U+FFFD."""
-        return bytes(ids).decode("utf-8", "replace")
+        return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def to_json(self) -> dict[str, Any]:
         """Return a byte-level BPE without merges, as `tokenizers` reads it."""

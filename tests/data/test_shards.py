@@ -1,0 +1,167 @@
+"""Shards hold what was encoded, split by position, and damage never passes unseen."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from minigpt2.data import Text, open_dataset, read_text, shards, write_dataset
+from minigpt2.errors import DataError, InputMissingError
+from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
+
+
+def make(folder, content="hello world, " * 50, tokenizer=None, val_fraction=0.1):
+    text = Text(content, "test", "0" * 64)
+    tokenizer = tokenizer or CharTokenizer.from_text(content)
+    return write_dataset(folder, text, tokenizer, val_fraction)
+
+
+def test_splits_are_the_text_by_position(tmp_path):
+    content = "".join(chr(97 + i % 26) for i in range(1003))
+    data = make(tmp_path / "d", content)
+    assert (len(data.train), len(data.val)) == (902, 101)
+    assert data.tokenizer.decode(data.train.read(0, 902)) == content[:902]
+    assert data.tokenizer.decode(data.val.read(0, 101)) == content[902:]
+    assert data.manifest["splits"]["train"]["bytes"] == 902
+
+
+def test_bytes_split_at_a_character_too(tmp_path):
+    content = "é" * 100
+    data = make(tmp_path / "d", content, ByteTokenizer())
+    assert data.tokenizer.decode(data.val.read(0, len(data.val))) == "é" * 10
+    assert data.val.bytes == 20
+
+
+def test_reading_crosses_shards_and_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_TOKENS", 101)
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 14)
+    content = "".join(chr(97 + i % 23) for i in range(1003))
+    data = make(tmp_path / "d", content)
+    assert len(data.manifest["splits"]["train"]["shards"]) == 9
+    for start, stop in [(0, 902), (95, 120), (101, 202), (500, 501), (801, 902), (7, 7)]:
+        assert data.tokenizer.decode(data.train.read(start, stop)) == content[start:stop]
+
+
+def test_wide_ids_take_four_bytes(tmp_path):
+    characters = [chr(i) for i in range(0x20000, 0x20000 + 70_000)]
+    data = make(tmp_path / "d", "".join(characters), CharTokenizer(characters))
+    assert data.manifest["dtype"] == "uint32"
+    assert np.array_equal(data.train.read(0, 63_000), np.arange(63_000))
+
+
+@pytest.mark.parametrize("place", [0, 9, 12, 20, 28, 63, 64, 65, 700, -1])
+def test_a_flipped_bit_is_found(tmp_path, place):
+    data = make(tmp_path / "d")
+    path = tmp_path / "d" / "train-00000.bin"
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1 << (place % 8)
+    path.write_bytes(raw)
+    if 32 <= place < 64:  # padding of the header, which says nothing
+        assert len(open_dataset(data.folder).train) == 585
+        return
+    with pytest.raises(DataError, match=r"train-00000\.bin"):
+        again = open_dataset(data.folder)
+        again.train.read(0, len(again.train))
+
+
+def test_an_id_outside_the_vocabulary_names_shard_and_offset(tmp_path):
+    make(tmp_path / "d", tokenizer=ByteTokenizer())
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    path = tmp_path / "d" / "val-00000.bin"
+    ids = np.full(65, 256, "<u2").tobytes()  # with a checksum that fits
+    path.write_bytes(path.read_bytes()[:64] + ids)
+    manifest["splits"]["val"]["shards"][0]["crc32"] = [shards.zlib.crc32(ids)]
+    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"val-00000\.bin: id 256 .* offset 64 .* vocabulary of 256"):
+        open_dataset(tmp_path / "d").val.read(0, 10)
+
+
+def test_truncated_missing_or_foreign_files_are_named(tmp_path):
+    folder = tmp_path / "d"
+    make(folder)
+    path = folder / "train-00000.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    with pytest.raises(DataError, match="disagrees"):
+        open_dataset(folder)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(DataError, match="not a minigpt2 shard"):
+        open_dataset(folder)
+    path.unlink()
+    with pytest.raises(InputMissingError, match="train-00000"):
+        open_dataset(folder)
+    path.write_bytes(whole)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"tokenizer\.json is not the one"):
+        open_dataset(folder)
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(DataError, match="no data manifest"):
+        open_dataset(folder)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(DataError, match="position 3"):
+        make(tmp_path / "d", "abcdef", CharTokenizer("abc"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_character_far_in_is_placed_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_ENCODE_CHARACTERS", 10)
+    with pytest.raises(DataError, match="position 25"):
+        make(tmp_path / "d", "a" * 25 + "b" + "a" * 100, CharTokenizer("a"))
+
+
+BAD = {
+    "empty": (b"", DataError, "empty"),
+    "binary": (b"ab\0cd", DataError, "zero byte at offset 2"),
+    "latin": (b"caf\xe9 noir", DataError, "0xe9 at offset 3"),
+    "utf-16": ("text".encode("utf-16"), DataError, "UTF-16"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_text_is_told_with_its_place(tmp_path, kind):
+    content, error, message = BAD[kind]
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(error, match=message):
+        read_text(str(tmp_path / "x"))
+
+
+def test_a_missing_file_and_a_directory(tmp_path):
+    with pytest.raises(InputMissingError, match=r"no text file .*nowhere"):
+        read_text(str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="directory"):
+        read_text(str(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file(tmp_path):
+    (tmp_path / "x").write_text("a")
+    (tmp_path / "x").chmod(0)
+    with pytest.raises(InputMissingError, match="permission"):
+        read_text(str(tmp_path / "x"))
+
+
+def test_line_ends_and_byte_order_mark_are_repaired_and_said(tmp_path):
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
+    text = read_text(str(tmp_path / "x"))
+    assert text.content == "one\ntwo\nthree\n"
+    assert len(text.repairs) == 2 and "2 line ends" in text.repairs[1]
+
+
+def test_the_embedded_corpus_is_the_pinned_one():
+    text = read_text("shakespeare")
+    assert text.sha256 == "d1b31510b5b9b22db0ca5b20c09e5d4c8a28e428c448e1a33b653c947c35ea0e"
+    assert len(set(text.content)) == 64 and len(text.content) == 1_189_044
+
+
+def test_the_reference_file_splits_as_the_field_does(tmp_path):
+    path = os.environ.get("MINIGPT2_TINYSHAKESPEARE")
+    if not path:
+        pytest.skip("MINIGPT2_TINYSHAKESPEARE does not name the reference file")
+    text = read_text(path)
+    assert text.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    data = make(tmp_path / "d", text.content)
+    assert (len(data.train), len(data.val)) == (1_003_854, 111_540)
+    assert data.tokenizer.vocab_size == 65

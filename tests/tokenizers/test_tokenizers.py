@@ -1,0 +1,90 @@
+"""Encode and decode are inverse, unknown characters are named, streams never break a character."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt2.errors import ConfigError, DataError, InputMissingError
+from minigpt2.tokenizers import (
+    ByteTokenizer,
+    CharTokenizer,
+    IncrementalDecoder,
+    load_tokenizer,
+    make_tokenizer,
+    tokenizer_files,
+)
+
+# Lone surrogates are no text: no UTF-8 file can hold them.
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
+
+
+@given(TEXTS)
+def test_bytes_decode_what_they_encoded(text):
+    tokenizer = ByteTokenizer()
+    assert tokenizer.encode(text) == list(text.encode())
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@given(TEXTS)
+def test_characters_decode_what_they_encoded(text):
+    tokenizer = CharTokenizer.from_text(text)
+    assert tokenizer.vocab_size == len(set(text))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_an_unknown_character_is_named_with_its_position():
+    with pytest.raises(DataError, match=r"'€' \(U\+20AC\) at position 3"):
+        CharTokenizer.from_text("abc").encode("abc€")
+
+
+def test_an_unknown_character_is_replaced_when_asked():
+    tokenizer = CharTokenizer("abc ", unknown=" ")
+    assert tokenizer.decode(tokenizer.encode("a€b")) == "a b"
+    with pytest.raises(DataError, match="replacement"):
+        CharTokenizer("abc", unknown="z")
+
+
+@given(st.lists(st.integers(0, 255), max_size=40))
+def test_streamed_text_equals_decoded_text_whatever_the_bytes(ids):
+    tokenizer = ByteTokenizer()
+    decoder = IncrementalDecoder(tokenizer)
+    pieces = [decoder.feed(token) for token in ids] + [decoder.finish()]
+    assert "".join(pieces) == tokenizer.decode(ids)
+
+
+def test_a_character_comes_whole():
+    decoder = IncrementalDecoder(ByteTokenizer())
+    assert [decoder.feed(byte) for byte in "a😀".encode()] == ["a", "", "", "", "😀"]
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharTokenizer.from_text("héllo\n😀")])
+def test_a_saved_tokenizer_opens_again(tokenizer, tmp_path):
+    for name, content in tokenizer_files(tokenizer, 13).items():
+        (tmp_path / name).write_bytes(content)
+    again = load_tokenizer(tmp_path)
+    assert type(again) is type(tokenizer)
+    assert again.encode("héllo\n😀") == tokenizer.encode("héllo\n😀")
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["clean_up_tokenization_spaces"] is False
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"model": {"type": "Unigram", "vocab": {"a": 0}}}',
+     '{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 7}}}',
+     '{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": "x"}}}'],
+)  # fmt: skip
+def test_a_damaged_tokenizer_file_is_a_data_error(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(DataError):
+        load_tokenizer(tmp_path)
+
+
+def test_names_that_mean_no_tokenizer(tmp_path):
+    with pytest.raises(ConfigError, match="neither char, byte"):
+        make_tokenizer("chars", "abc")
+    with pytest.raises(InputMissingError):
+        load_tokenizer(tmp_path)
