@@ -65,7 +65,9 @@ class TrainingSection:
     sequence_length: int | None = option(None, "tokens a sequence; null: block_size", low=1)
     optimizer: Literal["adamw", "adam"] = option("adamw", "adamw, or adam without decay")
     learning_rate: float = option(1e-3, "peak learning rate", above=0.0, common=True)
-    min_learning_rate: float = option(1e-4, "learning rate at the end", low=0.0)
+    min_learning_rate: float | None = option(
+        None, "learning rate at the end; null: a tenth of learning_rate", low=0.0
+    )
     warmup_steps: int = option(100, "steps of linear warm-up", low=0)
     decay_steps: int | None = option(None, "step at which the rate is lowest; null: the end", low=1)
     schedule: Literal["cosine", "linear", "wsd", "constant"] = option(

@@ -128,7 +128,7 @@ def _inconsistencies(config: Config) -> list[str]:
             f"training.sequence_length {config.sequence_length} "
             f"exceeds model.block_size {model.block_size}"
         )
-    if training.min_learning_rate > training.learning_rate:
+    if (training.min_learning_rate or 0.0) > training.learning_rate:
         problems.append(
             f"training.min_learning_rate {training.min_learning_rate} "
             f"exceeds training.learning_rate {training.learning_rate}"

@@ -1,6 +1,7 @@
 """Batches are a pure function of the step: every token once an epoch, for any world."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_a_batch_is_a_function_of_seed_and_step():
 def test_epochs_differ_in_phase_and_order():
     batches = Batches(Stream(311), 6, 7, seed=3)
     borders = [batches.samples(epoch) for epoch in range(9)]
-    epochs = [drawn(batches, borders[-1])[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    epochs = [drawn(batches, borders[-1])[a:b] for a, b in pairwise(borders)]
     assert len({tuple(map(tuple, sorted(epoch))) for epoch in epochs}) >= 4  # phases
     assert all(epoch != sorted(epoch) for epoch in epochs)  # order
 

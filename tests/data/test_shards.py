@@ -73,7 +73,9 @@ def test_an_id_outside_the_vocabulary_names_shard_and_offset(tmp_path):
     path.write_bytes(path.read_bytes()[:64] + ids)
     manifest["splits"]["val"]["shards"][0]["crc32"] = [shards.zlib.crc32(ids)]
     (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"val-00000\.bin: id 256 .* offset 64 .* vocabulary of 256"):
+    with pytest.raises(
+        DataError, match=r"val-00000\.bin: id 256 .* offset 64 .* vocabulary of 256"
+    ):
         open_dataset(tmp_path / "d").val.read(0, 10)
 
 

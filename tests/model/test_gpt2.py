@@ -57,7 +57,11 @@ def test_attention_rows_sum_to_one_and_see_no_future():
 
 @pytest.mark.parametrize("past", [0, 4])
 def test_all_attention_paths_compute_the_same(past):
-    q, k, v = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5 + past, 7), torch.randn(2, 3, 5 + past, 7)
+    q, k, v = (
+        torch.randn(2, 3, 5, 7),
+        torch.randn(2, 3, 5 + past, 7),
+        torch.randn(2, 3, 5 + past, 7),
+    )
     wanted = torch.zeros_like(q)
     for b, h, t in torch.cartesian_prod(*map(torch.arange, q.shape[:3])).tolist():
         seen = past + t + 1

@@ -42,7 +42,13 @@ def test_transformers_opens_ours(tiny, tokenizer, tmp_path):
 
 def test_we_open_transformers(tokenizer, tmp_path):
     config = transformers.GPT2Config(
-        vocab_size=29, n_positions=13, n_embd=21, n_layer=2, n_head=3, bos_token_id=1, eos_token_id=1
+        vocab_size=29,
+        n_positions=13,
+        n_embd=21,
+        n_layer=2,
+        n_head=3,
+        bos_token_id=1,
+        eos_token_id=1,
     )
     torch.manual_seed(5)
     theirs = transformers.GPT2LMHeadModel(config).eval()

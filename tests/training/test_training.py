@@ -287,7 +287,7 @@ def test_clipping_scales_to_the_limit_and_zero_leaves_alone(tiny):
 
 def test_a_non_finite_loss_stops_before_the_update(text_file, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "accumulate", poison(loop.accumulate, after=7))
-    with pytest.raises(MiniGPT2Error, match="step 8: loss nan.*untouched"):
+    with pytest.raises(MiniGPT2Error, match=r"step 8: loss nan.*untouched"):
         list(train(config_for(text_file, tmp_path / "run")))
     run = RunDirectory(tmp_path / "run")
     assert run.latest(print).name == "step-00000006"
@@ -363,7 +363,11 @@ def test_a_vocabulary_may_be_padded_but_not_cut(text_file, tmp_path):
 def test_a_missing_device_is_told_with_the_remedy():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    for device, message in [("cuda", "no such CUDA device"), ("cuda:9", "no such"), ("tpu", "not a")]:
+    for device, message in [
+        ("cuda", "no such CUDA device"),
+        ("cuda:9", "no such"),
+        ("tpu", "not a"),
+    ]:
         with pytest.raises(UnavailableError, match=message):
             make_plan(resolve(environment={}, flags={"training.device": device}).config)
 

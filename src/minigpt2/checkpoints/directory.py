@@ -11,11 +11,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from minigpt2.checkpoints.weights import config_to_json, read_model, state_to_disk
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import new_directory, sha256_of, write_file
+from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
 MANIFEST = "manifest.json"
@@ -31,10 +32,10 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, tokenizer: Tokenizer, progress: Progress | None = None
+    folder: Path, model: LanguageModel, tokenizer: Tokenizer, progress: Progress | None = None
 ) -> None:
     """Write `folder` atomically; a failure leaves whatever stood there before."""
-    block_size = model.config.block_size  # type: ignore[union-attr]
+    block_size = model.config.block_size
     eos = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
     tensors = {name: value.detach().contiguous() for name, value in state_to_disk(model).items()}
     files = {
@@ -77,7 +78,7 @@ def verify(folder: Path) -> str | None:
     return None
 
 
-def load_checkpoint(folder: Path) -> tuple[nn.Module, Tokenizer]:
+def load_checkpoint(folder: Path) -> tuple[LanguageModel, Tokenizer]:
     """Open a checkpoint or any Hugging Face GPT-2 directory, verifying it where it can be."""
     if not (folder / "config.json").is_file():
         raise InputMissingError(f"{folder} holds no model: config.json is missing")
@@ -85,10 +86,10 @@ def load_checkpoint(folder: Path) -> tuple[nn.Module, Tokenizer]:
     if ours and (fault := verify(folder)):
         raise DataError(f"checkpoint {folder}: {fault}; use another step, or train again")
     model, tokenizer = read_model(folder), load_tokenizer(folder)
-    if tokenizer.vocab_size > model.config.vocab_size:  # type: ignore[union-attr,operator]
+    if tokenizer.vocab_size > model.config.vocab_size:
         raise DataError(
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, "
-            f"the model only {model.config.vocab_size}"  # type: ignore[union-attr]
+            f"the model only {model.config.vocab_size}"
         )
     return model, tokenizer
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from minigpt2.checkpoints.directory import Progress, save_checkpoint, verify
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import (
@@ -18,6 +16,7 @@ from minigpt2.files import (
     storage_errors,
     sweep_temporaries,
 )
+from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
 
 Say = Callable[[str], None]
@@ -43,7 +42,12 @@ class RunDirectory:
         return sorted(path for path in self.path.glob("step-*") if path.is_dir())
 
     def save(
-        self, model: nn.Module, tokenizer: Tokenizer, progress: Progress, best_step: int, keep: int
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        progress: Progress,
+        best_step: int,
+        keep: int,
     ) -> Path:
         """Write the checkpoint of this step, point at it, and drop what is no longer kept."""
         folder = self.step_dir(progress.numbers["step"])

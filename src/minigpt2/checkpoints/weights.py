@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.model import GPT2, Bigram, BigramConfig, Block, GPT2Config
+from minigpt2.model import GPT2, Bigram, BigramConfig, Block, GPT2Config, LanguageModel
 
 PREFIX = "transformer."
 _LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -90,7 +90,7 @@ def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
     }
 
 
-def model_from_json(tree: dict[str, Any], where: Path) -> nn.Module:
+def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
     """Build the model a config.json describes, untrained; refuse by name what we cannot honour."""
     try:
         if tree.get("model_type") == "minigpt2-bigram":
@@ -116,13 +116,13 @@ def model_from_json(tree: dict[str, Any], where: Path) -> nn.Module:
         raise DataError(f"{where} is no model configuration: {error!r}") from None
 
 
-def without_init(build: Callable[[], nn.Module]) -> nn.Module:
+def without_init(build: Callable[[], GPT2]) -> GPT2:
     """Build a module whose weights are about to be loaded, leaving torch's generator as it was."""
     with torch.random.fork_rng(devices=[]):
         return build()
 
 
-def read_model(folder: Path) -> nn.Module:
+def read_model(folder: Path) -> LanguageModel:
     """Open the model in a Hugging Face directory, in evaluation mode."""
     path = folder / "config.json"
     try:
@@ -135,7 +135,8 @@ def read_model(folder: Path) -> nn.Module:
         raise DataError(f"{path} is no model configuration")
     model = model_from_json(tree, path)
     load_weights(model, folder)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:

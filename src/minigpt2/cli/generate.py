@@ -2,6 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.files import replace_file
@@ -10,14 +13,14 @@ from minigpt2.files import replace_file
 def generate(
     model: str | None = None,
     *,
-    prompt: str | None = None,
+    prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     prompt_file: Path | None = None,
     n: int = 1,
     max_new_tokens: int = 500,
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop: list[str] | None = None,
+    stop: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True)] = None,
     stop_at_newline: bool = False,
     seed: int = 1337,
     unknown: str | None = None,

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from minigpt2.data import TokenStream, windows
 from minigpt2.data.batches import IGNORED, collate
 from minigpt2.errors import DataError, UsageError
+from minigpt2.model import LanguageModel
 
 Window = tuple[int, int, int]
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
@@ -34,13 +34,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, stream: TokenStream, window: int | None = None, stride: int | None = None
+    model: LanguageModel, stream: TokenStream, window: int | None = None, stride: int | None = None
 ) -> Evaluation:
     """Measure `model` over all of `stream`; window defaults to block_size, stride to window.
 
     Loss in nats a token. Raises DataError where nothing can be scored.
     """
-    block_size: int = model.config.block_size  # type: ignore[union-attr,assignment]
+    block_size: int = model.config.block_size
     window = window or block_size
     stride = stride or window
     if not 1 <= window <= block_size:
@@ -54,10 +54,10 @@ def evaluate(
     return Evaluation(loss, perplexity(loss), bits, window, stride, len(stream) - 1)
 
 
-def mean_loss(model: nn.Module, stream: TokenStream, cut: Iterable[Window]) -> float:
+def mean_loss(model: LanguageModel, stream: TokenStream, cut: Iterable[Window]) -> float:
     """Return the mean loss in nats a token over the windows `cut` out of `stream`."""
     device = next(model.parameters()).device
-    vocab_size: int = model.config.vocab_size  # type: ignore[union-attr,assignment]
+    vocab_size: int = model.config.vocab_size
     total, count = 0.0, 0
     was_training = model.training
     model.eval()

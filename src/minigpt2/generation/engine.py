@@ -7,14 +7,14 @@ first `n_keep` tokens and the last half of the window, reads them once, and goes
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minigpt2.generation.sampling import Sampling, sample
-from minigpt2.model import GPT2Config, KVCache
+from minigpt2.model import GPT2Config, KVCache, LanguageModel
 
 
 def decode(
-    model: nn.Module,
+    model: LanguageModel,
     prompt: list[int],
     sampling: Sampling,
     n: int = 1,
@@ -41,9 +41,9 @@ def decode(
 class _Reader:
     """Gives the logits after a growing context, reading only what it has not read yet."""
 
-    def __init__(self, model: nn.Module, n: int, n_keep: int) -> None:
+    def __init__(self, model: LanguageModel, n: int, n_keep: int) -> None:
         self._model, self._n, self._n_keep = model, n, n_keep
-        self._block_size: int = model.config.block_size  # type: ignore[union-attr,assignment]
+        self._block_size: int = model.config.block_size
         self._cache: KVCache | None = None
         self._seen = 0  # tokens of the context read so far
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from torch import nn
-
 from minigpt2.errors import DataError
 from minigpt2.generation.engine import decode
 from minigpt2.generation.sampling import Sampling
+from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import IncrementalDecoder, Tokenizer
 
 
@@ -56,7 +55,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def generate(
-    model: nn.Module,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str = "",
     sampling: Sampling | None = None,
@@ -71,7 +70,7 @@ def generate(
 
 
 def generate_many(
-    model: nn.Module,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str,
     n: int,

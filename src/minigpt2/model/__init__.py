@@ -13,6 +13,9 @@ from minigpt2.model.gpt2 import (
     set_attention,
 )
 
+# What the package itself builds. Anything with the same `config` and `forward` works as well.
+LanguageModel = GPT2 | Bigram
+
 __all__ = [
     "ATTENTION",
     "GPT2",
@@ -23,6 +26,7 @@ __all__ = [
     "CausalSelfAttention",
     "GPT2Config",
     "KVCache",
+    "LanguageModel",
     "cross_entropy",
     "set_attention",
 ]

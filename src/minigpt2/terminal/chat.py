@@ -3,17 +3,16 @@
 import sys
 from collections.abc import Callable
 
-from torch import nn
-
 from minigpt2.errors import DataError
 from minigpt2.generation import Sampling, generate
+from minigpt2.model import LanguageModel
 from minigpt2.terminal.plain import printable
 from minigpt2.tokenizers import Tokenizer
 
 PROMPT = "> "
 
 
-def chat_loop(model: nn.Module, tokenizer: Tokenizer, sampling: Sampling) -> None:
+def chat_loop(model: LanguageModel, tokenizer: Tokenizer, sampling: Sampling) -> None:
     """Read prompts and stream continuations; Ctrl-C stops an answer, Ctrl-D and 'quit' leave."""
     ask = _asker()
     seed = sampling.seed

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
@@ -20,7 +20,7 @@ from minigpt2.data import Batches, Dataset, open_dataset, read_text, write_datas
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.evaluation import bigram_loss
 from minigpt2.files import replace_file
-from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
+from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
 from minigpt2.settings import resolve
 from minigpt2.tokenizers import Tokenizer, make_tokenizer
 from minigpt2.training.optimizers import build_optimizer
@@ -71,7 +71,7 @@ class Job:
 
 def begin(
     config: Config,
-    model: nn.Module | None,
+    model: LanguageModel | None,
     tokenizer: Tokenizer | None,
     batches: BatchSource | None,
     resume: bool,
@@ -93,14 +93,15 @@ def begin(
     total_steps = training.max_steps or batches.steps(training.num_epochs or 1)
     baseline = bigram_loss(data.train, data.val, tokenizer.vocab_size)
     _write_facts(config, run, plan, data, baseline)
-    model = plan.apply(model or build_model(config, tokenizer))
+    model = model or build_model(config, tokenizer)
+    plan.apply(model)
     state = TrainState(model, build_optimizer(model, training), Counters())
     if resuming:
         _take_up(state, run, say)
     return Job(config, run, plan, data, tokenizer, batches, state, total_steps, baseline)
 
 
-def build_model(config: Config, tokenizer: Tokenizer) -> nn.Module:
+def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
     """Build the configured model with freshly drawn weights; they depend on the seed alone."""
     m, vocab_size = config.model, config.model.vocab_size or tokenizer.vocab_size
     if vocab_size < tokenizer.vocab_size:

@@ -20,6 +20,7 @@ from minigpt2.data.batches import IGNORED, mix
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.evaluation import mean_loss, training_subset
 from minigpt2.generation import Sampling, generate
+from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
@@ -33,7 +34,7 @@ SAMPLE_TOKENS = 500
 def train(
     config: Config,
     *,
-    model: nn.Module | None = None,
+    model: LanguageModel | None = None,
     tokenizer: Tokenizer | None = None,
     batches: BatchSource | None = None,
     resume: Literal["auto", "never"] = "auto",

@@ -52,13 +52,12 @@ class Plan:
             return contextlib.nullcontext()
         return torch.autocast(kind, getattr(torch, self.dtype))
 
-    def apply(self, model: nn.Module) -> nn.Module:
+    def apply(self, model: nn.Module) -> None:
         """Move `model` to the device and give it the attention path; compile it if planned."""
         set_attention(model, ATTENTION[self.attention])
         model.to(self.device)
         if self.compile:
             model.compile()
-        return model
 
 
 def make_plan(config: Config) -> Plan:

@@ -17,6 +17,7 @@ def learning_rate(step: int, total_steps: int, training: TrainingSection) -> flo
     warmup-stable-decay.
     """
     peak, least = training.learning_rate, training.min_learning_rate
+    least = peak / 10 if least is None else least
     if step < training.warmup_steps:
         return peak * (step + 1) / (training.warmup_steps + 1)
     if training.schedule == "constant":

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from minigpt2.checkpoints import Progress, load_progress, load_weights
 from minigpt2.errors import DataError
+from minigpt2.model import LanguageModel
 from minigpt2.training.optimizers import load_optimizer_tensors, optimizer_tensors
 
 
@@ -31,7 +31,7 @@ class TrainState:
     the batch, is a function of the step's number.
     """
 
-    model: nn.Module
+    model: LanguageModel
     optimizer: torch.optim.Optimizer
     counters: Counters
 
