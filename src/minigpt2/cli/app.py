@@ -31,7 +31,8 @@ def build_app() -> App:
         error_console=Console(stderr=True),
         exit_on_error=False,
         print_error=False,
-        default_parameter=Parameter(negative=""),
+        # Of an option given twice the last one counts, as everywhere.
+        default_parameter=Parameter(negative="", allow_repeating=True),
         result_action="return_value",
         help_epilogue="Every command takes --help, and --debug to show a traceback.",
     )

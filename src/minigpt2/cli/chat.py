@@ -12,6 +12,7 @@ def chat(
     top_p: float | None = None,
     stop: list[str] | None = None,
     seed: int = 1337,
+    unknown: str | None = None,
 ) -> int:
     """Talk to a model: type the beginning of a text, it goes on. 'quit' or Ctrl-D leaves.
 
@@ -31,15 +32,18 @@ def chat(
         Text that ends an answer; may be given several times.
     seed
         Of the first answer; each next one takes the next seed.
+    unknown
+        Character that replaces those a character model does not know.
     """
     from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling
     from minigpt2.terminal.chat import chat_loop
+    from minigpt2.tokenizers import replacing_unknown
 
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, tuple(stop or ()), seed)
     folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
     network, tokenizer = load_checkpoint(folder)
     if sys.stdin.isatty():
         print("Type the beginning of a text; the model goes on. 'quit' leaves.", file=sys.stderr)
-    chat_loop(network, tokenizer, sampling)
+    chat_loop(network, replacing_unknown(tokenizer, unknown), sampling)
     return 0

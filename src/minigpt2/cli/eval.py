@@ -19,6 +19,7 @@ def eval(
     split: Literal["train", "val", "all"] = "val",
     window: int | None = None,
     stride: int | None = None,
+    unknown: str | None = None,
     device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
     out: Path | None = None,
@@ -37,6 +38,8 @@ def eval(
         Targets a window; default: the model's block_size.
     stride
         Distance between windows; default: the window (disjoint).
+    unknown
+        Character that replaces those a character model does not know.
     device
         auto, cpu, cuda, cuda:N or mps.
     json_output
@@ -46,10 +49,12 @@ def eval(
     """
     from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.evaluation import evaluate
+    from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
     folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
     network, tokenizer = load_checkpoint(folder)
+    tokenizer = replacing_unknown(tokenizer, unknown)
     with tempfile.TemporaryDirectory() as scratch:
         stream, source = _open_split(folder, tokenizer, data, split, Path(scratch))
         result = evaluate(network.to(find_device(device)), stream, window, stride)

@@ -65,15 +65,14 @@ def generate(
         raise UsageError(f"--n must be at least 1, not {n}")
     from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling, generate_many
-    from minigpt2.tokenizers import CharTokenizer
+    from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
     stops = (*(stop or ()), *(("\n",) if stop_at_newline else ()))
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, stops, seed)
     target = find_device(device)
     network, tokenizer = load_checkpoint(resolve_model(model, _say))
-    if unknown is not None and isinstance(tokenizer, CharTokenizer):
-        tokenizer = CharTokenizer(tokenizer.characters, unknown)
+    tokenizer = replacing_unknown(tokenizer, unknown)
     ids = tokenizer.encode(text)  # an unknown character is told before anything is written
     block_size = network.config.block_size
     if len(ids) + max_new_tokens > block_size:

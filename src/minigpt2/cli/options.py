@@ -57,7 +57,6 @@ def _options(every: bool) -> Iterator[inspect.Parameter]:
             metavar=_METAVARS[_plain_type(key)],
             show=every or item.metadata["common"],
             show_default=False,
-            allow_repeating=True,  # the last one counts, as everywhere
         )
         yield inspect.Parameter(
             f"{section}__{name}",

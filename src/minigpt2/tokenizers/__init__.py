@@ -84,6 +84,13 @@ def tokenizer_from_json(tree: Any, path: Path) -> Tokenizer:
     raise DataError(f"{path}: neither a character nor a byte tokenizer, which are those known here")
 
 
+def replacing_unknown(tokenizer: Tokenizer, replacement: str | None) -> Tokenizer:
+    """Return a tokenizer that encodes unknown characters as `replacement`; None: leave it."""
+    if replacement is None or not isinstance(tokenizer, CharTokenizer):
+        return tokenizer
+    return CharTokenizer(tokenizer.characters, replacement)
+
+
 def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
     """Return the two files that let AutoTokenizer open a directory, as {name: content}."""
     eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
@@ -112,6 +119,7 @@ __all__ = [
     "Tokenizer",
     "load_tokenizer",
     "make_tokenizer",
+    "replacing_unknown",
     "tokenizer_files",
     "tokenizer_from_json",
 ]

@@ -65,8 +65,9 @@ def train(
     if reason == "complete" and counters.step < job.total_steps:
         reason = "patience"
     tracker.close()
+    seconds = time.perf_counter() - started
     best = (counters.best_step, counters.best_loss)
-    yield Finished(reason, counters.step, job.run.path, *best, job.bigram_loss, counters.seconds)
+    yield Finished(reason, counters.step, job.run.path, *best, job.bigram_loss, seconds)
 
 
 def train_step(job: Job) -> Step:

@@ -1,0 +1,107 @@
+"""Every command and every Python block in README and docs runs, at small sizes, in order."""
+
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minigpt2 import model as models
+from minigpt2.__main__ import run
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = {
+    "train": "--model.n-layer 1 --model.n-head 2 --model.n-embd 16 --training.max-steps 2 "
+    "--training.attention explicit --training.dtype float32",
+    "generate": "--max-new-tokens 5",
+    "chat": "--max-new-tokens 5",
+}
+
+
+def commands(page):
+    """Yield the minigpt2 command lines of a page, in its order."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^(minigpt2 .+)$|`(minigpt2 [^`]+)`", text, re.MULTILINE):
+        line = (match[1] or match[2]).strip()
+        if "..." not in line:
+            yield line
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder as a reader has it: the repository's config/, and a novel."""
+    (tmp_path / "config").symlink_to(ROOT / "config", target_is_directory=True)
+    novel = "The cat sat on the mat. It looked at the moon, and said nothing.\n" * 80
+    (tmp_path / "novel.txt").write_text(novel, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIGPT2_DATA_INPUT_FILE", "novel.txt")
+    monkeypatch.setattr("sys.stdin", io.StringIO("quit\n"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if list(commands(p))], ids=lambda p: p.stem)
+def test_every_command_runs(page, desk, capsys):
+    assert run(["train", "--out", "runs/first", *SMALL["train"].split()]) == 0  # as make train did
+    for line in commands(page):
+        arguments = shlex.split(line)[1:]
+        if "--print-config" not in arguments:
+            arguments += SMALL.get(arguments[0], "").split()
+        if any("ROMEO:" in argument for argument in arguments):  # whom the novel does not know
+            arguments += ["--unknown", " "]
+        capsys.readouterr()
+        assert run(arguments) == 0, f"{line}: {capsys.readouterr().err}"
+    if page.name == "README.md":
+        assert (desk / "runs" / "novel" / "best" / "model.safetensors").is_file()
+        python_blocks_run(page)
+
+
+def python_blocks_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        result = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+
+def test_make_targets_that_are_named_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md"]
+    named = {t for p in pages for t in re.findall(r"\bmake ([a-z-]+)\b`", p.read_text("utf-8"))}
+    assert {"train", "test"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_somewhere():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_forward_pass_shown_is_the_code():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```text\n(positions = .*?)```", readme, re.DOTALL)[1]
+    source = Path(models.gpt2.__file__).read_text(encoding="utf-8")
+    indented = "".join(f"        {line}\n" for line in shown.splitlines())
+    assert indented in source
+
+
+@pytest.mark.parametrize("name", ["own_block", "own_tokenizer", "own_loop", "fine_tuning"])
+def test_every_example_runs(name, desk):
+    script = ROOT / "examples" / f"{name}.py"
+    arguments = [str(desk / "out"), "2"]
+    if name == "fine_tuning":
+        line = f"train novel.txt --out start {SMALL['train']}"
+        assert run(shlex.split(line)) == 0
+        arguments = ["start", "novel.txt", *arguments]
+    environment = {"PATH": "", "HOME": str(desk), "MINIGPT2_TRAINING_EVAL_INTERVAL": "2"}
+    result = subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert list((desk / "out").rglob("model.safetensors"))
