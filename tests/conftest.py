@@ -3,6 +3,9 @@
 import os
 import socket
 
+# Models this small are slower on two threads than on one; child processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 

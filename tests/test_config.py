@@ -50,6 +50,13 @@ def test_all_mistakes_are_reported_at_once(tmp_path):
     assert "training.optimizer needs one of adamw, adam, not 'sgd'" in told
 
 
+def test_a_broken_section_does_not_hide_other_mistakes(tmp_path):
+    path = write(tmp_path, "model: 5\ntraining: {beta1: 9}")
+    with pytest.raises(ConfigError) as error:
+        resolve("nothing", path, {}, {"training.beta2": "x"})
+    assert len(error.value.problems) == 4
+
+
 def test_keys_must_agree_with_each_other():
     flags = {"model.n_head": 5, "training.sequence_length": 65, "training.min_learning_rate": 1}
     with pytest.raises(ConfigError) as error:
@@ -61,7 +68,8 @@ def test_keys_must_agree_with_each_other():
     ("key", "value", "wanted"),
     [("training.learning_rate", "3e-4", 3e-4), ("training.max_steps", "1e3", 1000),
      ("training.compile", "False", False), ("training.patience", "none", None),
-     ("training.patience", None, None), ("data.input_file", 1984, "1984"),
+     ("training.patience", None, None), ("training.seed", "9007199254740993", 2**53 + 1),
+     ("data.input_file", 1984, "1984"),
      ("model.dropout", 0, 0.0), ("training.seed", 2**62 + 1, 2**62 + 1)],
 )  # fmt: skip
 def test_values_are_understood(key, value, wanted):
@@ -74,6 +82,7 @@ def test_values_are_understood(key, value, wanted):
     [("training.learning_rate", "fast"), ("training.learning_rate", "nan"),
      ("training.learning_rate", float("inf")), ("model.n_layer", True), ("model.n_layer", None),
      ("training.compile", 2), ("data.input_file", []), ("data.val_fraction", 1.5),
+     ("training.seed", 2**63), ("training.learning_rate", 10**400),
      ("model.n_layer", [4]), ("model.kind", "gpt3")],
 )  # fmt: skip
 def test_values_that_mean_nothing_are_refused(key, value):
@@ -98,6 +107,8 @@ def test_any_file_is_a_configuration_or_a_config_error(tmp_path_factory, text):
 def test_the_length_of_a_run_is_said_once_and_later_sources_replace_it(tmp_path):
     training = resolve("shakespeare-char", None, {}, {"training.num_epochs": "3"}).config.training
     assert (training.max_steps, training.num_epochs) == (None, 3)
+    settings = resolve("shakespeare-char", None, {}, {"training.num_epochs": "3"})
+    assert settings.sources["training.max_steps"] == "flag"
     path = write(tmp_path, "training: {num_epochs: 2, max_steps: 10}")
     with pytest.raises(ConfigError, match="exactly one"):
         resolve(None, path, {})
@@ -194,6 +205,12 @@ def test_nanogpts_command_line_is_translated():
     assert len(remarks) == 2 and "whole split" in remarks[0]
 
 
+def test_text_is_never_translated():
+    line = ["generate", "--prompt", "--my_text=a_b", "--stop", "--start", "--max_new_tokens", "3"]
+    assert translate(line)[0] == [*line[:5], "--max-new-tokens", "3"]
+    assert translate(["chat", "--stop", "--a_b"])[0] == ["chat", "--stop", "--a_b"]
+
+
 def test_every_alias_is_an_option():
     from minigpt2.cli import nanogpt
 
@@ -209,6 +226,9 @@ def test_accumulation_and_start_are_translated():
     assert translate(["train", "--init_from=scratch"])[0][1:] == ["--resume", "never"]
     with pytest.raises(UsageError, match="scratch or resume"):
         translate(["train", "--init_from=gpt2"])
+    with pytest.raises(UsageError, match="whole number"):
+        translate(["train", "--batch_size=3", "--gradient_accumulation_steps=x"])
+    assert translate(["generate", "--init_from=gpt2"])[0][1] == "--init-from"  # told as unknown
     line = "generate --start=Hi --num_samples=2 --max_new_tokens=5 --out_dir=x --top_k=3"
     assert translate(line.split())[0] == (
         "generate --prompt Hi --n 2 --max-new-tokens 5 --model x --top-k 3".split()

@@ -199,15 +199,14 @@ def test_help_and_mistakes_import_nothing_heavy(arguments):
 
 
 def test_help_is_quick():
-    """Half a second here, for the noise of shared machines; benchmarks hold the true figure."""
-    times = []
-    for _ in range(5):
+    """Under 0.3 s in the best of ten: whatever else the machine does can only make it slower."""
+    line = [sys.executable, "-m", "minigpt2", "--help"]
+    for _ in range(10):
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "minigpt2", "--help"], capture_output=True, check=True
-        )
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+        subprocess.run(line, capture_output=True, check=True)
+        if time.perf_counter() - start < 0.3:
+            return
+    pytest.fail("--help never took less than 0.3 s")
 
 
 def test_every_export_exists():

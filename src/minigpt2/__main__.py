@@ -1,9 +1,10 @@
 """The command `minigpt2`: runs the command line, and turns errors into a line and an exit code."""
 
+import io
 import os
 import sys
 
-from minigpt2.errors import ConfigError, MiniGPT2Error
+from minigpt2.errors import ConfigError, MiniGPT2Error, StorageError
 
 
 def main() -> None:
@@ -14,6 +15,11 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; `--debug` lets tracebacks through."""
     debug = "--debug" in arguments
+    _tolerate_any_text()
+    # OpenMP threads spin at every barrier, and beside another program they burn the very core they
+    # wait for. A short spin costs nothing on an idle machine and keeps half the speed on a busy
+    # one, where the default keeps a sixth: benchmarks/spin.md. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         from minigpt2.cli.app import run_command
 
@@ -26,10 +32,28 @@ def run(arguments: list[str]) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if debug:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        return _report(StorageError(f"cannot read or write: {name}{error.strerror or error}"))
     except Exception as error:
         if debug:
             raise
         return _report(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Say whether torch or Python could not get the memory they asked for."""
+    words = ("allocate memory", "out of memory", "enforce fail at alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _tolerate_any_text() -> None:
+    """Let no character of a model's or a user's text be one the terminal's encoding refuses."""
+    for stream in (sys.stdout, sys.stderr, sys.stdin):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _report(error: Exception) -> int:
@@ -37,6 +61,12 @@ def _report(error: Exception) -> int:
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     if isinstance(error, MiniGPT2Error):
         code = error.exit_code
+    elif _is_out_of_memory(error):
+        code = 1
+        problems = [
+            "not enough memory for this model and batch; try a smaller --training.micro-batch-size,"
+            f" --model.block-size or --model.n-embd ({problems[0].splitlines()[0]})"
+        ]
     else:
         code = 1
         kind = type(error).__name__

@@ -4,6 +4,7 @@ Standard library only, so that `--help` and every configuration error come witho
 preset, file, environment and flags are merged into it is `settings.py`.
 """
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -46,7 +47,11 @@ class DataSection:
     """The text, and how it becomes token ids."""
 
     input_file: str = option("shakespeare", "text file, prepared data directory, or data set name")
-    tokenizer: str = option("char", "char, byte, or a directory with tokenizer.json", common=True)
+    tokenizer: str = option(
+        "char",
+        "char, byte, or a directory with tokenizer.json; prepared data brings its own",
+        common=True,
+    )
     val_fraction: float = option(
         0.1, "share of the text, at its end, held out for validation", above=0.0, high=0.9
     )
@@ -63,7 +68,9 @@ class TrainingSection:
         None, "sequences in memory at once; null: batch_size", low=1
     )
     sequence_length: int | None = option(None, "tokens a sequence; null: block_size", low=1)
-    optimizer: Literal["adamw", "adam"] = option("adamw", "adamw, or adam without decay")
+    optimizer: Literal["adamw", "adam"] = option(
+        "adamw", "adamw, or adam, whose decay joins the gradient"
+    )
     learning_rate: float = option(1e-3, "peak learning rate", above=0.0, common=True)
     min_learning_rate: float | None = option(
         None, "learning rate at the end; null: a tenth of learning_rate", low=0.0
@@ -81,7 +88,9 @@ class TrainingSection:
     patience: int | None = option(
         None, "stop after this many evaluations without a better one; null: never", low=1
     )
-    seed: int = option(1337, "of weights, batches, dropout and samples", low=0, common=True)
+    seed: int = option(
+        1337, "of weights, batches, dropout and samples", low=0, high=2**63 - 1, common=True
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", common=True)
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "auto measures; the weights themselves stay float32"
@@ -90,6 +99,7 @@ class TrainingSection:
         "auto", "how attention is computed; auto measures"
     )
     compile: bool = option(False, "torch.compile the model")
+    threads: int | None = option(None, "CPU threads; null: one a core", low=1)
 
 
 @dataclass(frozen=True)
@@ -196,13 +206,16 @@ def _convert(kind: Any, value: Any) -> Any:
         raise expected
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise expected
+    if kind is int:
+        with contextlib.suppress(ValueError):  # exact at any size; "1e3" goes on below
+            return int(value) if isinstance(value, str | int) else int(str(value))
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise expected from None
     if not math.isfinite(number) or (kind is int and number != int(number)):
         raise expected
-    return int(value) if kind is int and isinstance(value, int) else kind(number)
+    return kind(number)
 
 
 def _expectation(kind: Any) -> str:

@@ -7,21 +7,19 @@ fsynced, and take the final name by a rename. Directories appear the same way, w
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from minigpt2.errors import StorageError
+from minigpt2.errors import StorageError, UsageError
 
+# What the common refusals mean for a person; any other is told in the system's own words.
 _REFUSALS = {
-    errno.ENOSPC: "the disk is full; free some space",
-    errno.EDQUOT: "your disk quota is used up; free some space",
-    errno.EROFS: "the file system is read-only; choose another --out",
-    errno.EACCES: "permission denied; choose another --out",
-    errno.EPERM: "not permitted; choose another --out",
-    errno.EIO: "the device reports an I/O error",
-    errno.EFBIG: "the file would exceed the size limit",
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "your disk quota is used up: free some space",
+    errno.EIO: "the device fails: save elsewhere",
 }
 
 
@@ -31,10 +29,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REFUSALS.get(error.errno or 0)
-        if reason is None:
-            raise
-        raise StorageError(f"cannot write {path}: {reason} ({error.strerror})") from error
+        reason = _REFUSALS.get(error.errno or 0, "choose another path")
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; {reason}") from error
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -63,9 +59,14 @@ def replace_file(path: Path, content: bytes) -> None:
 def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
     """Yield a temporary folder that becomes `final_dir` on success and vanishes on failure.
 
-    An existing `final_dir` (one that failed verification, or the caller would not rewrite it) is
-    moved aside first, so that no moment shows a mixture of the two.
+    A directory written by us before is replaced, and only removed once the new one is in place;
+    one that holds anything else is a UsageError.
     """
+    if final_dir.exists() and not _may_replace(final_dir):
+        raise UsageError(
+            f"{final_dir} exists and was not written by minigpt2; nothing in it is touched. "
+            "Choose another place"
+        )
     temporary = final_dir.parent / f".tmp-{label}-{os.getpid()}"
     with storage_errors(final_dir):
         final_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -74,10 +75,11 @@ def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
         try:
             yield temporary
             sync_folder(temporary)
-            if final_dir.exists():
-                remove_directory(final_dir)
+            aside = _step_aside(final_dir) if final_dir.exists() else None
             temporary.rename(final_dir)
             sync_folder(final_dir.parent)
+            if aside is not None:
+                shutil.rmtree(aside, ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -85,9 +87,24 @@ def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
 
 def remove_directory(folder: Path) -> None:
     """Remove `folder` so that a kill half-way leaves only a name that `sweep_temporaries` knows."""
+    shutil.rmtree(_step_aside(folder), ignore_errors=True)
+
+
+def _step_aside(folder: Path) -> Path:
     aside = folder.parent / f".tmp-old-{folder.name}-{os.getpid()}"
     folder.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    return aside
+
+
+def _may_replace(folder: Path) -> bool:
+    """Say whether a folder is empty or carries a manifest of ours."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return str(manifest["format"]).startswith("minigpt2-")
+    except NotADirectoryError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.is_dir() and not any(folder.iterdir())
 
 
 def sweep_temporaries(folder: Path) -> list[str]:
@@ -120,6 +137,8 @@ def point(link: Path, target_name: str) -> None:
     with storage_errors(link):
         temporary.unlink(missing_ok=True)
         try:
+            if os.name == "nt":  # links need a privilege there, and cannot be replaced
+                raise NotImplementedError
             temporary.symlink_to(target_name, target_is_directory=True)
         except (OSError, NotImplementedError):
             write_file(temporary, target_name.encode())

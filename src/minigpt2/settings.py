@@ -4,9 +4,10 @@
 mistake in all of them at once.
 """
 
+import contextlib
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -66,21 +67,26 @@ def resolve(
     problems: list[str] = []
     values = schema.flatten(Config())
     sources = dict.fromkeys(values, "default")
-    layers: list[tuple[str, Mapping[str, Any]]] = [("the run's config.yaml", base or {})]
-    if preset is not None:
-        layers.append((f"preset {preset}", _read_preset(preset)))
-    if config_path is not None:
-        layers.append((str(config_path), _read_yaml(config_path)))
-    variables = os.environ if environment is None else environment
-    layers.append(("environment", _read_environment(variables)))
-    layers.append(("flag", flags or {}))
-    for source, layer in layers:
+    readers: list[tuple[str, Callable[[], Mapping[str, Any]]]] = [
+        ("the run's config.yaml", lambda: base or {}),
+        (f"preset {preset}", lambda: _read_preset(preset) if preset else {}),
+        (str(config_path), lambda: _read_yaml(config_path) if config_path else {}),
+        ("environment", lambda: _read_environment(environment)),
+        ("flag", lambda: flags or {}),
+    ]
+    for source, read in readers:
+        try:
+            layer = read()
+        except ConfigError as error:
+            problems += error.problems
+            continue
         accepted = _coerce_layer(source, layer, problems)
         lengths = [key for key in schema.LENGTH_KEYS if accepted.get(key) is not None]
         if len(lengths) > 1:
             problems.append(f"{source}: give exactly one of {' and '.join(lengths)}")
         if lengths:
             values.update(dict.fromkeys(schema.LENGTH_KEYS))
+            sources.update(dict.fromkeys(schema.LENGTH_KEYS, source))
         values.update(accepted)
         sources.update(dict.fromkeys(accepted, source))
     if all(values[key] is None for key in schema.LENGTH_KEYS):
@@ -92,10 +98,27 @@ def resolve(
     return Settings(config, sources)
 
 
+def find_out(config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
+    """Return the run directory the sources name, before anything else in them is checked."""
+    key = "logging.model_save_path"
+    for read in (
+        lambda: flags,
+        lambda: _read_environment(None),
+        lambda: _read_yaml(config_path) if config_path else {},
+    ):
+        with contextlib.suppress(ConfigError):
+            if read().get(key):
+                return str(read()[key])
+    return None
+
+
 def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     known = dict(schema.options())
     accepted: dict[str, Any] = {}
     for key, value in layer.items():
+        if key in schema.SECTIONS:
+            problems.append(f"{source}: section {key} needs keys below it, not {value!r}")
+            continue
         if key not in known:
             problems.append(f"{source}: unknown key {key}{_nearest(key, list(known))}")
             continue
@@ -151,12 +174,12 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise ConfigError([f"{path} is a directory; --config takes a YAML file"])
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputMissingError(f"no configuration file {path}") from None
-    except IsADirectoryError:
-        raise ConfigError([f"{path} is a directory; --config takes a YAML file"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
     return _flatten_yaml(str(path), text)
@@ -175,21 +198,17 @@ def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
         raise ConfigError([f"{source}: needs sections ({', '.join(schema.SECTIONS)})"])
     flat: dict[str, Any] = {}
     for section, entries in tree.items():
-        if section in schema.SECTIONS and entries is None:
-            continue
         if section in schema.SECTIONS and isinstance(entries, dict):
             flat.update({f"{section}.{name}": value for name, value in entries.items()})
-        elif section in schema.SECTIONS:
-            raise ConfigError([f"{source}: section {section} needs keys below it"])
-        else:
+        elif section not in schema.SECTIONS or entries is not None:
             flat[str(section)] = entries  # reported as unknown, with the nearest match
     return flat
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _read_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     """Pick our variables: MINIGPT2_TRAINING_LEARNING_RATE is training.learning_rate."""
     flat = {}
-    for name, value in environment.items():
+    for name, value in (os.environ if environment is None else environment).items():
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
         if name.startswith(ENVIRONMENT_PREFIX) and section in schema.SECTIONS:
             flat[f"{section}.{key}"] = value

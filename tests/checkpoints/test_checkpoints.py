@@ -9,8 +9,8 @@ import torch
 
 from minigpt2 import files, from_pretrained, save_pretrained
 from minigpt2.checkpoints import Progress, RunDirectory, load_checkpoint, resolve_model, verify
-from minigpt2.errors import DataError, InputMissingError, StorageError
-from minigpt2.model import GPT2, Bigram, BigramConfig, Block
+from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
+from minigpt2.model import ATTENTION, GPT2, Bigram, BigramConfig, Block, set_attention
 from minigpt2.tokenizers import ByteTokenizer
 
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "state.json", "manifest.json"]
@@ -92,6 +92,38 @@ def test_rotation_keeps_the_last_and_the_best(run, tiny, tokenizer):
     ]  # fmt: skip
 
 
+def test_folders_that_only_look_like_checkpoints_are_left_alone(run, tiny, tokenizer):
+    (run.path / "step-by-step").mkdir()
+    run.rewind(0)
+    assert run.checkpoints() == [] and (run.path / "step-by-step").is_dir()
+
+
+def test_a_kill_between_the_two_renames_loses_nothing_but_the_name(tmp_path, tiny, tokenizer):
+    save_pretrained(tiny, tokenizer, tmp_path / "m")
+    with pytest.raises(KeyboardInterrupt), files.new_directory(tmp_path / "m", "m") as temporary:
+        assert (tmp_path / "m" / "model.safetensors").is_file()
+        (temporary / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert verify(tmp_path / "m") is None
+
+
+def test_a_folder_of_other_things_is_not_replaced(tmp_path, tiny, tokenizer):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("x")
+    with pytest.raises(UsageError, match="not written by minigpt2"):
+        save_pretrained(tiny, tokenizer, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_an_attention_of_ones_own_never_claims_to_be_gpt2(tiny, tokenizer, tmp_path):
+    own = lambda q, k, v, dropout: v  # noqa: E731
+    tiny.h[1].attn.attend = own
+    set_attention(tiny, ATTENTION["explicit"])
+    assert tiny.h[1].attn.attend is own
+    save_pretrained(tiny, tokenizer, tmp_path / "m")
+    assert json.loads((tmp_path / "m/config.json").read_text())["model_type"] != "gpt2"
+
+
 def test_a_failed_save_leaves_the_old_checkpoint(run, tiny, tokenizer, monkeypatch):
     calls = []
 
@@ -141,6 +173,8 @@ def test_without_links_a_text_file_points(tmp_path, monkeypatch):
     files.point(tmp_path / "latest", "step-1")
     assert not (tmp_path / "latest").is_symlink()
     assert files.pointed(tmp_path / "latest") == tmp_path / "step-1"
+    (tmp_path / "step-1" / "config.json").write_text("{}")
+    assert resolve_model(str(tmp_path / "latest"), said([])) == tmp_path / "step-1"
 
 
 def test_a_pointer_out_of_the_run_is_not_followed(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -77,7 +78,8 @@ def test_a_changed_value_is_refused_by_name(a_run, capsys):
 BAD_TEXTS = {
     "empty": (b"", 65, "is empty"),
     "one": (b"a", 65, "1 character"),
-    "short": (b"short text", 65, "fewer than one window"),
+    "short": (b"too short", 65, "1 tokens, and 2 are needed"),
+    "window": (b"short text 2", 65, "fewer than one window"),
     "binary": (bytes(range(256)), 65, "binary"),
     "latin": ("café".encode("latin-1") * 99, 65, "not UTF-8: byte 0xe9 at offset 3"),
 }
@@ -95,7 +97,7 @@ def test_repaired_text_trains_and_says_what_was_repaired(tmp_path, capsys):
     (tmp_path / "x.txt").write_bytes(b"\xef\xbb\xbf" + b"one two three\r\n" * 60)
     assert run(["train", "x.txt", "--out", "r", *QUICK]) == 0
     err = capsys.readouterr().err
-    assert "byte order mark dropped" in err and "60 line ends" in err
+    assert "byte order mark dropped" in err and "60 Windows or old Mac line ends" in err
 
 
 def test_missing_text_and_directory(tmp_path, capsys):
@@ -136,6 +138,7 @@ def test_wrong_options_end_with_2(capsys):
         (["generate", "--temperature", "-1"], "temperature must be 0 or more"),
         (["generate", "--temperature", "hot"], "hot"),
         (["train", "--preset", "huge"], "no preset 'huge'"),
+        (["generate", "model", "hello"], "A prompt goes behind --prompt"),
     ]:
         assert run(arguments) == 2, arguments
         one_line(capsys, part)
@@ -201,12 +204,67 @@ def test_eval_agrees_with_training_and_writes_into_the_run(a_run, capsys, text_f
     best = min(entry["val_loss"] for entry in RunDirectory(a_run).read_log() if "val_loss" in entry)
     assert result["loss"] == pytest.approx(best, abs=1e-6)
     assert {"loss", "perplexity", "bits_per_byte", "window", "stride", "tokens"} <= result.keys()
-    assert json.loads((a_run / "evaluation.json").read_text())["loss"] == result["loss"]
+    [kept] = (a_run / "evaluations").iterdir()
+    assert json.loads(kept.read_text())["loss"] == result["loss"]
     assert run(["eval", str(a_run), "--data", str(text_file), "--split", "all", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == 45 * 60 - 1
     assert run(["eval", str(a_run), "--stride", "5", "--out", "e.json"]) == 0
     assert "windows of 13, stride 5" in capsys.readouterr().out
     assert run(["eval", str(a_run), "--window", "14"]) == 2
+    capsys.readouterr()
+    assert run(["eval", str(a_run), "--split", "all", "--json"]) == 0  # the text itself is gone
+    assert json.loads(capsys.readouterr().out)["tokens"] == 45 * 60 - 1
+
+
+def test_eval_s_window_is_the_one_of_training(text_file, capsys):
+    line = ["train", str(text_file), "--out", "r", *QUICK, "--training.sequence-length", "7"]
+    assert run(line) == 0
+    best = min(e["val_loss"] for e in RunDirectory(Path("r")).read_log() if "val_loss" in e)
+    capsys.readouterr()
+    assert run(["eval", "r", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["window"] == 7 and result["loss"] == pytest.approx(best, abs=1e-6)
+
+
+def test_bits_per_byte_of_a_byte_model_are_its_loss_in_bits(text_file, capsys):
+    assert run(["train", str(text_file), "--out", "r", *QUICK, "--data.tokenizer", "byte"]) == 0
+    capsys.readouterr()
+    assert run(["eval", "r", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bits_per_byte"] == pytest.approx(result["loss"] / math.log(2))
+
+
+def test_a_resumed_run_takes_its_own_values_for_checks(text_file):
+    line = ["train", str(text_file), "--out", "r", *QUICK, "--training.batch-size", "40"]
+    assert run(line) == 0
+    more = ["--training.micro-batch-size", "32", "--training.max-steps", "9"]
+    assert run(["train", "--out", "r", *more]) == 0
+
+
+def test_files_in_the_way_end_with_74_or_2(a_run, text_file, tmp_path, capsys):
+    assert run(["train", str(text_file), "--out", str(text_file), *QUICK]) == 74
+    one_line(capsys, "fox.txt")
+    (tmp_path / "folder").mkdir()
+    assert run(["generate", str(a_run), "--out", "folder"]) == 74
+    one_line(capsys, "folder")
+    assert text_file.read_text(encoding="utf-8").startswith("the quick")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
+def test_a_full_output_ends_with_74(a_run):
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-m", "minigpt2", "generate", str(a_run)]
+        result = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 74 and "No space left" in result.stderr
+
+
+def test_any_text_can_be_shown_in_any_encoding(text_file, process):
+    text_file.write_text("日本語 text and more\n" * 99, encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    line = ["train", str(text_file), "--out", "r", *QUICK, "--data.tokenizer", "byte"]
+    training = process(*line, env=environment, encoding="cp1252")
+    out, err = training.communicate(timeout=60)
+    assert training.returncode == 0 and "minigpt2 chat r" in out, err
 
 
 def test_report_draws_runs(a_run, tmp_path, capsys):
@@ -216,6 +274,9 @@ def test_report_draws_runs(a_run, tmp_path, capsys):
     assert run(["report", "nothing"]) == 66
     (tmp_path / "other" / "metrics.jsonl").write_text("")
     assert run(["report", "other"]) == 65
+    capsys.readouterr()
+    assert run(["report", "other", str(a_run)]) == 0
+    assert "skipped other" in capsys.readouterr().err
 
 
 def test_doctor_tells_what_would_be_chosen(capsys):
@@ -249,6 +310,12 @@ def test_a_full_disk_ends_with_74_and_keeps_the_old_checkpoint(a_run, capsys, mo
     assert RunDirectory(a_run).latest(print) == before
 
 
+def test_a_model_that_does_not_fit_is_told_so(text_file, capsys):
+    line = ["train", str(text_file), "--out", "r", *QUICK, "--model.vocab-size", str(10**15)]
+    assert run(line) == 1
+    one_line(capsys, "not enough memory")
+
+
 def test_an_unexpected_fault_is_one_line_and_debug_shows_it(a_run, capsys, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("inner fault")
@@ -276,7 +343,7 @@ def process():
     def start(*arguments, **options):
         child = subprocess.Popen(
             [sys.executable, "-m", "minigpt2", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **{"text": True, **options},
         )  # fmt: skip
         children.append(child)
         return child

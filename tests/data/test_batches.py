@@ -16,7 +16,7 @@ from minigpt2.errors import DataError
 class Stream:
     """Ids equal to their positions, so that a batch shows where it was read."""
 
-    bytes = 0
+    target_bytes = 0
 
     def __init__(self, length):
         self.ids = np.arange(length)

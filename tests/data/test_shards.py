@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigpt2.data import Text, open_dataset, read_text, shards, write_dataset
-from minigpt2.errors import DataError, InputMissingError
+from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 
 
@@ -30,7 +30,9 @@ def test_bytes_split_at_a_character_too(tmp_path):
     content = "é" * 100
     data = make(tmp_path / "d", content, ByteTokenizer())
     assert data.tokenizer.decode(data.val.read(0, len(data.val))) == "é" * 10
-    assert data.val.bytes == 20
+    assert data.val.target_bytes == 19  # all but the first byte
+    assert (len(data.all), data.all.target_bytes) == (200, 199)
+    assert data.tokenizer.decode(data.all.read(0, 200)) == content
 
 
 def test_reading_crosses_shards_and_blocks(tmp_path, monkeypatch):
@@ -102,6 +104,16 @@ def test_truncated_missing_or_foreign_files_are_named(tmp_path):
         open_dataset(folder)
 
 
+def test_what_we_did_not_write_is_never_replaced(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="nothing in it is touched"):
+        make(tmp_path / "d")
+    assert (tmp_path / "d" / "thesis.txt").read_text() == "years of work"
+    make(tmp_path / "e")
+    make(tmp_path / "e", "other " * 99)  # our own may be
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="position 3"):
         make(tmp_path / "d", "abcdef", CharTokenizer("abc"))
@@ -117,7 +129,9 @@ def test_an_unknown_character_far_in_is_placed_exactly(tmp_path, monkeypatch):
 BAD = {
     "empty": (b"", DataError, "empty"),
     "binary": (b"ab\0cd", DataError, "zero byte at offset 2"),
-    "latin": (b"caf\xe9 noir", DataError, "0xe9 at offset 3"),
+    "latin": (b"caf\xe9 noir", DataError, "0xe9 at offset 3.*LATIN1"),
+    "windows": (b"\x93quoted\x94", DataError, "0x93 at offset 0.*CP1252"),
+    "marked": (b"\xef\xbb\xbfcaf\xe9", DataError, "0xe9 at offset 6"),
     "utf-16": ("text".encode("utf-16"), DataError, "UTF-16"),
 }
 
@@ -149,7 +163,7 @@ def test_line_ends_and_byte_order_mark_are_repaired_and_said(tmp_path):
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
     text = read_text(str(tmp_path / "x"))
     assert text.content == "one\ntwo\nthree\n"
-    assert len(text.repairs) == 2 and "2 line ends" in text.repairs[1]
+    assert len(text.repairs) == 2 and text.repairs[1].startswith("2 ")
 
 
 def test_the_embedded_corpus_is_the_pinned_one():

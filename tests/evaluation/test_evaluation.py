@@ -13,7 +13,7 @@ from minigpt2.evaluation import bigram_loss, evaluate, loss, mean_loss, training
 
 
 class Stream:
-    bytes = 211
+    target_bytes = 211
 
     def __init__(self, ids):
         self.ids = np.asarray(ids)

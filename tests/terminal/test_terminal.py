@@ -29,6 +29,7 @@ class Terminal:
         rows_and_columns = struct.pack("HHHH", 30, 90, 0, 0)
         fcntl.ioctl(child, termios.TIOCSWINSZ, rows_and_columns)
         environment = {**os.environ, "TERM": "xterm-256color"}
+        environment.pop("OMP_NUM_THREADS", None)  # a preset of real size wants every core
         self.process = subprocess.Popen(
             [sys.executable, "-m", "minigpt2", *arguments],
             stdin=child, stdout=child, stderr=child, cwd=cwd, env=environment,

@@ -83,6 +83,21 @@ def test_a_damaged_tokenizer_file_is_a_data_error(tmp_path, content):
         load_tokenizer(tmp_path)
 
 
+def test_rules_that_are_not_ours_are_refused(tmp_path):
+    """Accepting them would give other ids than the file means, without a word."""
+    for tokenizer, change in [
+        (ByteTokenizer(), lambda tree: tree["model"]["vocab"].update({"A": 66, "B": 65})),
+        (ByteTokenizer(), lambda tree: tree["pre_tokenizer"].update(add_prefix_space=True)),
+        (CharTokenizer("ab"), lambda tree: tree.update(normalizer={"type": "Lowercase"})),
+        (CharTokenizer("ab"), lambda tree: tree["pre_tokenizer"].update(behavior="Removed")),
+    ]:
+        tree = tokenizer.to_json()
+        change(tree)
+        (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+        with pytest.raises(DataError):
+            load_tokenizer(tmp_path)
+
+
 def test_names_that_mean_no_tokenizer(tmp_path):
     with pytest.raises(ConfigError, match="neither char, byte"):
         make_tokenizer("chars", "abc")

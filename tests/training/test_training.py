@@ -111,12 +111,14 @@ def test_resume_is_bit_exact(text_file, tmp_path, optimizer, dtype):
     }
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     list(train(config_for(text_file, whole, **more)))
-    for stop_after in (1, 5, 8):  # at a save, between saves, at an evaluation
-        count = iter(range(100))
-        stop = lambda limit=stop_after, count=count: next(count) >= limit - 1  # noqa: E731
-        events = list(train(config_for(text_file, broken, **more), stop=stop))
-    assert events[-1].reason in ("interrupted", "complete")
-    list(train(config_for(text_file, broken, **more)))
+    done = 0
+    for stop_at in (3, 5, 8):  # at a save, between saves, at an evaluation
+        count = iter(range(done + 1, 100))
+        stop = lambda stop_at=stop_at, count=count: next(count) >= stop_at  # noqa: E731
+        end = list(train(config_for(text_file, broken, **more), stop=stop))[-1]
+        assert (end.reason, end.step) == ("interrupted", stop_at)
+        done = stop_at
+    assert list(train(config_for(text_file, broken, **more)))[-1].reason == "complete"
     assert losses(broken) == losses(whole)
     for (name, a), (_, b) in zip(
         from_pretrained(whole)[0].named_parameters(),
@@ -187,6 +189,40 @@ def test_a_changed_configuration_names_the_keys(text_file, tmp_path):
         list(train(config_for(text_file, tmp_path / "run", **more)))
     assert "model.n_embd (21 there, 24 here)" in str(error.value)
     assert "training.learning_rate (0.001 there, 0.5 here)" in str(error.value)
+
+
+def test_a_mistake_found_late_does_not_spoil_the_directory(text_file, tmp_path):
+    with pytest.raises(ConfigError, match="less than the tokenizer's"):
+        list(train(config_for(text_file, tmp_path / "run", **{"model.vocab_size": 5})))
+    more = {"model.vocab_size": 64}
+    assert list(train(config_for(text_file, tmp_path / "run", **more)))[-1].reason == "complete"
+
+
+def test_a_folder_of_the_user_s_is_not_taken_for_data(text_file, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not written by minigpt2"):
+        list(train(config_for(text_file, tmp_path)))
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
+
+
+def test_a_validation_split_too_small_is_told_before_training(text_file, tmp_path):
+    with pytest.raises(DataError, match=r"validation split .* has 1 tokens"):
+        list(train(config_for(text_file, tmp_path / "run", **{"data.val_fraction": 1e-6})))
+
+
+def test_other_data_or_another_tokenizer_is_refused(text_file, tmp_path, tokenizer):
+    list(train(config_for(text_file, tmp_path / "a")))
+    (tmp_path / "other.txt").write_text("zebras graze\n" * 200)
+    list(train(config_for(tmp_path / "other.txt", tmp_path / "b")))
+    with pytest.raises(DataError, match="another tokenizer"):
+        config = config_for(tmp_path / "b" / "data", tmp_path / "c")
+        list(train(config, tokenizer=tokenizer))
+    data = tmp_path / "a" / "data"
+    data.rename(tmp_path / "moved")
+    (tmp_path / "b" / "data").rename(data)
+    with pytest.raises(DataError, match="not the data"):
+        list(train(config_for(text_file, tmp_path / "a", **{"training.max_steps": 20})))
 
 
 def test_a_damaged_checkpoint_is_passed_over_when_resuming(text_file, tmp_path):
@@ -388,8 +424,12 @@ def test_the_plan_is_measured_once_and_recalled(monkeypatch):
 
 def test_what_is_asked_for_is_not_measured_away():
     flags = {**SHAPE, "training.device": "cpu", "training.attention": "fused"}
-    chosen = make_plan(resolve(environment={}, flags={**flags, "training.dtype": "float32"}).config)
+    assert make_plan(resolve(environment={}, flags=flags).config).attention == "fused"
+    flags |= {"training.dtype": "float32"}
+    chosen = make_plan(resolve(environment={}, flags=flags).config)
     assert (chosen.dtype, chosen.attention) == ("float32", "fused")
+    flags |= {"training.attention": "explicit", "training.dtype": "auto", "model.kind": "bigram"}
+    assert make_plan(resolve(environment={}, flags=flags).config).attention == "explicit"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders without write permission are Unix")

@@ -63,6 +63,8 @@ def verify(folder: Path) -> str | None:
     path = folder / MANIFEST
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["files"]
+        if missing := {"config.json", "model.safetensors"} - entries.keys():
+            return f"{MANIFEST} lacks {', '.join(sorted(missing))}"
         for name, entry in entries.items():
             file = folder / name
             if Path(name).name != name or not file.is_file():
@@ -75,6 +77,8 @@ def verify(folder: Path) -> str | None:
         return f"{MANIFEST} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is damaged"
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
     return None
 
 

@@ -20,6 +20,7 @@ from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
 
 Say = Callable[[str], None]
+_STEP = r"step-\d{8,}"
 
 
 class RunDirectory:
@@ -39,7 +40,8 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoint folders, oldest first."""
-        return sorted(path for path in self.path.glob("step-*") if path.is_dir())
+        named = (path for path in self.path.glob("step-*") if re.fullmatch(_STEP, path.name))
+        return sorted(path for path in named if path.is_dir())
 
     def save(
         self,
@@ -133,6 +135,8 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
             f"{path} is a pickled checkpoint, which can run code when opened and is never read; "
             "give a directory with config.json and model.safetensors"
         )
+    if path.is_file():  # `best` and `latest` where links fail
+        path = pointed(path) or path
     run = RunDirectory(path)
     if run.exists() or run.checkpoints():
         folder = run.best(say)
@@ -151,7 +155,9 @@ def newest_run(runs_dir: Path) -> Path:
     """Return the run under `runs_dir` that wrote last; raise InputMissingError if there is none."""
     runs = [path for path in runs_dir.glob("*") if RunDirectory(path).checkpoints()]
     if not runs:
-        raise InputMissingError(f"no run under {runs_dir}/ yet; train one: minigpt2 train")
+        raise InputMissingError(
+            f"no run under {runs_dir}/ in this folder; train one: minigpt2 train"
+        )
     return max(runs, key=lambda path: RunDirectory(path).checkpoints()[-1].stat().st_mtime)
 
 

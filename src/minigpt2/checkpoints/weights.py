@@ -5,7 +5,6 @@ it is transposed here and nowhere else.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.model import GPT2, Bigram, BigramConfig, Block, GPT2Config, LanguageModel
+from minigpt2.model import (
+    ATTENTION,
+    GPT2,
+    MLP,
+    Bigram,
+    BigramConfig,
+    Block,
+    CausalSelfAttention,
+    GPT2Config,
+    LanguageModel,
+)
 
 PREFIX = "transformer."
 _LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -57,7 +66,12 @@ def state_from_disk(tensors: dict[str, Tensor], model: nn.Module, where: Path) -
             faults.append(f"misshaped {name}: {shapes}")
     if faults:
         raise DataError(f"{where} does not fit its config.json: {'; '.join(faults)}")
-    model.load_state_dict({name: value.contiguous() for name, value in state.items()}, assign=False)
+    # A model on the meta device has no memory of its own yet and takes the tensors as they are.
+    on_meta = next(model.parameters()).is_meta
+    owned = {
+        name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()
+    }
+    model.load_state_dict(owned, assign=on_meta)
 
 
 def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
@@ -67,7 +81,7 @@ def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
     if not isinstance(model, GPT2):
         return {"model_type": f"minigpt2-{type(model).__name__.lower()}"}
     c = model.config
-    standard = type(model) is GPT2 and all(type(block) is Block for block in model.h)
+    standard = type(model) is GPT2 and all(_is_gpt2s(block) for block in model.h)
     return {
         "model_type": "gpt2" if standard else "minigpt2-variant",
         "architectures": ["GPT2LMHeadModel"] if standard else [],
@@ -88,6 +102,16 @@ def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
         "use_cache": True,
         "dtype": "float32",
     }
+
+
+def _is_gpt2s(block: nn.Module) -> bool:
+    """Say whether a block computes what GPT-2's does."""
+    return (
+        type(block) is Block
+        and type(block.attn) is CausalSelfAttention
+        and type(block.mlp) is MLP
+        and block.attn.attend in ATTENTION.values()
+    )
 
 
 def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
@@ -111,15 +135,10 @@ def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
             n_embd=width,
             dropout=float(tree.get("resid_pdrop", 0.1)),
         )
-        return without_init(lambda: GPT2(config))
+        with torch.device("meta"):  # no number is drawn: the weights are about to be loaded
+            return GPT2(config)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} is no model configuration: {error!r}") from None
-
-
-def without_init(build: Callable[[], GPT2]) -> GPT2:
-    """Build a module whose weights are about to be loaded, leaving torch's generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        return build()
 
 
 def read_model(folder: Path) -> LanguageModel:

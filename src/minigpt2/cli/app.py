@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from rich.console import Console
 
 from minigpt2 import __version__
@@ -57,4 +57,6 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _one_line(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"what is {' '.join(error.unused_tokens or [])!r}? A prompt goes behind --prompt."
     return " ".join(str(error).split())

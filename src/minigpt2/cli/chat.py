@@ -13,6 +13,7 @@ def chat(
     stop: list[str] | None = None,
     seed: int = 1337,
     unknown: str | None = None,
+    device: str = "auto",
 ) -> int:
     """Talk to a model: type the beginning of a text, it goes on. 'quit' or Ctrl-D leaves.
 
@@ -34,16 +35,20 @@ def chat(
         Of the first answer; each next one takes the next seed.
     unknown
         Character that replaces those a character model does not know.
+    device
+        auto, cpu, cuda, cuda:N or mps.
     """
     from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling
     from minigpt2.terminal.chat import chat_loop
     from minigpt2.tokenizers import replacing_unknown
+    from minigpt2.training import find_device
 
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, tuple(stop or ()), seed)
     folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
+    target = find_device(device)
     network, tokenizer = load_checkpoint(folder)
     if sys.stdin.isatty():
         print("Type the beginning of a text; the model goes on. 'quit' leaves.", file=sys.stderr)
-    chat_loop(network, replacing_unknown(tokenizer, unknown), sampling)
+    chat_loop(network.to(target), replacing_unknown(tokenizer, unknown), sampling)
     return 0

@@ -5,11 +5,18 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from minigpt2.config import Config
+from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import replace_file
+from minigpt2.settings import resolve
+
+if TYPE_CHECKING:
+    from minigpt2.data import Dataset
+    from minigpt2.tokenizers import Tokenizer
 
 
 def eval(
@@ -35,7 +42,7 @@ def eval(
     split
         Which part of the data: the validation end, the training beginning, or all of it.
     window
-        Targets a window; default: the model's block_size.
+        Targets a window; default: what the run was trained with, else the model's block_size.
     stride
         Distance between windows; default: the window (disjoint).
     unknown
@@ -52,55 +59,57 @@ def eval(
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
+    target = find_device(device)
     folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
     network, tokenizer = load_checkpoint(folder)
     tokenizer = replacing_unknown(tokenizer, unknown)
-    with tempfile.TemporaryDirectory() as scratch:
-        stream, source = _open_split(folder, tokenizer, data, split, Path(scratch))
-        result = evaluate(network.to(find_device(device)), stream, window, stride)
+    run_dir, config = folder.parent, _run_config(folder.parent)
+    if window is None and config is not None:
+        window = config.sequence_length
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        dataset, source = _open_data(run_dir, config, tokenizer, data, Path(scratch))
+        result = evaluate(network.to(target), getattr(dataset, split), window, stride)
     record = {**dataclasses.asdict(result), "model": str(folder), "data": source, "split": split}
-    content = json.dumps(record, indent=1)
-    run_dir = folder.parent
-    if (run_dir / "config.yaml").is_file():
-        replace_file(run_dir / "evaluation.json", (content + "\n").encode())
+    content = (json.dumps(record, indent=1) + "\n").encode()
+    if config is not None:
+        name = f"eval-{Path(source).stem}-{split}-{result.window}-{result.stride}.json"
+        replace_file(run_dir / "evaluations" / name, content)
     if out is not None:
-        replace_file(out, (content + "\n").encode())
+        replace_file(out, content)
     if json_output:
-        print(content)
+        print(content.decode(), end="")
     else:
         _print_table(record)
     return 0
 
 
-def _open_split(folder: Path, tokenizer, data: str | None, split: str, scratch: Path):
-    """Return the stream to score and its name: the run's own data, or a text encoded afresh."""
+def _run_config(run_dir: Path) -> Config | None:
+    """Return the configuration of the run a checkpoint belongs to, if it does."""
+    path = run_dir / "config.yaml"
+    return resolve(config_path=path, environment={}).config if path.is_file() else None
+
+
+def _open_data(
+    run_dir: Path, config: Config | None, tokenizer: "Tokenizer", data: str | None, scratch: Path
+) -> tuple["Dataset", str]:
+    """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import open_dataset, read_text, write_dataset
-    from minigpt2.errors import DataError, InputMissingError
-    from minigpt2.settings import resolve
 
-    val_fraction = 0.1
-    if data is None:
-        run_dir = folder.parent
-        if not (run_dir / "config.yaml").is_file():
-            raise InputMissingError(f"{folder} is not part of a run; say what to score: --data")
-        section = resolve(config_path=run_dir / "config.yaml", environment={}).config.data
-        kept = run_dir / "data"
-        data, val_fraction = section.input_file, section.val_fraction
-        source = kept if kept.is_dir() else Path(data)
-    else:
-        source = Path(data)
-    if (source / "manifest.json").is_file() and split != "all":
-        dataset = open_dataset(source)
-        if dataset.tokenizer.to_json() != tokenizer.to_json():
-            raise DataError(f"{source} was prepared with another tokenizer than the model's")
-    else:
-        text = read_text(data)
-        fraction = 1.0 if split == "all" else val_fraction
-        dataset = write_dataset(scratch / "data", text, tokenizer, fraction)
-    return (dataset.train if split == "train" else dataset.val), str(data)
+    name = data or (config.data.input_file if config else None)
+    if name is None:
+        raise InputMissingError("this model is not part of a run; say what to score: --data")
+    kept = run_dir / "data"
+    source = kept if data is None and kept.is_dir() else Path(name)
+    if not (source / "manifest.json").is_file():
+        fraction = config.data.val_fraction if config else 0.1
+        return write_dataset(scratch / "data", read_text(name), tokenizer, fraction), name
+    dataset = open_dataset(source)
+    if dataset.tokenizer.to_json() != tokenizer.to_json():
+        raise DataError(f"{source} was prepared with another tokenizer than the model's")
+    return dataset, name
 
 
-def _print_table(record: dict) -> None:
+def _print_table(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -15,7 +15,7 @@ def generate(
     *,
     prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     prompt_file: Path | None = None,
-    n: int = 1,
+    n: Annotated[int, Parameter(alias="-n")] = 1,
     max_new_tokens: int = 500,
     temperature: float = 0.8,
     top_k: int | None = None,
@@ -74,6 +74,8 @@ def generate(
     network, tokenizer = load_checkpoint(resolve_model(model, _say))
     tokenizer = replacing_unknown(tokenizer, unknown)
     ids = tokenizer.encode(text)  # an unknown character is told before anything is written
+    if unknown is not None:
+        text = tokenizer.decode(ids)  # what the model reads is what is shown
     block_size = network.config.block_size
     if len(ids) + max_new_tokens > block_size:
         _say(f"the window holds {block_size} tokens; it slides on as the text grows")
@@ -95,9 +97,11 @@ def _read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
     if prompt is not None and prompt_file is not None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is not None:
+        if prompt_file.is_dir():
+            raise UsageError(f"{prompt_file} is a directory; --prompt-file takes a text file")
         try:
             return prompt_file.read_text(encoding="utf-8-sig")
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             raise InputMissingError(f"no prompt file {prompt_file}") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"{prompt_file} is not UTF-8 at byte {error.start}") from None

@@ -35,6 +35,7 @@ _TRAIN = {
     "seed": "training.seed",
     "out-dir": "out",
 }
+_FREE_TEXT = ("--prompt", "--stop", "--unknown")
 _GENERATE = {"start": "prompt", "num-samples": "n", "out-dir": "model"}
 
 
@@ -45,17 +46,18 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     ['train', '--model.n-layer', '4']
     """
     if not arguments or arguments[0] not in ("train", "generate"):
-        return [_dashed(item) for item in arguments], []
+        return _rename_all(arguments, {}), []
     verb, *rest = arguments
-    rest, special, remarks = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
+    if verb == "generate":
+        return [verb, *_rename_all(rest, _GENERATE)], []
+    remarks: list[str] = []
+    rest, special = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
     if "eval-iters" in special:
         remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
-    aliases = _TRAIN if verb == "train" else _GENERATE
-    rest = [item for argument in rest for item in _rename(argument, aliases)]
-    if verb == "train":
-        rest = [item for argument in rest for item in _config_file(argument, remarks)]
-        rest += _init_from(special.get("init-from"))
-        rest = _accumulation(rest, special.get("gradient-accumulation-steps"))
+    rest = _rename_all(rest, _TRAIN)
+    rest = [item for argument in rest for item in _config_file(argument, remarks)]
+    rest += _init_from(special.get("init-from"))
+    rest = _accumulation(rest, special.get("gradient-accumulation-steps"))
     return [verb, *rest], remarks
 
 
@@ -64,7 +66,7 @@ def _dashed(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
-def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:
+def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, str]]:
     """Take the options called `names`, with their values, out of the command line."""
     rest: list[str] = []
     taken: dict[str, str] = {}
@@ -75,7 +77,16 @@ def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, s
             taken[name[2:]] = value if equals else next(items, "")
         else:
             rest.append(item)
-    return rest, taken, []
+    return rest, taken
+
+
+def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
+    renamed: list[str] = []
+    for argument in arguments:
+        # What follows an option that takes free text is text, however it looks.
+        text = bool(renamed) and renamed[-1] in _FREE_TEXT
+        renamed += [argument] if text else _rename(argument, aliases)
+    return renamed
 
 
 def _rename(argument: str, aliases: dict[str, str]) -> list[str]:
@@ -104,8 +115,10 @@ def _init_from(value: str | None) -> list[str]:
 
 def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
     """Our batch is the optimizer step's, nanoGPT's is what is in memory at once."""
-    if steps is None or not steps.isdigit():
+    if steps is None:
         return arguments
+    if not steps.isdigit() or int(steps) < 1:
+        raise UsageError(f"--gradient_accumulation_steps needs a whole number, not {steps!r}")
     option = "--training.batch-size"
     if option not in arguments[:-1]:
         raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")

@@ -1,6 +1,7 @@
 """`minigpt2 report`: draw the loss curves of one or several runs."""
 
 import json
+import sys
 from pathlib import Path
 
 from minigpt2.errors import DataError, InputMissingError
@@ -20,13 +21,18 @@ def report(*runs: Path, out: Path | None = None) -> int:
     from minigpt2.training import draw_curves
 
     chosen = list(runs) or [newest_run(Path("runs"))]
+    logs = {}
     for path in chosen:
         if not path.is_dir():
             raise InputMissingError(f"no run directory {path}")
-    logs = {str(path): RunDirectory(path).read_log() for path in chosen}
-    for name, log in logs.items():
-        if not log:
-            raise DataError(f"{name}/metrics.jsonl has no line yet")
+        run = RunDirectory(path)
+        log = run.read_log() if run.metrics_path.exists() else []
+        if log:
+            logs[str(path)] = log
+        else:
+            print(f"skipped {path}: no step is logged in it", file=sys.stderr)
+    if not logs:
+        raise DataError(f"nothing to draw: no step is logged in {', '.join(map(str, chosen))}")
     target = out or (chosen[0] / "loss.png" if len(chosen) == 1 else Path("report.png"))
     draw_curves(logs, target, _bigram_loss(chosen[0]) if len(chosen) == 1 else None)
     print(target)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -33,3 +34,4 @@ class StopRequest(contextlib.AbstractContextManager):
         self.signal = int(number)
         for caught in self._before:
             signal.signal(caught, signal.SIG_DFL)  # the second one leaves at once
+        print("\nstopping after this step; once more leaves at once", file=sys.stderr)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
-from minigpt2.settings import Settings, presets, resolve
+from minigpt2.settings import Settings, find_out, presets, resolve
 
 DEFAULT_PRESET, GPU_PRESET = "shakespeare-char", "shakespeare-char-10m"
 
@@ -22,15 +22,24 @@ class Sources:
     config: Path | None
     flags: dict[str, str]
 
-    def resolve(self, resume: bool = True) -> Settings:
-        """Merge them; a run that stands in --out supplies its values instead of the defaults."""
-        free = self.preset is None and self.config is None
-        fresh = resolve(DEFAULT_PRESET if free else self.preset, self.config, None, self.flags)
-        out = fresh.config.logging.model_save_path
-        if not (resume and out and (Path(out) / "config.yaml").is_file()):
-            return fresh
-        stored = resolve(config_path=Path(out) / "config.yaml", environment={})
-        flags = {**self.flags, "logging.model_save_path": out}
+    resume: bool
+
+    def standing_run(self) -> Path | None:
+        """Return the run directory that is to be continued, if there is one."""
+        out = find_out(self.config, self.flags)
+        return Path(out) if self.resume and out and (Path(out) / "config.yaml").is_file() else None
+
+    def resolve(self, fitting: str = DEFAULT_PRESET) -> Settings:
+        """Merge them; where no preset or file is named, over the `fitting` preset.
+
+        A run that stands supplies its own values instead of the defaults.
+        """
+        run_dir = self.standing_run()
+        if run_dir is None:
+            free = self.preset is None and self.config is None
+            return resolve(fitting if free else self.preset, self.config, None, self.flags)
+        stored = resolve(config_path=run_dir / "config.yaml", environment={})
+        flags = {**self.flags, "logging.model_save_path": str(run_dir)}
         return resolve(self.preset, self.config, None, flags, base=stored.given())
 
 
@@ -48,7 +57,9 @@ def _train(
 ) -> int:
     """Train a model; with nothing at all, on the embedded Shakespeare.
 
-    Ctrl-C finishes the step, saves and leaves; the same command with --out goes on from there.
+    Without --preset or --config the values are those of --preset shakespeare-char (on a GPU
+    shakespeare-char-10m); --print-config shows them. Ctrl-C finishes the step, saves and leaves;
+    the same command with --out goes on from there.
 
     Parameters
     ----------
@@ -76,40 +87,41 @@ def _train(
         given["data.input_file"] = input
     if out is not None:
         given["logging.model_save_path"] = str(out)
-    sources = Sources(preset, config, given)
-    settings = sources.resolve(resume == "auto")  # mistakes are told before torch is imported
+    sources = Sources(preset, config, given, resume == "auto")
+    settings = sources.resolve()  # mistakes are told before torch is imported
     if print_config:
         print(settings.describe())
         return 0
-    return _run(sources, settings, resume, chat)
+    return _run(sources, settings.config.training.device, chat)
 
 
 train = with_config_flags(_train, every=False)
 
 
-def _run(sources: Sources, settings: Settings, resume: Literal["auto", "never"], chat: bool) -> int:
+def _run(sources: Sources, device: str, chat: bool) -> int:
     """Import torch at last, train, and show it."""
     from minigpt2.terminal.training import TrainingView
-    from minigpt2.training import find_device, run_stamp
+    from minigpt2.training import find_device, new_run_dir
     from minigpt2.training import train as train_events
 
-    if settings.config.logging.model_save_path is None:
-        if sources.preset is None and sources.config is None:
-            on_cpu = find_device(settings.config.training.device) == "cpu"
-            sources = replace(sources, preset=DEFAULT_PRESET if on_cpu else GPU_PRESET)
-        name = sources.preset or (sources.config.stem if sources.config else "run")
-        flags = {**sources.flags, "logging.model_save_path": f"runs/{run_stamp(name)}"}
-        settings = replace(sources, flags=flags).resolve()
+    fitting = DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
+    if find_out(sources.config, sources.flags) is None:
+        text = Path(sources.flags.get("data.input_file", "")).stem
+        name = sources.preset or (sources.config.stem if sources.config else text or fitting)
+        flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
+        sources = replace(sources, flags=flags)
+    config = sources.resolve(fitting).config
+    resume: Literal["auto", "never"] = "auto" if sources.resume else "never"
     view = TrainingView(Console(stderr=True), Console())
     with StopRequest() as request, view:
-        for event in train_events(settings.config, resume=resume, stop=request.asked, say=view.say):
+        for event in train_events(config, resume=resume, stop=request.asked, say=view.say):
             view.show(event)
     if request.signal is not None:
         return 128 + request.signal
     if chat:
         from minigpt2.cli.chat import chat as open_chat
 
-        return open_chat(settings.config.logging.model_save_path)
+        return open_chat(config.logging.model_save_path)
     return 0
 
 

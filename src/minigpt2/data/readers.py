@@ -34,15 +34,13 @@ def read_text(name: str) -> Text:
     if not path.exists() and name in EMBEDDED:
         raw = (resources.files("minigpt2.data") / EMBEDDED[name]).read_bytes()
         return Text(raw.decode("utf-8"), name, hashlib.sha256(raw).hexdigest())
+    if path.is_dir():
+        raise DataError(f"{name} is a directory without a data manifest; give one text file")
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InputMissingError(
             f"no text file {name}, and no data set of that name; embedded: {', '.join(EMBEDDED)}"
-        ) from None
-    except IsADirectoryError:
-        raise DataError(
-            f"{name} is a directory without a data manifest; give one text file"
         ) from None
     except PermissionError:
         raise InputMissingError(f"{name} may not be read: permission denied") from None
@@ -54,22 +52,27 @@ def _decode(raw: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     """Decode UTF-8, drop a byte order mark, make line ends "\\n"; say what was repaired."""
     if not raw:
         raise DataError(f"{name} is empty; there is nothing to learn from")
-    repairs = []
+    repairs, mark = [], 0
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
     if raw.startswith(b"\xef\xbb\xbf"):
-        raw = raw[3:]
+        raw, mark = raw[3:], 3
         repairs.append("byte order mark dropped")
     if (zero := raw.find(b"\0")) >= 0:
-        raise DataError(f"{name} is binary, not text: a zero byte at offset {zero}")
+        raise DataError(f"{name} is binary, not text: a zero byte at offset {zero + mark}")
     try:
         content = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}; "
-            "convert it, for example: iconv -f LATIN1 -t UTF-8"
+            f"{name} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start + mark}; "
+            f"convert it, perhaps: iconv -f {_likely(raw)} -t UTF-8 {name} > new.txt"
         ) from None
     if "\r" in content:
-        repairs.append(f"{content.count(chr(13))} line ends made \\n")
+        repairs.append(f"{content.count(chr(13)):,} Windows or old Mac line ends converted")
         content = content.replace("\r\n", "\n").replace("\r", "\n")
     return content, tuple(repairs)
+
+
+def _likely(raw: bytes) -> str:
+    """Guess a one-byte encoding: Windows puts curly quotes where Latin-1 has control characters."""
+    return "CP1252" if any(0x80 <= byte < 0xA0 for byte in raw) else "LATIN1"

@@ -28,13 +28,16 @@ _ENCODE_CHARACTERS = 1 << 20
 
 
 class TokenStream:
-    """The ids of one split, over all its shards, as if they were one array."""
+    """The ids of one split, over all its shards, as if they were one array.
+
+    `target_bytes` is how many bytes of text all ids but the first stand for.
+    """
 
     def __init__(self, folder: Path, split: dict[str, Any], vocab_size: int) -> None:
         shards = split["shards"]
         self._shards = [_Shard(folder / entry["file"], entry, vocab_size) for entry in shards]
         self._starts = np.cumsum([0] + [shard.count for shard in self._shards])
-        self.bytes = int(split["bytes"])
+        self.target_bytes = int(split["target_bytes"])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -111,6 +114,7 @@ class Dataset:
     tokenizer: Tokenizer
     train: TokenStream
     val: TokenStream
+    all: TokenStream
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -122,7 +126,12 @@ def open_dataset(folder: Path) -> Dataset:
         expected = manifest["tokenizer_sha256"]
         if sha256_of(folder / "tokenizer.json") != expected:
             raise DataError(f"{folder}/tokenizer.json is not the one the data was prepared with")
-        streams = [TokenStream(folder, splits[name], vocab_size) for name in ("train", "val")]
+        both = {
+            "shards": splits["train"]["shards"] + splits["val"]["shards"],
+            "target_bytes": splits["train"]["target_bytes"] + splits["val"]["bytes"],
+        }
+        kinds = (splits["train"], splits["val"], both)
+        streams = [TokenStream(folder, split, vocab_size) for split in kinds]
     except FileNotFoundError as error:
         raise InputMissingError(f"{error.filename} is missing; prepare the data again") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -151,7 +160,6 @@ def write_dataset(folder: Path, text: Text, tokenizer: Tokenizer, val_fraction: 
             "splits": {
                 split: {
                     "characters": len(part),
-                    "bytes": len(part.encode("utf-8")),
                     **_write_split(temporary, split, part, tokenizer),
                 }
                 for split, part in parts.items()
@@ -185,7 +193,9 @@ def _write_split(folder: Path, split: str, text: str, tokenizer: Tokenizer) -> d
         _write_shard(folder / f"{split}-{number:05d}.bin", piece, tokenizer.vocab_size)
         for number, piece in enumerate(_pieces(ids, SHARD_TOKENS))
     ]
-    return {"tokens": len(ids), "shards": shards}
+    size = len(text.encode("utf-8"))
+    first = len(tokenizer.decode_bytes(ids[:1].tolist()))
+    return {"tokens": len(ids), "bytes": size, "target_bytes": size - first, "shards": shards}
 
 
 def _write_shard(path: Path, ids: np.ndarray, vocab_size: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def evaluate(
     if len(stream) < 2:
         raise DataError(f"{len(stream)} tokens are too few to score: at least 2 are needed")
     loss = mean_loss(model, stream, windows(len(stream), window, stride))
-    bits = loss * (len(stream) - 1) / math.log(2) / max(1, stream.bytes)
+    bits = loss * (len(stream) - 1) / math.log(2) / max(1, stream.target_bytes)
     return Evaluation(loss, perplexity(loss), bits, window, stride, len(stream) - 1)
 
 

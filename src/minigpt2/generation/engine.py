@@ -1,7 +1,7 @@
 """Token ids in, token ids out: prefill once, then one token a step from the cache.
 
 It knows no text, tokenizer or file. When the learned positions run out it slides: it keeps the
-first `n_keep` tokens and the last half of the window, reads them once, and goes on.
+last half of the window, reads it once, and goes on.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,6 @@ def decode(
     sampling: Sampling,
     n: int = 1,
     vocab_size: int | None = None,
-    n_keep: int = 0,
 ) -> Iterator[list[int]]:
     """Yield the next id of each of `n` continuations of `prompt`, one list a step.
 
@@ -29,7 +28,7 @@ def decode(
     device = next(model.parameters()).device
     generators = [torch.Generator(device).manual_seed(sampling.seed + row) for row in range(n)]
     context = torch.tensor([prompt] * n, device=device)
-    reader = _Reader(model, n, n_keep)
+    reader = _Reader(model, n)
     for _ in range(sampling.max_new_tokens):
         with torch.inference_mode():
             logits_BV = reader.read(context)
@@ -41,8 +40,8 @@ def decode(
 class _Reader:
     """Gives the logits after a growing context, reading only what it has not read yet."""
 
-    def __init__(self, model: LanguageModel, n: int, n_keep: int) -> None:
-        self._model, self._n, self._n_keep = model, n, n_keep
+    def __init__(self, model: LanguageModel, n: int) -> None:
+        self._model, self._n = model, n
         self._block_size: int = model.config.block_size
         self._cache: KVCache | None = None
         self._seen = 0  # tokens of the context read so far
@@ -55,14 +54,12 @@ class _Reader:
         if self._cache is None or self._cache.length + new.shape[1] > self._block_size:
             parameter = next(self._model.parameters())
             self._cache = KVCache(config, self._n, parameter.device, parameter.dtype)
-            new = slide(context, self._block_size, self._n_keep)
+            new = slide(context, self._block_size)
         self._seen = context.shape[1]
         return self._model(new, cache=self._cache)[:, -1]
 
 
-def slide(context: Tensor, block_size: int, n_keep: int = 0) -> Tensor:
-    """Return the part of (B, T) tokens that fits: all, or the first n_keep and the last half."""
-    if context.shape[1] <= block_size:
-        return context
-    recent = context[:, -max(1, (block_size - n_keep) // 2) :]
-    return torch.cat([context[:, :n_keep], recent], dim=1)
+def slide(context: Tensor, block_size: int) -> Tensor:
+    """Return the part of (B, T) tokens to read: all that fit, else the last half window."""
+    fits = context.shape[1] <= block_size
+    return context if fits else context[:, -max(1, block_size // 2) :]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minigpt2.model.attention import Attend, fused_attention
+from minigpt2.model.attention import ATTENTION, Attend, fused_attention
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def set_attention(model: nn.Module, attend: Attend) -> None:
-    """Give every attention layer of `model` another implementation of the same mathematics."""
+    """Give every attention layer another implementation of the same mathematics.
+
+    A layer whose `attend` is none of `ATTENTION` is somebody's own and is left alone.
+    """
     for module in model.modules():
-        if isinstance(module, CausalSelfAttention):
+        if isinstance(module, CausalSelfAttention) and module.attend in ATTENTION.values():
             module.attend = attend
 
 

@@ -1,6 +1,18 @@
-"""Model text for a terminal: control bytes are shown, never obeyed."""
+"""Text for a terminal: control bytes of a model are shown, never obeyed."""
 
+import shutil
+import sys
 import unicodedata
+from pathlib import Path
+
+
+def command() -> str:
+    """Return what to type to run this program: its name, or its path where it is not on PATH."""
+    script = Path(sys.argv[0])
+    if shutil.which("minigpt2") or script.stem != "minigpt2":
+        return "minigpt2"
+    inside = script.is_relative_to(Path.cwd())
+    return str(script.relative_to(Path.cwd()) if inside else script)
 
 
 def printable(text: str) -> str:

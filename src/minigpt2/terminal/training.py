@@ -1,7 +1,6 @@
 """Training as it runs: a live bar in a terminal, plain lines elsewhere, a summary at the end."""
 
 import contextlib
-import math
 import time
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
-from minigpt2.terminal.plain import printable
+from minigpt2.terminal.plain import command, printable
 from minigpt2.training import (
     Evaluated,
     Event,
@@ -106,7 +105,7 @@ class TrainingView(contextlib.AbstractContextManager):
         if event.reason == "already":
             self.say(f"{run.path} is finished at step {event.step}; nothing to do")
         if event.reason == "interrupted":
-            self.say(f"saved at step {event.step}; go on with: minigpt2 train --out {run.path}")
+            self.say(f"saved at step {event.step}; go on with: {command()} train --out {run.path}")
             return
         if self._sample:
             self._out.rule("what it writes")
@@ -116,7 +115,7 @@ class TrainingView(contextlib.AbstractContextManager):
 
     def _show_result(self, event: Finished, run: RunDirectory) -> None:
         line = self._out_line
-        if math.isfinite(event.best_loss):
+        if event.best_loss is not None:
             line(
                 f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
                 f"{event.best_step}; a bigram table reaches {event.bigram_loss:.4f}"
@@ -124,8 +123,8 @@ class TrainingView(contextlib.AbstractContextManager):
         reason = " (no better evaluation came)" if event.reason == "patience" else ""
         line(f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png")
         line("next:")
-        line(f"  minigpt2 chat {run.path}")
-        line(f"  minigpt2 generate {run.path} --max-new-tokens 1000")
+        line(f"  {command()} chat {run.path}")
+        line(f"  {command()} generate {run.path} --max-new-tokens 1000")
 
     def _out_line(self, text: str) -> None:
         self._out.print(Text(text), soft_wrap=True)

@@ -77,11 +77,21 @@ def tokenizer_from_json(tree: Any, path: Path) -> Tokenizer:
         if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):
             raise DataError(f"{path}: the vocabulary's ids are not 0 to {len(vocab) - 1}")
         symbols = sorted(vocab, key=vocab.__getitem__)
-        if model.get("type") == "WordLevel" and all(len(symbol) == 1 for symbol in symbols):
-            return CharTokenizer(symbols)
-        if model.get("type") == "BPE" and not model.get("merges") and len(vocab) == 256:
-            return ByteTokenizer()
+        single = all(len(symbol) == 1 for symbol in symbols)
+        word_level = model.get("type") == "WordLevel" and single
+        candidate: Tokenizer = CharTokenizer(symbols) if word_level else ByteTokenizer()
+        if _same_rules(candidate.to_json(), tree):
+            return candidate
     raise DataError(f"{path}: neither a character nor a byte tokenizer, which are those known here")
+
+
+def _same_rules(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Say whether two tokenizer.json trees encode every text alike."""
+    rules = ("normalizer", "pre_tokenizer", "added_tokens")
+    parts = ("type", "vocab", "merges")
+    return all(ours[rule] == theirs.get(rule) for rule in rules) and all(
+        ours["model"].get(part) == theirs["model"].get(part) for part in parts
+    )
 
 
 def replacing_unknown(tokenizer: Tokenizer, replacement: str | None) -> Tokenizer:

@@ -1,6 +1,6 @@
 """The one trainer, its plan, optimizers, schedules and events."""
 
-from minigpt2.training.begin import BatchSource, build_model, run_stamp
+from minigpt2.training.begin import BatchSource, build_model, new_run_dir
 from minigpt2.training.curves import draw_curves
 from minigpt2.training.events import (
     Evaluated,
@@ -28,6 +28,6 @@ __all__ = [
     "draw_curves",
     "find_device",
     "make_plan",
-    "run_stamp",
+    "new_run_dir",
     "train",
 ]

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +32,8 @@ Say = Callable[[str], None]
 
 # Keys of a run that may change when it is resumed; the second group asks for a new plan.
 _PLAN_KEYS = {
-    f"training.{name}" for name in ("device", "dtype", "attention", "compile", "micro_batch_size")
+    f"training.{name}"
+    for name in ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
 }
 _FREE_KEYS = {"training.max_steps", "training.num_epochs", "training.patience"} | _PLAN_KEYS
 
@@ -78,13 +80,16 @@ def begin(
     say: Say,
 ) -> Job:
     """Open the run directory, plan, prepare the data, build the state, resume what is there."""
-    run = RunDirectory(Path(config.logging.model_save_path or f"runs/{run_stamp('run')}"))
+    out = config.logging.model_save_path
+    run = RunDirectory(Path(out) if out else new_run_dir("run"))
     resuming = run.exists()
     if resuming and not resume:
         raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
     data = _open_data(config, run, tokenizer, say)
+    if resuming:
+        _check_data(run, data)
     tokenizer = tokenizer or data.tokenizer
     training = config.training
     batches = batches or Batches(
@@ -92,12 +97,12 @@ def begin(
     )
     total_steps = training.max_steps or batches.steps(training.num_epochs or 1)
     baseline = bigram_loss(data.train, data.val, tokenizer.vocab_size)
-    _write_facts(config, run, plan, data, baseline)
     model = model or build_model(config, tokenizer)
     plan.apply(model)
     state = TrainState(model, build_optimizer(model, training), Counters())
     if resuming:
         _take_up(state, run, say)
+    _write_facts(config, run, plan, data, baseline)
     return Job(config, run, plan, data, tokenizer, batches, state, total_steps, baseline)
 
 
@@ -114,18 +119,33 @@ def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
     return GPT2(GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout))
 
 
-def run_stamp(name: str) -> str:
-    """Return a folder name for a new run: name, date and time."""
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_run_dir(name: str, runs_dir: Path = Path("runs")) -> Path:
+    """Return a folder that is not there yet for a new run: name, date and time."""
+    stamp = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    tries = (runs_dir / (stamp + (f"-{number}" if number else "")) for number in count())
+    return next(path for path in tries if not path.exists())
 
 
 def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: Say) -> Dataset:
-    """Open prepared data, or encode the text into the run, once."""
+    """Open prepared data, or encode the text into the run, once; check that it can be used."""
     source = Path(config.data.input_file)
     if (source / "manifest.json").is_file():
-        return open_dataset(source)
-    if run.exists() and run.data_dir.is_dir():
-        return open_dataset(run.data_dir)
+        data = open_dataset(source)
+    elif run.exists() and run.data_dir.is_dir():
+        data = open_dataset(run.data_dir)
+    else:
+        data = _encode_text(config, run, given, say)
+    if given is not None and given.to_json() != data.tokenizer.to_json():
+        raise DataError(f"{data.folder} was prepared with another tokenizer than the one given")
+    if len(data.val) < 2:
+        raise DataError(
+            f"the validation split of {config.data.input_file} has {len(data.val)} tokens, and 2 "
+            "are needed; give more text or a larger --data.val-fraction"
+        )
+    return data
+
+
+def _encode_text(config: Config, run: RunDirectory, given: Tokenizer | None, say: Say) -> Dataset:
     text = read_text(config.data.input_file)
     for repair in text.repairs:
         say(f"{text.source}: {repair}")
@@ -133,6 +153,26 @@ def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: 
         raise DataError(f"{text.source} holds {len(text.content)} character; that is no text yet")
     tokenizer = given or make_tokenizer(config.data.tokenizer, text.content)
     return write_dataset(run.data_dir, text, tokenizer, config.data.val_fraction)
+
+
+def _facts(run: RunDirectory) -> dict[str, Any]:
+    try:
+        facts = json.loads(run.facts_path.read_text(encoding="utf-8"))
+        return {"plan": plan_from_dict(facts["plan"]), "data": facts["data"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{run.facts_path} cannot be read: {error!r}") from None
+
+
+def _data_facts(data: Dataset) -> dict[str, Any]:
+    return {key: data.manifest[key] for key in ("sources", "vocab_size", "tokenizer_sha256")}
+
+
+def _check_data(run: RunDirectory, data: Dataset) -> None:
+    """Refuse to go on with other data than the run was begun with."""
+    if _facts(run)["data"] != _data_facts(data):
+        raise DataError(
+            f"{data.folder} is not the data {run.path} was begun with; use another --out"
+        )
 
 
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
@@ -143,12 +183,9 @@ def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     if fixed := sorted(changed - _FREE_KEYS):
         told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
         raise ConfigError(
-            [f"{run.path} was begun with another {told}; use its values or another --out. "]
+            [f"{run.path} was begun with another {told}; use its values or another --out"]
         )
-    try:
-        plan = plan_from_dict(json.loads(run.facts_path.read_text(encoding="utf-8"))["plan"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run.facts_path} cannot be read: {error!r}") from None
+    plan = _facts(run)["plan"]
     here = make_plan(config)
     if changed & _PLAN_KEYS:
         say(f"{run.path}: new plan, so losses may differ in their last digits: {here.describe()}")
@@ -182,7 +219,7 @@ def _write_facts(
         "python": platform.python_version(),
         "system": platform.platform(),
         "plan": plan_to_dict(plan),
-        "data": {key: data.manifest[key] for key in ("sources", "vocab_size", "tokenizer_sha256")},
+        "data": _data_facts(data),
         "bigram_loss": baseline,
     }
     replace_file(run.facts_path, (json.dumps(facts, indent=1) + "\n").encode())

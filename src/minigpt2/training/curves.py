@@ -59,7 +59,7 @@ def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = No
     replace_file(path, content.getvalue())
 
 
-def smoothed(values: list[float], decay: float = 0.9) -> list[float]:
+def smoothed(values: list[float], decay: float = 0.8) -> list[float]:
     """Return the exponential moving average, without the bias of its start (Adam's correction).
 
     >>> smoothed([2.0, 2.0, 2.0])

@@ -68,7 +68,7 @@ class Finished:
     step: int
     run_dir: Path
     best_step: int
-    best_loss: float
+    best_loss: float | None
     bigram_loss: float
     seconds: float
 

@@ -53,19 +53,21 @@ def train(
     started = time.perf_counter() - counters.seconds
     yield _started(job)
     reason = "already" if job.finished() else "complete"
-    while not job.finished():
-        step = train_step(job)
-        counters.seconds = time.perf_counter() - started
-        yield step
-        stopping = stop()
-        yield from _milestones(job, step, tracker, stopping)
-        if stopping and not job.finished():
-            reason = "interrupted"
-            break
+    try:
+        while not job.finished():
+            step = train_step(job)
+            counters.seconds = time.perf_counter() - started
+            yield step
+            stopping = stop()
+            yield from _milestones(job, step, tracker, stopping)
+            if stopping and not job.finished():
+                reason = "interrupted"
+                break
+    finally:
+        tracker.close()
     if reason == "complete" and counters.step < job.total_steps:
         reason = "patience"
-    tracker.close()
-    seconds = time.perf_counter() - started
+    seconds = counters.seconds if reason == "already" else time.perf_counter() - started
     best = (counters.best_step, counters.best_loss)
     yield Finished(reason, counters.step, job.run.path, *best, job.bigram_loss, seconds)
 
@@ -81,15 +83,16 @@ def train_step(job: Job) -> Step:
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
             f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the weights are "
-            "untouched. Try a smaller --training.learning-rate or --training.dtype float32"
+            "untouched. Begin a new run with a smaller --training.learning-rate"
         )
     for group in job.state.optimizer.param_groups:
         group["lr"] = rate
     job.state.optimizer.step()
     job.state.optimizer.zero_grad()
     counters.step += 1
-    counters.tokens += tokens.numel()
-    speed = tokens.numel() / (time.perf_counter() - began)
+    learnt = int((targets != IGNORED).sum())
+    counters.tokens += learnt
+    speed = learnt / (time.perf_counter() - began)
     return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
 
 
@@ -153,11 +156,9 @@ def _evaluate(job: Job, step: int) -> Evaluated:
     """Measure the whole validation split and as much of training; remember the best."""
     counters, length = job.state.counters, job.config.sequence_length
     train, val, model = job.data.train, job.data.val, job.state.model
-    if len(val) < 2:
-        raise MiniGPT2Error("the validation split has no two tokens; raise --data.val-fraction")
     val_loss = mean_loss(model, val, windows(len(val), length))
     train_loss = mean_loss(model, train, training_subset(len(train), length, len(val)))
-    is_best = val_loss < counters.best_loss
+    is_best = counters.best_loss is None or val_loss < counters.best_loss
     if is_best:
         counters.best_loss, counters.best_step = val_loss, step
         counters.evaluations_without_better = 0

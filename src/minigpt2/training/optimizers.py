@@ -46,6 +46,10 @@ def load_optimizer_tensors(
 ) -> None:
     """Give the optimizer the state that `optimizer_tensors` returned; all of it must fit."""
     parameters = dict(model.named_parameters())
+    named = {key.partition("/")[2] for key in tensors}
+    trained = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    if tensors and trained - named:
+        raise DataError(f"optimizer state lacks {', '.join(sorted(trained - named))}")
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         if name not in parameters or value.shape not in ((), parameters[name].shape):

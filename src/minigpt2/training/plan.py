@@ -67,6 +67,8 @@ def make_plan(config: Config) -> Plan:
     """
     training = config.training
     device = find_device(training.device)
+    if training.threads:
+        torch.set_num_threads(training.threads)
     dtype, attention = training.dtype, training.attention
     if "auto" in (dtype, attention):
         dtype, attention = _choose(config, device, dtype, attention)
@@ -120,7 +122,8 @@ def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[st
         fast = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
         return (fast if dtype == "auto" else dtype), ("fused" if attention == "auto" else attention)
     if kind == "mps" or config.model.kind != "gpt2":
-        return ("float32" if dtype == "auto" else dtype), "fused"
+        asked = "fused" if attention == "auto" else attention
+        return ("float32" if dtype == "auto" else dtype), asked
     times = _measure(config)
     allowed = {
         (d, a): seconds

@@ -18,7 +18,7 @@ class Counters:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best_loss: float = float("inf")
+    best_loss: float | None = None
     best_step: int = 0
     evaluations_without_better: int = 0
 

@@ -14,7 +14,7 @@ class Tracker:
             from torch.utils.tensorboard import SummaryWriter
 
             # Points after `purge_step` of a run that died are hidden, as metrics.jsonl cuts them.
-            self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+            self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def log(self, entry: dict[str, Any]) -> None:
         """Write one line of metrics."""
