@@ -1,6 +1,6 @@
 """Loss curves of one or several runs as a picture."""
 
-import math
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = No
         steps = [entry["step"] for entry in log]
         losses = [entry["train_loss"] for entry in log]
         axes.plot(steps, losses, color=colour, alpha=0.3, linewidth=0.8)
-        axes.plot(steps, smoothed(losses), color=colour, linewidth=1.2, label=f"{label}training")
+        axes.plot(
+            steps, smoothed(losses), color=colour, linewidth=1.2, label=f"{label}training, smoothed"
+        )
         points = [(entry["step"], entry["val_loss"]) for entry in log if "val_loss" in entry]
         if points:
             best = min(loss for _, loss in points)
@@ -59,14 +61,19 @@ def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = No
     replace_file(path, content.getvalue())
 
 
-def smoothed(values: list[float], decay: float = 0.8) -> list[float]:
-    """Return the exponential moving average, without the bias of its start (Adam's correction).
+def smoothed(values: list[float]) -> list[float]:
+    """Return the centred moving average over a twentieth of the curve, narrower at its ends.
 
-    >>> smoothed([2.0, 2.0, 2.0])
-    [2.0, 2.0, 2.0]
+    Centred, so that a falling curve is not drawn too high.
+
+    >>> smoothed([3.0, 2.0, 1.0])
+    [3.0, 2.0, 1.0]
     """
-    result, mean = [], 0.0
-    for number, value in enumerate(values, 1):
-        mean = decay * mean + (1 - decay) * value
-        result.append(round(mean / (1 - math.pow(decay, number)), 12))
+    reach = max(1, len(values) // 40)
+    sums = [0.0, *accumulate(values)]
+    result = []
+    for place in range(len(values)):
+        near = min(reach, place, len(values) - 1 - place)
+        total = sums[place + near + 1] - sums[place - near]
+        result.append(total / (2 * near + 1))
     return result
