@@ -364,7 +364,9 @@ SIGNALS = [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
 @pytest.mark.parametrize(("name", "code"), SIGNALS)
 def test_a_signal_finishes_the_step_and_saves(text_file, tmp_path, name, code, process):
     arguments = [*QUICK, "--training.max-steps", "1000000", "--logging.log-interval", "1"]
-    training = process("train", str(text_file), "--out", "r", *arguments)
+    # A signal that is ignored from above (nohup, a background job) stays ignored by design.
+    obeyed = {"preexec_fn": lambda: signal.signal(getattr(signal, name), signal.SIG_DFL)}
+    training = process("train", str(text_file), "--out", "r", *arguments, **obeyed)
     log = tmp_path / "r" / "metrics.jsonl"
     wait_for(lambda: log.exists() and log.stat().st_size > 1000, training)
     training.send_signal(getattr(signal, name))
