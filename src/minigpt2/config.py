@@ -201,9 +201,11 @@ def _convert(kind: Any, value: Any) -> Any:
             return words[str(value).lower()]
         raise expected
     if kind is str:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            return str(value)
-        raise expected
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise expected
+        if any(ord(character) < 32 for character in str(value)):
+            raise ValueError(f"needs a word without control characters, not {value!r}")
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise expected
     if kind is int:

@@ -9,11 +9,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from minigpt2.errors import StorageError, UsageError
+from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
 
 # What the common refusals mean for a person; any other is told in the system's own words.
 _REFUSALS = {
@@ -99,17 +101,15 @@ def _step_aside(folder: Path) -> Path:
 def _may_replace(folder: Path) -> bool:
     """Say whether a folder is empty or carries a manifest of ours."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return str(manifest["format"]).startswith("minigpt2-")
-    except NotADirectoryError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / "manifest.json").get("format")).startswith("minigpt2-")
+    except (DataError, InputMissingError):
         return folder.is_dir() and not any(folder.iterdir())
 
 
 def sweep_temporaries(folder: Path) -> list[str]:
     """Remove what a killed writer left in `folder`; return the names removed."""
-    stale = sorted(folder.glob(".tmp-*")) if folder.is_dir() else []
+    ours = r"\.tmp-.+-\d+"  # what this module writes ends in the writer's process id
+    stale = [path for path in sorted(folder.glob(".tmp-*")) if re.fullmatch(ours, path.name)]
     for path in stale:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return [path.name for path in stale]
@@ -123,6 +123,44 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sealed(tree: dict[str, Any]) -> bytes:
+    """Return `tree` as JSON that carries the SHA-256 of its own content."""
+    return (json.dumps({**tree, "seal": _digest(tree)}, indent=1) + "\n").encode()
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `sealed` made; raise DataError if a bit of its content is another."""
+    tree = read_json(path)
+    if tree.pop("seal", None) != _digest(tree):
+        raise DataError(f"{path} was altered: its content does not fit its seal")
+    return tree
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raise InputMissingError or DataError for anything else."""
+    try:
+        return parse_json(path.read_bytes(), str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputMissingError(f"{path} is missing") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def parse_json(content: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object; raise DataError naming `where` for anything else."""
+    try:
+        tree = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise DataError(f"{where} is not JSON: {str(error)[:100]}") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{where} holds no JSON object")
+    return tree
+
+
+def _digest(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

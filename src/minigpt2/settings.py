@@ -188,6 +188,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
+    except (ValueError, RecursionError) as error:  # an endless number, or nesting without end
+        raise ConfigError([f"{source}: not a configuration: {str(error)[:80]}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -205,11 +207,16 @@ def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
     return flat
 
 
+def _almost(section: str) -> bool:
+    return bool(difflib.get_close_matches(section, list(schema.SECTIONS), n=1, cutoff=0.75))
+
+
 def _read_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     """Pick our variables: MINIGPT2_TRAINING_LEARNING_RATE is training.learning_rate."""
     flat = {}
     for name, value in (os.environ if environment is None else environment).items():
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        if name.startswith(ENVIRONMENT_PREFIX) and section in schema.SECTIONS:
-            flat[f"{section}.{key}"] = value
+        ours = section in schema.SECTIONS
+        if name.startswith(ENVIRONMENT_PREFIX) and (ours or _almost(section)):
+            flat[f"{section}.{key}"] = value  # a misspelt section is told, with the nearest key
     return flat

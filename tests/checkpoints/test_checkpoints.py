@@ -144,6 +144,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(run, tiny, tokenizer, monkeypat
 
 def test_what_a_killed_writer_left_is_swept_and_the_log_cut(run):
     (run.path / ".tmp-step-00000030-123").mkdir()
+    (run.path / ".tmp-of-mine").mkdir()
     (run.path / ".tmp-latest-123").write_text("x")
     for step in (10, 20, 30):
         run.log({"step": step})
@@ -152,8 +153,9 @@ def test_what_a_killed_writer_left_is_swept_and_the_log_cut(run):
         file.write(b'{"step": 4')
     run.rewind(20)
     assert [entry["step"] for entry in run.read_log()] == [10, 20]
+    assert (run.path / ".tmp-of-mine").is_dir()
     assert run.samples_path.read_text().endswith("text 20\n\n")
-    assert not list(run.path.glob(".tmp-*"))
+    assert [path.name for path in run.path.glob(".tmp-*")] == [".tmp-of-mine"]
 
 
 def test_files_have_the_umask_s_permissions(run):
@@ -199,6 +201,21 @@ def test_missing_extra_and_misshaped_tensors_are_all_listed(tiny, tokenizer, tmp
         from_pretrained(folder)
     for part in ("missing ln_f.bias", "unexpected more", "misshaped h.1.mlp.c_fc.weight"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("n_layer", 10**9), ("n_layer", -1), ("n_head", 0), ("n_head", 5), ("n_embd", "x"),
+     ("vocab_size", 0), ("vocab_size", None), ("n_positions", 10**30), ("vocab_size", 30)],
+)  # fmt: skip
+def test_a_config_json_with_other_sizes_is_a_data_error(tiny, tokenizer, tmp_path, field, value):
+    folder = tmp_path / "m"
+    save_pretrained(tiny, tokenizer, folder)
+    (folder / "manifest.json").unlink()
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(tree | {field: value}))
+    with pytest.raises(DataError):
+        from_pretrained(folder)
 
 
 def test_released_names_without_prefix_and_with_masks_open(tiny, tokenizer, tmp_path):

@@ -310,6 +310,64 @@ def test_a_full_disk_ends_with_74_and_keeps_the_old_checkpoint(a_run, capsys, mo
     assert RunDirectory(a_run).latest(print) == before
 
 
+WRONG_JSON = [b"", b"[]", b"5", b"null", b'{"files": 3}', b"[" * 20_000, b"1" * 5000, b"\xff{}"]
+
+
+@pytest.mark.parametrize("name", ["run.json", "data/manifest.json", "data/tokenizer.json"])
+def test_files_of_the_wrong_shape_are_told_in_one_line(a_run, capsys, name):
+    for content in WRONG_JSON:
+        (a_run / name).write_bytes(content)
+        assert run(["train", "--out", str(a_run), "--training.max-steps", "9"]) == 65, content
+        one_line(capsys, name.split("/")[-1])
+
+
+def test_an_edited_plan_is_not_believed(a_run, capsys):
+    path = a_run / "run.json"
+    path.write_text(path.read_text().replace('"threads": 1', '"threads": -1'))
+    assert run(["train", "--out", str(a_run), "--training.max-steps", "9"]) == 65
+    one_line(capsys, "was altered")
+
+
+def test_a_log_of_the_wrong_shape_is_told_and_survived(a_run, capsys):
+    for content in (b"[]\n[]\n", b"5\n{}\n", b"\xff\n{}\n", b"[" * 20_000 + b"\n{}\n"):
+        (a_run / "metrics.jsonl").write_bytes(content)
+        assert run(["report", str(a_run)]) == 65
+        one_line(capsys, "line 1 is damaged")
+    assert run(["train", "--out", str(a_run), "--training.max-steps", "9"]) == 0
+    assert [entry["step"] for entry in RunDirectory(a_run).read_log()] == [9]
+
+
+def test_wrong_configuration_files_are_told_in_one_line(tmp_path, capsys):
+    for content in (
+        "[" * 5000,
+        "model: {n_layer: " + "1" * 5000 + "}",
+        'data: {input_file: "a\\0b"}',
+    ):
+        (tmp_path / "c.yaml").write_text(content)
+        assert run(["train", "--config", "c.yaml"]) == 2, content
+        one_line(capsys, "c.yaml")
+
+
+def test_a_run_never_writes_over_files_of_others(text_file, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "loss.png").write_text("my picture")
+    assert run(["train", str(text_file), "--out", "mine", *QUICK]) == 2
+    one_line(capsys, "is no run")
+    assert (tmp_path / "mine" / "loss.png").read_text() == "my picture"
+
+
+def test_a_misspelt_variable_is_told(capsys, monkeypatch):
+    monkeypatch.setenv("MINIGPT2_TRAINNG_SEED", "5")
+    assert run(["train", "--print-config"]) == 2
+    one_line(capsys, "training.seed")
+
+
+def test_odd_names_of_runs_are_drawn(a_run, tmp_path):
+    for name in ("_a", "$x_$"):
+        shutil.copytree(a_run, tmp_path / name, symlinks=True)
+    assert run(["report", "_a", "$x_$", "--out", "r.png"]) == 0
+
+
 def test_a_model_that_does_not_fit_is_told_so(text_file, capsys):
     line = ["train", str(text_file), "--out", "r", *QUICK, "--model.vocab-size", str(10**15)]
     assert run(line) == 1

@@ -1,11 +1,13 @@
 """Shards hold what was encoded, split by position, and damage never passes unseen."""
 
+import contextlib
 import json
 import os
 
 import numpy as np
 import pytest
 
+from minigpt2 import files
 from minigpt2.data import Text, open_dataset, read_text, shards, write_dataset
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
@@ -69,12 +71,12 @@ def test_a_flipped_bit_is_found(tmp_path, place):
 
 def test_an_id_outside_the_vocabulary_names_shard_and_offset(tmp_path):
     make(tmp_path / "d", tokenizer=ByteTokenizer())
-    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    manifest = files.read_sealed(tmp_path / "d" / "manifest.json")
     path = tmp_path / "d" / "val-00000.bin"
     ids = np.full(65, 256, "<u2").tobytes()  # with a checksum that fits
     path.write_bytes(path.read_bytes()[:64] + ids)
     manifest["splits"]["val"]["shards"][0]["crc32"] = [shards.zlib.crc32(ids)]
-    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "d" / "manifest.json").write_bytes(files.sealed(manifest))
     with pytest.raises(
         DataError, match=r"val-00000\.bin: id 256 .* offset 64 .* vocabulary of 256"
     ):
@@ -100,8 +102,22 @@ def test_truncated_missing_or_foreign_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"tokenizer\.json is not the one"):
         open_dataset(folder)
     (folder / "manifest.json").write_text("[]")
-    with pytest.raises(DataError, match="no data manifest"):
+    with pytest.raises(DataError, match="no JSON object"):
         open_dataset(folder)
+
+
+def test_an_altered_manifest_is_never_believed(tmp_path):
+    make(tmp_path / "d")
+    path = tmp_path / "d" / "manifest.json"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        raw = bytearray(whole)
+        raw[place] ^= 1
+        path.write_bytes(raw)
+        with contextlib.suppress(DataError):
+            # White space may change without changing what is said.
+            opened = open_dataset(tmp_path / "d").manifest
+            assert opened == {k: v for k, v in json.loads(whole).items() if k != "seal"}
 
 
 def test_what_we_did_not_write_is_never_replaced(tmp_path):
@@ -155,7 +171,7 @@ def test_a_missing_file_and_a_directory(tmp_path):
 def test_an_unreadable_file(tmp_path):
     (tmp_path / "x").write_text("a")
     (tmp_path / "x").chmod(0)
-    with pytest.raises(InputMissingError, match="permission"):
+    with pytest.raises(InputMissingError, match="Permission"):
         read_text(str(tmp_path / "x"))
 
 

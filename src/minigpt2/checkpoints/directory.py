@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minigpt2.checkpoints.weights import config_to_json, read_model, state_to_disk
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.files import new_directory, sha256_of, write_file
+from minigpt2.files import new_directory, read_json, read_sealed, sealed, sha256_of, write_file
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
@@ -55,14 +55,14 @@ def save_checkpoint(
             for name, content in files.items()
         }
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
-        write_file(temporary / MANIFEST, _json_bytes(manifest))
+        write_file(temporary / MANIFEST, sealed(manifest))
 
 
 def verify(folder: Path) -> str | None:
     """Return what is wrong with a checkpoint's files, or None; a foreign one has no manifest."""
     path = folder / MANIFEST
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["files"]
+        entries = read_sealed(path)["files"]
         if missing := {"config.json", "model.safetensors"} - entries.keys():
             return f"{MANIFEST} lacks {', '.join(sorted(missing))}"
         for name, entry in entries.items():
@@ -73,10 +73,10 @@ def verify(folder: Path) -> str | None:
                 return f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
             if sha256_of(file) != entry["sha256"]:
                 return f"{name} was altered: its SHA-256 is not the manifest's"
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} is damaged"
+    except (DataError, InputMissingError) as error:
+        return str(error)
+    except (KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is no manifest of a checkpoint"
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     return None
@@ -101,9 +101,8 @@ def load_checkpoint(folder: Path) -> tuple[LanguageModel, Tokenizer]:
 def load_progress(folder: Path) -> Progress:
     """Read what `save_checkpoint` wrote beside the weights."""
     try:
-        numbers = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return Progress(numbers, load_file(folder / _OPTIMIZER))
-    except FileNotFoundError as error:
+        return Progress(read_json(folder / _STATE), load_file(folder / _OPTIMIZER))
+    except (FileNotFoundError, InputMissingError) as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None
     except (ValueError, SafetensorError) as error:
         raise DataError(f"{folder} cannot be read: {error}") from None

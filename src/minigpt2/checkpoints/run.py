@@ -9,6 +9,7 @@ from typing import Any
 from minigpt2.checkpoints.directory import Progress, save_checkpoint, verify
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import (
+    parse_json,
     point,
     pointed,
     remove_directory,
@@ -111,17 +112,15 @@ class RunDirectory:
     def read_log(self) -> list[dict[str, Any]]:
         """Return metrics.jsonl, leaving out a last line that is not whole yet."""
         try:
-            lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+            lines = self.metrics_path.read_bytes().splitlines()
         except FileNotFoundError:
             raise InputMissingError(f"{self.path} holds no metrics.jsonl; is it a run?") from None
-        entries = []
-        for number, line in enumerate(lines, 1):
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                if number < len(lines):
-                    raise DataError(f"{self.metrics_path}: line {number} is damaged") from None
-        return entries
+        entries = [_entry(line) for line in lines]
+        if entries and entries[-1] is None:  # the line that is being written
+            entries.pop()
+        if None in entries:
+            raise DataError(f"{self.metrics_path}: line {entries.index(None) + 1} is damaged")
+        return [entry for entry in entries if entry is not None]
 
 
 def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> Path:
@@ -130,7 +129,7 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
     Without a name it is the newest run under `runs_dir`. The choice is said.
     """
     path = Path(name) if name else newest_run(runs_dir)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt") and not path.is_dir():
         raise DataError(
             f"{path} is a pickled checkpoint, which can run code when opened and is never read; "
             "give a directory with config.json and model.safetensors"
@@ -162,16 +161,20 @@ def newest_run(runs_dir: Path) -> Path:
 
 
 def _cut_metrics(content: bytes, step: int) -> bytes:
-    """Keep the whole lines up to `step`."""
-    kept = b""
-    for line in content.splitlines(keepends=True):
-        try:
-            if json.loads(line)["step"] > step or not line.endswith(b"\n"):
-                break
-        except (ValueError, KeyError, TypeError):
-            break  # the line being written when the process died
-        kept += line
-    return kept
+    """Keep the whole lines up to `step`; the one being written when the process died goes."""
+    lines = content.splitlines(keepends=True)
+    entries = ((line, _entry(line)) for line in lines if line.endswith(b"\n"))
+    return b"".join(line for line, entry in entries if entry and entry["step"] <= step)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Parse one line of metrics.jsonl; None if it is none."""
+    try:
+        entry = parse_json(line, "line")
+    except DataError:
+        return None
+    numbers = (entry.get("step"), entry.get("train_loss", 0.0))
+    return entry if all(isinstance(number, int | float) for number in numbers) else None
 
 
 def _cut_samples(content: bytes, step: int) -> bytes:

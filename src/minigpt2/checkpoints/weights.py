@@ -4,7 +4,6 @@ The released checkpoints store linear layers as Conv1D, (in, out). `torch.nn.Lin
 it is transposed here and nowhere else.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minigpt2.errors import DataError, InputMissingError
+from minigpt2.files import read_json
 from minigpt2.model import (
     ATTENTION,
     GPT2,
@@ -30,6 +30,7 @@ PREFIX = "transformer."
 _LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 # Buffers of old releases that carry no learned number: the causal mask and its fill value.
 _MASKS = (".attn.bias", ".attn.masked_bias")
+_MOST_LAYERS = 10_000  # a damaged number must not build modules for hours
 # Every field that changes the mathematics, with the one value that is GPT-2 as built here.
 _FIXED = {
     "activation_function": "gelu_new",
@@ -135,24 +136,18 @@ def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
             n_embd=width,
             dropout=float(tree.get("resid_pdrop", 0.1)),
         )
+        sizes = (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd)
+        if min(sizes) < 1 or config.n_layer > _MOST_LAYERS:
+            raise DataError(f"{where}: no model has these sizes: {config}")
         with torch.device("meta"):  # no number is drawn: the weights are about to be loaded
             return GPT2(config)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ArithmeticError, RuntimeError) as error:
         raise DataError(f"{where} is no model configuration: {error!r}") from None
 
 
 def read_model(folder: Path) -> LanguageModel:
     """Open the model in a Hugging Face directory, in evaluation mode."""
-    path = folder / "config.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputMissingError(f"{path} is missing") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(tree, dict):
-        raise DataError(f"{path} is no model configuration")
-    model = model_from_json(tree, path)
+    model = model_from_json(read_json(folder / "config.json"), folder / "config.json")
     load_weights(model, folder)
     model.eval()
     return model

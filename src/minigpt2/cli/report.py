@@ -1,10 +1,10 @@
 """`minigpt2 report`: draw the loss curves of one or several runs."""
 
-import json
 import sys
 from pathlib import Path
 
 from minigpt2.errors import DataError, InputMissingError
+from minigpt2.files import read_sealed
 
 
 def report(*runs: Path, out: Path | None = None) -> int:
@@ -41,6 +41,7 @@ def report(*runs: Path, out: Path | None = None) -> int:
 
 def _bigram_loss(run_dir: Path) -> float | None:
     try:
-        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["bigram_loss"]
-    except (OSError, ValueError, KeyError):
+        return read_sealed(run_dir / "run.json").get("bigram_loss")
+    except (DataError, InputMissingError) as error:
+        print(f"no bigram line: {error}", file=sys.stderr)
         return None

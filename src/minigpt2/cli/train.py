@@ -1,5 +1,6 @@
 """`minigpt2 train`: from any text, or none, to a trained model with its curve."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -106,7 +107,7 @@ def _run(sources: Sources, device: str, chat: bool) -> int:
 
     fitting = DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
     if find_out(sources.config, sources.flags) is None:
-        text = Path(sources.flags.get("data.input_file", "")).stem
+        text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
         name = sources.preset or (sources.config.stem if sources.config else text or fitting)
         flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
         sources = replace(sources, flags=flags)

@@ -42,8 +42,8 @@ def read_text(name: str) -> Text:
         raise InputMissingError(
             f"no text file {name}, and no data set of that name; embedded: {', '.join(EMBEDDED)}"
         ) from None
-    except PermissionError:
-        raise InputMissingError(f"{name} may not be read: permission denied") from None
+    except OSError as error:
+        raise InputMissingError(f"{name} cannot be read: {error.strerror}") from None
     content, repairs = _decode(raw, name)
     return Text(content, name, hashlib.sha256(raw).hexdigest(), repairs)
 

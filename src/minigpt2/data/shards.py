@@ -4,7 +4,6 @@ A shard is a 64-byte header and then uint16 or uint32 ids. The manifest holds a 
 1 MiB block; a block is verified, with its id range, when it is first touched.
 """
 
-import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import numpy as np
 
 from minigpt2.data.readers import Text
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.files import new_directory, sha256_of, write_file
+from minigpt2.files import new_directory, read_sealed, sealed, sha256_of, write_file
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
 MAGIC, VERSION = b"MINIGPT2", 1
@@ -120,8 +119,8 @@ class Dataset:
 def open_dataset(folder: Path) -> Dataset:
     """Open a prepared directory, verifying headers, sizes and the tokenizer's hash."""
     path = folder / "manifest.json"
+    manifest = read_sealed(path)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
         splits, vocab_size = manifest["splits"], int(manifest["vocab_size"])
         expected = manifest["tokenizer_sha256"]
         if sha256_of(folder / "tokenizer.json") != expected:
@@ -165,7 +164,7 @@ def write_dataset(folder: Path, text: Text, tokenizer: Tokenizer, val_fraction: 
                 for split, part in parts.items()
             },
         }
-        write_file(temporary / "manifest.json", json.dumps(manifest, indent=1).encode())
+        write_file(temporary / "manifest.json", sealed(manifest))
     return open_dataset(folder)
 
 

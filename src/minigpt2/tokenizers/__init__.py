@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from minigpt2.errors import ConfigError, DataError, InputMissingError
+from minigpt2.errors import ConfigError, DataError
+from minigpt2.files import read_json
 from minigpt2.tokenizers.bytes import ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.decode import IncrementalDecoder
@@ -60,18 +61,12 @@ def make_tokenizer(name: str, text: str) -> Tokenizer:
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Read `tokenizer.json` from a checkpoint or data directory."""
     path = folder / "tokenizer.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputMissingError(f"no tokenizer.json in {folder}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    return tokenizer_from_json(tree, path)
+    return tokenizer_from_json(read_json(path), path)
 
 
-def tokenizer_from_json(tree: Any, path: Path) -> Tokenizer:
+def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
     """Recognise which of our tokenizers wrote this `tokenizer.json`."""
-    model = tree.get("model") if isinstance(tree, dict) else None
+    model = tree.get("model")
     if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
         vocab = model["vocab"]
         if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):

@@ -1,6 +1,5 @@
 """Set up a run, or take up one that stands: all that happens before the first step."""
 
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from minigpt2.config import Config
 from minigpt2.data import Batches, Dataset, open_dataset, read_text, write_dataset
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.evaluation import bigram_loss
-from minigpt2.files import replace_file
+from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
 from minigpt2.settings import resolve
 from minigpt2.tokenizers import Tokenizer, make_tokenizer
@@ -85,6 +84,8 @@ def begin(
     resuming = run.exists()
     if resuming and not resume:
         raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
+    if not resuming:
+        _refuse_foreign_files(run)
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
     data = _open_data(config, run, tokenizer, say)
@@ -104,6 +105,13 @@ def begin(
         _take_up(state, run, say)
     _write_facts(config, run, plan, data, baseline)
     return Job(config, run, plan, data, tokenizer, batches, state, total_steps, baseline)
+
+
+def _refuse_foreign_files(run: RunDirectory) -> None:
+    """Keep a new run from writing over files that no run of ours left there."""
+    for path in (run.metrics_path, run.samples_path, run.path / "loss.png"):
+        if path.exists():
+            raise UsageError(f"{path} exists and {run.path} is no run; choose another --out")
 
 
 def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
@@ -156,11 +164,11 @@ def _encode_text(config: Config, run: RunDirectory, given: Tokenizer | None, say
 
 
 def _facts(run: RunDirectory) -> dict[str, Any]:
+    facts = read_sealed(run.facts_path)
     try:
-        facts = json.loads(run.facts_path.read_text(encoding="utf-8"))
         return {"plan": plan_from_dict(facts["plan"]), "data": facts["data"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run.facts_path} cannot be read: {error!r}") from None
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{run.facts_path} lacks {error}: another version wrote it") from None
 
 
 def _data_facts(data: Dataset) -> dict[str, Any]:
@@ -222,7 +230,7 @@ def _write_facts(
         "data": _data_facts(data),
         "bigram_loss": baseline,
     }
-    replace_file(run.facts_path, (json.dumps(facts, indent=1) + "\n").encode())
+    replace_file(run.facts_path, sealed(facts))
     tree: dict[str, dict[str, Any]] = {}
     for key, value in schema.flatten(config).items():
         section, name = key.split(".", 1)

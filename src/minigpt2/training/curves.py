@@ -23,7 +23,8 @@ def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = No
     axes = figure.subplots()
     for number, (name, log) in enumerate(logs.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        label = f"{name}: " if len(logs) > 1 else ""
+        # A dollar sign would begin a formula, a leading underscore hide the entry.
+        label = f" {name}: ".replace("$", r"\$") if len(logs) > 1 else ""
         steps = [entry["step"] for entry in log]
         losses = [entry["train_loss"] for entry in log]
         axes.plot(steps, losses, color=colour, alpha=0.3, linewidth=0.8)

@@ -5,7 +5,6 @@ for each machine and shape. The plan is printed, stored in `run.json`, and kept 
 """
 
 import contextlib
-import json
 import os
 import platform
 import time
@@ -17,10 +16,11 @@ import torch
 from torch import nn
 
 from minigpt2.config import Config
-from minigpt2.errors import StorageError, UnavailableError
-from minigpt2.files import replace_file
+from minigpt2.errors import MiniGPT2Error, StorageError, UnavailableError
+from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import ATTENTION, Block, GPT2Config, set_attention
 
+Times = dict[tuple[str, str], float]  # seconds by (dtype, attention)
 _PROBE_TOKENS = 2048  # tokens a timed pass: enough to be steady, little enough to be quick
 _PROBE_REPEATS = 4
 
@@ -133,24 +133,27 @@ def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[st
     return min(allowed, key=allowed.__getitem__)
 
 
-def _measure(config: Config) -> dict[tuple[str, str], float]:
+def _measure(config: Config) -> Times:
     """Time every way to compute one block here, or recall it from this machine's cache."""
     model, length = config.model, config.sequence_length
     shape = f"{model.n_embd}/{model.n_head} T={length} dropout={model.dropout > 0}"
     key = f"{machine_name('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     cache = _read_cache()
-    if known := cache.get(key, {}).get(shape):
-        return {tuple(name.split()): seconds for name, seconds in known.items()}  # type: ignore[misc]
-    times: dict[tuple[str, str], float] = {}
+    if (known := cache.get(f"{key}, {shape}")) is not None:
+        return known
+    times: Times = {}
     with torch.random.fork_rng(devices=[]):
         for dtype in ("float32", "bfloat16"):
             for attention in ATTENTION:
                 if (dtype, attention) != ("float32", "fused-fp32"):
                     times[dtype, attention] = min(_time_block(config, length, dtype, attention))
-    named = {" ".join(name): seconds for name, seconds in times.items()}
-    cache.setdefault(key, {})[shape] = named
+    cache[f"{key}, {shape}"] = times
+    named = {
+        name: {" ".join(way): seconds for way, seconds in measured.items()}
+        for name, measured in cache.items()
+    }
     with contextlib.suppress(StorageError, OSError, RuntimeError):  # a cache is a convenience
-        replace_file(_cache_path(), json.dumps(cache, indent=1).encode())
+        replace_file(_cache_path(), sealed(named))
     return times
 
 
@@ -174,12 +177,15 @@ def _cache_path() -> Path:
     return Path(root) / "minigpt2" / "plans.json"
 
 
-def _read_cache() -> dict:
+def _read_cache() -> dict[str, Times]:
     try:
-        cache = json.loads(_cache_path().read_text(encoding="utf-8"))
-        return cache if isinstance(cache, dict) else {}
-    except (OSError, ValueError, RuntimeError):
+        cache = read_sealed(_cache_path())
+    except (MiniGPT2Error, OSError, RuntimeError):  # RuntimeError: no home directory
         return {}
+    return {
+        name: {(way.split()[0], way.split()[1]): seconds for way, seconds in measured.items()}
+        for name, measured in cache.items()
+    }
 
 
 def plan_from_dict(values: dict) -> Plan:
