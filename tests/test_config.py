@@ -117,6 +117,8 @@ def test_the_length_of_a_run_is_said_once_and_later_sources_replace_it(tmp_path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "line"), ("- 1", "sections"), ("model: 3", "needs keys"), ("\t", "line 1"),
+     ("training: {seed: 1, seed: 2}", "seed stands twice"), ("!!timestamp foo", "configuration"),
+     ("model: {}\nmodel: {}", "model stands twice"),
      ("modle: {n_layer: 3}", "unknown key modle; did you mean model")],
 )  # fmt: skip
 def test_files_that_are_no_configuration(tmp_path, text, message):

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from pathlib import Path
 
 from minigpt2.errors import ConfigError, MiniGPT2Error, StorageError
 
@@ -51,8 +52,11 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _tolerate_any_text() -> None:
     """Let no character of a model's or a user's text be one the terminal's encoding refuses."""
-    for stream in (sys.stdout, sys.stderr, sys.stdin):
-        if isinstance(stream, io.TextIOWrapper):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
@@ -63,9 +67,10 @@ def _report(error: Exception) -> int:
         code = error.exit_code
     elif _is_out_of_memory(error):
         code = 1
+        detail = (problems[0] or "MemoryError").splitlines()[0]
         problems = [
             "not enough memory for this model and batch; try a smaller --training.micro-batch-size,"
-            f" --model.block-size or --model.n-embd ({problems[0].splitlines()[0]})"
+            f" --model.block-size or --model.n-embd ({detail})"
         ]
     else:
         code = 1

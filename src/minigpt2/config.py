@@ -32,12 +32,12 @@ class ModelSection:
     """The model's shape."""
 
     kind: Literal["gpt2", "bigram"] = option("gpt2", "gpt2, or the bigram baseline")
-    n_layer: int = option(4, "blocks", low=1, common=True)
-    n_head: int = option(4, "attention heads a block", low=1, common=True)
-    n_embd: int = option(128, "width of the residual stream", low=1, common=True)
-    block_size: int = option(64, "longest context in tokens", low=1, common=True)
+    n_layer: int = option(4, "blocks", low=1, high=10_000, common=True)
+    n_head: int = option(4, "attention heads a block", low=1, high=2**20, common=True)
+    n_embd: int = option(128, "width of the residual stream", low=1, high=2**20, common=True)
+    block_size: int = option(64, "longest context in tokens", low=1, high=2**24, common=True)
     vocab_size: int | None = option(
-        None, "null: the tokenizer's; a larger number adds unused rows", low=1
+        None, "null: the tokenizer's; a larger number adds unused rows", low=1, high=2**31
     )
     dropout: float = option(0.0, "probability of dropping an activation", low=0.0, high=0.99)
 
@@ -61,13 +61,17 @@ class DataSection:
 class TrainingSection:
     """The optimization: its length, batch, rates, and what it runs on."""
 
-    max_steps: int | None = option(None, "optimizer steps", low=1, common=True)
-    num_epochs: int | None = option(None, "passes over the training split", low=1, common=True)
-    batch_size: int = option(12, "sequences in one optimizer step", low=1, common=True)
+    max_steps: int | None = option(None, "optimizer steps", low=1, high=10**12, common=True)
+    num_epochs: int | None = option(
+        None, "passes over the training split", low=1, high=10**5, common=True
+    )
+    batch_size: int = option(12, "sequences in one optimizer step", low=1, high=2**20, common=True)
     micro_batch_size: int | None = option(
         None, "sequences in memory at once; null: batch_size", low=1
     )
-    sequence_length: int | None = option(None, "tokens a sequence; null: block_size", low=1)
+    sequence_length: int | None = option(
+        None, "tokens a sequence; null: block_size", low=1, high=2**24
+    )
     optimizer: Literal["adamw", "adam"] = option(
         "adamw", "adamw, or adam, whose decay joins the gradient"
     )
@@ -99,7 +103,7 @@ class TrainingSection:
         "auto", "how attention is computed; auto measures"
     )
     compile: bool = option(False, "torch.compile the model")
-    threads: int | None = option(None, "CPU threads; null: one a core", low=1)
+    threads: int | None = option(None, "CPU threads; null: one a core", low=1, high=4096)
 
 
 @dataclass(frozen=True)

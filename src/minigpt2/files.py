@@ -134,7 +134,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """Read what `sealed` made; raise DataError if a bit of its content is another."""
     tree = read_json(path)
     if tree.pop("seal", None) != _digest(tree):
-        raise DataError(f"{path} was altered: its content does not fit its seal")
+        raise DataError(f"{path} was altered: its content does not fit its seal, or it has none")
     return tree
 
 
@@ -187,7 +187,7 @@ def pointed(link: Path) -> Path | None:
     """Resolve what `point` wrote: the sibling folder it names, or None."""
     try:
         name = str(link.readlink()) if link.is_symlink() else link.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, ValueError):  # a file of bytes that are no name
         return None
     target = link.parent / name
     # A name with a separator would leave the run directory: never followed.

@@ -17,7 +17,7 @@ import yaml
 
 from minigpt2 import config as schema
 from minigpt2.config import Config
-from minigpt2.errors import ConfigError, InputMissingError
+from minigpt2.errors import ConfigError, DataError, InputMissingError
 
 ENVIRONMENT_PREFIX = "MINIGPT2_"
 
@@ -98,6 +98,18 @@ def resolve(
     return Settings(config, sources)
 
 
+def stored_config(run_dir: Path) -> Settings:
+    """Read a run's own config.yaml; it was written whole, so a missing key means damage."""
+    path = run_dir / "config.yaml"
+    try:
+        settings = resolve(config_path=path, environment={})
+    except ConfigError as error:
+        raise DataError("; ".join(error.problems)) from None
+    if missing := [key for key, source in settings.sources.items() if source == "default"]:
+        raise DataError(f"{path} was altered: {missing[0]} is not in it")
+    return settings
+
+
 def find_out(config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
     """Return the run directory the sources name, before anything else in them is checked."""
     key = "logging.model_save_path"
@@ -174,8 +186,9 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise ConfigError([f"{path} is a directory; --config takes a YAML file"])
+    if path.exists() and not path.is_file():
+        what = "directory" if path.is_dir() else "pipe or device, and is read more than once"
+        raise ConfigError([f"{path} is a {what}; --config takes a YAML file"])
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -187,8 +200,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
     try:
+        _refuse_repeated_keys(source, yaml.compose(text, Loader=yaml.SafeLoader))
         tree = yaml.safe_load(text)
-    except (ValueError, RecursionError) as error:  # an endless number, or nesting without end
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        # An endless number, nesting without end, or a tag on what it does not fit.
         raise ConfigError([f"{source}: not a configuration: {str(error)[:80]}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -205,6 +220,16 @@ def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
         elif section not in schema.SECTIONS or entries is not None:
             flat[str(section)] = entries  # reported as unknown, with the nearest match
     return flat
+
+
+def _refuse_repeated_keys(source: str, node: yaml.Node | None) -> None:
+    """YAML would let the last of two equal keys win in silence."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ConfigError([f"{source}: {repeated[0]} stands twice; keep one"])
+        for _, value in node.value:
+            _refuse_repeated_keys(source, value)
 
 
 def _almost(section: str) -> bool:

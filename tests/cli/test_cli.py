@@ -135,6 +135,8 @@ def test_wrong_options_end_with_2(capsys):
         (["train", "--training.max-step", "4"], "--training.max-steps"),
         (["train", "--resume", "maybe"], "maybe"),
         (["generate", "--n", "0"], "--n must be at least 1"),
+        (["generate", "--n", "1000000000000"], "--n must be at least 1"),
+        (["train", "--training.batch-size", "1000000000000"], "must be at most"),
         (["generate", "--temperature", "-1"], "temperature must be 0 or more"),
         (["generate", "--temperature", "hot"], "hot"),
         (["train", "--preset", "huge"], "no preset 'huge'"),
@@ -368,10 +370,74 @@ def test_odd_names_of_runs_are_drawn(a_run, tmp_path):
     assert run(["report", "_a", "$x_$", "--out", "r.png"]) == 0
 
 
-def test_a_model_that_does_not_fit_is_told_so(text_file, capsys):
-    line = ["train", str(text_file), "--out", "r", *QUICK, "--model.vocab-size", str(10**15)]
-    assert run(line) == 1
-    one_line(capsys, "not enough memory")
+def test_a_model_that_does_not_fit_is_told_so(text_file, capsys, monkeypatch):
+    for error in (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()):
+        monkeypatch.setattr("minigpt2.training.begin.build_model", raising(error))
+        assert run(["train", str(text_file), "--out", "r", *QUICK]) == 1
+        one_line(capsys, "not enough memory")
+
+
+def raising(error):
+    def raise_it(*args, **kwargs):
+        raise error
+
+    return raise_it
+
+
+def test_a_truncated_config_of_a_run_is_not_believed(a_run, capsys):
+    path = a_run / "config.yaml"
+    path.write_bytes(path.read_bytes()[:300])
+    before = path.read_bytes()
+    assert run(["train", "--out", str(a_run), "--training.max-steps", "9"]) == 65
+    one_line(capsys, "config.yaml")
+    assert path.read_bytes() == before
+    assert run(["eval", str(a_run)]) == 65
+
+
+def test_eval_never_scores_another_text_instead(a_run, capsys):
+    (a_run / "data" / "manifest.json").unlink()
+    assert run(["eval", str(a_run)]) == 66
+    one_line(capsys, "manifest.json is missing")
+
+
+def test_options_that_are_empty_or_zero_are_not_ignored(a_run):
+    for arguments in (["--window", "0"], ["--stride", "0"], ["--data", ""]):
+        assert run(["eval", str(a_run), *arguments]) != 0, arguments
+    assert run(["train", "--out", ""]) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are Unix")
+def test_a_pipe_is_no_text_and_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert run(["train", "pipe"]) == 65
+    assert run(["train", "--config", "pipe"]) == 2
+
+
+def test_weights_that_are_no_numbers_are_refused(a_run, capsys, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    best = RunDirectory(a_run).best(print)
+    shutil.copytree(best, tmp_path / "hf")
+    for name in ("manifest.json", "state.json"):
+        (tmp_path / "hf" / name).unlink()
+    path = tmp_path / "hf" / "model.safetensors"
+    good = load_file(path)
+    for change in (lambda t: t * float("nan"), lambda t: t.long(), lambda t: t[None]):
+        save_file(good | {"transformer.wpe.weight": change(good["transformer.wpe.weight"])}, path)
+        capsys.readouterr()
+        assert run(["generate", "hf", "--temperature", "0"]) == 65
+        one_line(capsys, "wpe.weight")
+    half = {name: tensor.half() for name, tensor in good.items()}
+    save_file(half, path)
+    assert run(["generate", "hf"]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes them")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(a_run, closed):
+    line = f'"{sys.executable}" -m minigpt2 chat "{a_run}" </dev/null {closed}'
+    result = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 0 and "unexpected" not in result.stderr, result.stderr
 
 
 def test_an_unexpected_fault_is_one_line_and_debug_shows_it(a_run, capsys, monkeypatch):

@@ -138,6 +138,11 @@ def test_generating_leaves_the_mode_as_it_was(tiny, tokenizer):
     assert tiny.training
 
 
+def test_almost_no_temperature_is_greedy(tiny):
+    cold = Sampling(max_new_tokens=9, temperature=1e-300)
+    assert ids_of(decode(tiny, [3, 1, 4], cold)) == ids_of(decode(tiny, [3, 1, 4], GREEDY))
+
+
 def test_no_tokens_asked_none_given(tiny, tokenizer):
     assert list(generate(tiny, tokenizer, "a", Sampling(0))) == []
 

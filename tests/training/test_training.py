@@ -323,7 +323,7 @@ def test_clipping_scales_to_the_limit_and_zero_leaves_alone(tiny):
 
 def test_a_non_finite_loss_stops_before_the_update(text_file, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "accumulate", poison(loop.accumulate, after=7))
-    with pytest.raises(MiniGPT2Error, match=r"step 8: loss nan.*untouched"):
+    with pytest.raises(MiniGPT2Error, match=r"step 8: loss nan.*not taken"):
         list(train(config_for(text_file, tmp_path / "run")))
     run = RunDirectory(tmp_path / "run")
     assert run.latest(print).name == "step-00000006"
@@ -403,6 +403,8 @@ def test_a_missing_device_is_told_with_the_remedy():
         ("cuda", "no such CUDA device"),
         ("cuda:9", "no such"),
         ("tpu", "not a"),
+        ("cpu:", "not a"),
+        ("cuda:²", "not a"),
     ]:
         with pytest.raises(UnavailableError, match=message):
             make_plan(resolve(environment={}, flags={"training.device": device}).config)

@@ -61,6 +61,10 @@ def state_from_disk(tensors: dict[str, Tensor], model: nn.Module, where: Path) -
     faults = [f"missing {name}" for name in sorted(wanted.keys() - named.keys())]
     faults += [f"unexpected {name}" for name in sorted(named.keys() - wanted.keys())]
     state = {name: _transposed(name, value) for name, value in named.items()}
+    faults += [
+        f"{state[name].dtype} {name}" for name in state if not state[name].is_floating_point()
+    ]
+    faults += [f"not finite {name}" for name in state if not state[name].isfinite().all()]
     for name in sorted(wanted.keys() & state.keys()):
         if state[name].shape != wanted[name].shape:
             shapes = f"{tuple(state[name].shape)}, needs {tuple(wanted[name].shape)}"
@@ -70,7 +74,8 @@ def state_from_disk(tensors: dict[str, Tensor], model: nn.Module, where: Path) -
     # A model on the meta device has no memory of its own yet and takes the tensors as they are.
     on_meta = next(model.parameters()).is_meta
     owned = {
-        name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()
+        name: value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for name, value in state.items()
     }
     model.load_state_dict(owned, assign=on_meta)
 
@@ -166,4 +171,4 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def _transposed(name: str, value: Tensor) -> Tensor:
-    return value.t() if name.endswith(_LINEAR) else value
+    return value.t() if name.endswith(_LINEAR) and value.dim() == 2 else value

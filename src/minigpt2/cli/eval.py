@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from minigpt2.config import Config
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import replace_file
-from minigpt2.settings import resolve
+from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset
@@ -85,8 +85,7 @@ def eval(
 
 def _run_config(run_dir: Path) -> Config | None:
     """Return the configuration of the run a checkpoint belongs to, if it does."""
-    path = run_dir / "config.yaml"
-    return resolve(config_path=path, environment={}).config if path.is_file() else None
+    return stored_config(run_dir).config if (run_dir / "config.yaml").is_file() else None
 
 
 def _open_data(
@@ -95,12 +94,12 @@ def _open_data(
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import open_dataset, read_text, write_dataset
 
-    name = data or (config.data.input_file if config else None)
+    name = config.data.input_file if data is None and config else data
     if name is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
     kept = run_dir / "data"
     source = kept if data is None and kept.is_dir() else Path(name)
-    if not (source / "manifest.json").is_file():
+    if source != kept and not (source / "manifest.json").is_file():
         fraction = config.data.val_fraction if config else 0.1
         return write_dataset(scratch / "data", read_text(name), tokenizer, fraction), name
     dataset = open_dataset(source)

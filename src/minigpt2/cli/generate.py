@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.files import replace_file
 
+_MOST_SAMPLES = 10_000  # they are generated as one batch
+
 
 def generate(
     model: str | None = None,
@@ -61,8 +63,8 @@ def generate(
         Write to this file instead of standard output.
     """
     text = _read_prompt(prompt, prompt_file)
-    if n < 1:
-        raise UsageError(f"--n must be at least 1, not {n}")
+    if not 1 <= n <= _MOST_SAMPLES:
+        raise UsageError(f"--n must be at least 1 and at most {_MOST_SAMPLES}, not {n}")
     from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling, generate_many
     from minigpt2.tokenizers import replacing_unknown
@@ -88,7 +90,7 @@ def generate(
     if out is None:
         _write(content)
     else:
-        replace_file(out, content.encode())
+        replace_file(out, content.encode("utf-8", "replace"))
         _say(f"wrote {out}")
     return 0
 

@@ -117,14 +117,14 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
     """Our batch is the optimizer step's, nanoGPT's is what is in memory at once."""
     if steps is None:
         return arguments
-    if not steps.isdigit() or int(steps) < 1:
+    if not steps.isdecimal() or int(steps) < 1:
         raise UsageError(f"--gradient_accumulation_steps needs a whole number, not {steps!r}")
     option = "--training.batch-size"
     if option not in arguments[:-1]:
         raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")
     place = arguments.index(option) + 1
     micro = arguments[place]
-    if not micro.isdigit():
+    if not micro.isdecimal():
         return arguments
     return [
         *arguments[:place],

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
-from minigpt2.settings import Settings, find_out, presets, resolve
+from minigpt2.errors import UsageError
+from minigpt2.settings import Settings, find_out, presets, resolve, stored_config
 
 DEFAULT_PRESET, GPU_PRESET = "shakespeare-char", "shakespeare-char-10m"
 
@@ -39,7 +40,7 @@ class Sources:
         if run_dir is None:
             free = self.preset is None and self.config is None
             return resolve(fitting if free else self.preset, self.config, None, self.flags)
-        stored = resolve(config_path=run_dir / "config.yaml", environment={})
+        stored = stored_config(run_dir)
         flags = {**self.flags, "logging.model_save_path": str(run_dir)}
         return resolve(self.preset, self.config, None, flags, base=stored.given())
 
@@ -49,7 +50,7 @@ def _train(
     *,
     preset: str | None = None,
     config: Path | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     resume: Literal["auto", "never"] = "auto",
     chat: bool = False,
     print_config: bool = False,
@@ -87,7 +88,9 @@ def _train(
     if input is not None:
         given["data.input_file"] = input
     if out is not None:
-        given["logging.model_save_path"] = str(out)
+        if not out:
+            raise UsageError("--out is empty; name a directory")
+        given["logging.model_save_path"] = out
     sources = Sources(preset, config, given, resume == "auto")
     settings = sources.resolve()  # mistakes are told before torch is imported
     if print_config:

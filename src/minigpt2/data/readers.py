@@ -36,6 +36,8 @@ def read_text(name: str) -> Text:
         return Text(raw.decode("utf-8"), name, hashlib.sha256(raw).hexdigest())
     if path.is_dir():
         raise DataError(f"{name} is a directory without a data manifest; give one text file")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{name} is a pipe or a device; give a text file")
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -41,8 +41,8 @@ def evaluate(
     Loss in nats a token. Raises DataError where nothing can be scored.
     """
     block_size: int = model.config.block_size
-    window = window or block_size
-    stride = stride or window
+    window = block_size if window is None else window
+    stride = window if stride is None else stride
     if not 1 <= window <= block_size:
         raise UsageError(f"window must be from 1 to the model's block_size {block_size}")
     if not 1 <= stride <= window:

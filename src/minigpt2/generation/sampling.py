@@ -8,6 +8,8 @@ from torch import Tensor
 
 from minigpt2.errors import UsageError
 
+_COLDEST = 1e-5  # below it the division overflows and the likeliest token is certain anyway
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -61,7 +63,7 @@ def filter_logits(logits_BV: Tensor, sampling: Sampling) -> Tensor:
 
 def sample(logits_BV: Tensor, sampling: Sampling, generators: list[torch.Generator]) -> Tensor:
     """Draw one id a row, (B,); each row from its own generator, so that rows never interfere."""
-    if sampling.temperature == 0:
+    if sampling.temperature < _COLDEST:
         return logits_BV.argmax(dim=1)
     probabilities_BV = filter_logits(logits_BV.float(), sampling).softmax(dim=1)
     rows = zip(probabilities_BV, generators, strict=True)

@@ -33,7 +33,7 @@ def chat_loop(model: LanguageModel, tokenizer: Tokenizer, sampling: Sampling) ->
         except DataError as error:
             print(f"minigpt2: {error}", end="", file=sys.stderr)
         print()
-        seed += 1  # the same prompt again gets another answer
+        seed = (seed + 1) % (1 << 63)  # the same prompt again gets another answer
 
 
 def _asker() -> Callable[[], str]:

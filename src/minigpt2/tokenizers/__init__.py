@@ -69,6 +69,8 @@ def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
     model = tree.get("model")
     if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
         vocab = model["vocab"]
+        if not vocab:
+            raise DataError(f"{path}: the vocabulary is empty")
         if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):
             raise DataError(f"{path}: the vocabulary's ids are not 0 to {len(vocab) - 1}")
         symbols = sorted(vocab, key=vocab.__getitem__)

@@ -21,7 +21,7 @@ from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.evaluation import bigram_loss
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
-from minigpt2.settings import resolve
+from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer, make_tokenizer
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
@@ -109,8 +109,9 @@ def begin(
 
 def _refuse_foreign_files(run: RunDirectory) -> None:
     """Keep a new run from writing over files that no run of ours left there."""
-    for path in (run.metrics_path, run.samples_path, run.path / "loss.png"):
-        if path.exists():
+    names = ("metrics.jsonl", "samples.txt", "loss.png", "best", "latest")
+    for path in (run.path / name for name in names):
+        if path.exists() and not run.checkpoints():
             raise UsageError(f"{path} exists and {run.path} is no run; choose another --out")
 
 
@@ -185,7 +186,7 @@ def _check_data(run: RunDirectory, data: Dataset) -> None:
 
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     """Return the recorded plan of a run, after checking that it may go on under `config`."""
-    stored = resolve(config_path=run.config_path, environment={}).config
+    stored = stored_config(run.path).config
     old, new = schema.flatten(stored), schema.flatten(config)
     changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
     if fixed := sorted(changed - _FREE_KEYS):

@@ -29,6 +29,7 @@ from minigpt2.training.schedules import learning_rate
 from minigpt2.training.tracking import Tracker
 
 SAMPLE_TOKENS = 500
+_SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
 
 
 def train(
@@ -82,8 +83,8 @@ def train_step(job: Job) -> Step:
     grad_norm = clip_gradients(job.state.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
-            f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the weights are "
-            "untouched. Begin a new run with a smaller --training.learning-rate"
+            f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the step is not "
+            f"taken. {_SMALLER_RATE}"
         )
     for group in job.state.optimizer.param_groups:
         group["lr"] = rate
@@ -158,6 +159,8 @@ def _evaluate(job: Job, step: int) -> Evaluated:
     train, val, model = job.data.train, job.data.val, job.state.model
     val_loss = mean_loss(model, val, windows(len(val), length))
     train_loss = mean_loss(model, train, training_subset(len(train), length, len(val)))
+    if not math.isfinite(val_loss):
+        raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
     is_best = counters.best_loss is None or val_loss < counters.best_loss
     if is_best:
         counters.best_loss, counters.best_step = val_loss, step

@@ -7,6 +7,7 @@ for each machine and shape. The plan is printed, stored in `run.json`, and kept 
 import contextlib
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ def find_device(wanted: str) -> str:
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = wanted.partition(":")
     remedy = "use --training.device auto, or cpu"
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,4})?", wanted):
         raise UnavailableError(f"training.device {wanted!r} is not a device; {remedy}")
     if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
         built = torch.version.cuda or "none: this is a CPU build"
