@@ -174,13 +174,20 @@ def point(link: Path, target_name: str) -> None:
     temporary = link.with_name(f".tmp-{link.name}-{os.getpid()}")
     with storage_errors(link):
         temporary.unlink(missing_ok=True)
-        try:
-            if os.name == "nt":  # links need a privilege there, and cannot be replaced
-                raise NotImplementedError
-            temporary.symlink_to(target_name, target_is_directory=True)
-        except (OSError, NotImplementedError):
+        if not _linked(temporary, target_name):
             write_file(temporary, target_name.encode())
         temporary.replace(link)
+
+
+def _linked(path: Path, target_name: str) -> bool:
+    """Make a symbolic link where the system has them; say whether it was made."""
+    if os.name == "nt":  # links need a privilege there, and cannot be replaced
+        return False
+    try:
+        path.symlink_to(target_name, target_is_directory=True)
+    except OSError:  # the file system has none
+        return False
+    return True
 
 
 def pointed(link: Path) -> Path | None:

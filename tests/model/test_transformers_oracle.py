@@ -8,6 +8,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from minigpt2 import from_pretrained, save_pretrained  # noqa: E402
+from minigpt2.checkpoints.weights import config_to_json  # noqa: E402
 from minigpt2.errors import DataError  # noqa: E402
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer, tokenizer_files  # noqa: E402
 
@@ -76,29 +77,19 @@ def test_other_mathematics_is_refused_by_name(tiny, tokenizer, tmp_path, field):
 SAMPLES = ["To be, or\n\n not to be?", "  two  blanks", "tabs\tand\nlines \n", "ROMEO:"]
 
 
-def test_auto_tokenizer_opens_characters(tiny, tmp_path):
-    tokenizer = CharTokenizer.from_text("".join(SAMPLES) + "é😀")
+@pytest.mark.parametrize(
+    ("tokenizer", "more"),
+    [
+        (CharTokenizer.from_text("".join(SAMPLES) + "é😀"), "é😀"),
+        (ByteTokenizer(), "naïve 日本 😀"),
+    ],
+    ids=["characters", "bytes"],
+)
+def test_auto_tokenizer_gives_our_ids(tiny, tmp_path, tokenizer, more):
     for name, content in tokenizer_files(tokenizer, 13).items():
         (tmp_path / name).write_bytes(content)
-    save_pretrained_config(tiny, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config_to_json(tiny, None)))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for text in [*SAMPLES, "é😀"]:
+    for text in [*SAMPLES, more]:
         assert theirs(text)["input_ids"] == tokenizer.encode(text)
         assert theirs.decode(tokenizer.encode(text)) == text
-
-
-def test_auto_tokenizer_opens_bytes(tiny, tmp_path):
-    tokenizer = ByteTokenizer()
-    for name, content in tokenizer_files(tokenizer, 13).items():
-        (tmp_path / name).write_bytes(content)
-    save_pretrained_config(tiny, tmp_path)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for text in [*SAMPLES, "naïve 日本 😀"]:
-        assert theirs(text)["input_ids"] == tokenizer.encode(text)
-        assert theirs.decode(tokenizer.encode(text)) == text
-
-
-def save_pretrained_config(model, folder):
-    from minigpt2.checkpoints.weights import config_to_json
-
-    (folder / "config.json").write_text(json.dumps(config_to_json(model, None)))
