@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 
-from minigpt2 import GPT2, CharTokenizer, GPT2Config, evaluate, save_pretrained
-from minigpt2.data import Batches, read_text, write_dataset
+from minigpt2 import GPT2, GPT2Config, evaluate, save_pretrained
+from minigpt2.data import Batches, Recipe, prepare
 
 out, steps = Path(sys.argv[1]), int(sys.argv[2])
-text = read_text("shakespeare")
-data = write_dataset(out / "data", text, CharTokenizer.from_text(text.content), 0.1)
+data = prepare(["shakespeare"], out / "data", Recipe(tokenizer="char"))
 model = GPT2(GPT2Config(data.tokenizer.vocab_size, block_size=64, n_layer=2, n_head=4, n_embd=64))
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 batches = Batches(data.train, batch_size=12, length=64, seed=1)

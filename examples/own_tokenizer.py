@@ -12,7 +12,7 @@ class LowerCase(CharTokenizer):
 
 
 out, steps = sys.argv[1], sys.argv[2]
-tokenizer = LowerCase(sorted(set(read_text("shakespeare").content.lower())))
+tokenizer = LowerCase(sorted(set(read_text("shakespeare").lower())))
 flags = {"training.max_steps": steps, "logging.model_save_path": out}
 for event in train(resolve(flags=flags).config, tokenizer=tokenizer):
     print(event)

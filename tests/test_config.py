@@ -163,14 +163,14 @@ def test_every_preset_takes_one_step(name):
     """The big ones on the meta device, where shapes are real and numbers are not."""
     import torch
 
-    from minigpt2.tokenizers import ByteTokenizer
+    from minigpt2.tokenizers import ByteTokenizer, gpt2_tokenizer
     from minigpt2.training import build_model
     from minigpt2.training.optimizers import build_optimizer
 
     config = resolve(name, None, {}).config
     big = name in SIZES
     with torch.device("meta" if big else "cpu"):
-        model = build_model(config, ByteTokenizer())
+        model = build_model(config, gpt2_tokenizer() if big else ByteTokenizer())
         tokens = torch.zeros(2, config.sequence_length, dtype=torch.int64)
     if big:
         assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(

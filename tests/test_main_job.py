@@ -28,7 +28,7 @@ def test_train_learns_to_write_plays(tmp_path):
     loss, baseline = map(float, re.search(r"loss (\S+) nats .* reaches (\S+)", out).groups())
     assert loss <= baseline - 0.6
     assert (tmp_path / "run" / "loss.png").stat().st_size > 10_000
-    text = read_text("shakespeare").content
+    text = read_text("shakespeare")
     known = set(re.findall(r"[a-z]{3,}", text[: int(0.9 * len(text))].lower()))
     model, tokenizer = from_pretrained(tmp_path / "run")
     samples = ["".join(generate(model, tokenizer, "", Sampling(500, seed=s))) for s in range(10)]

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Who may import whom: only what stands further down in this list. `__main__` and the package's
 # own lazy `__init__` stand above all.
 FLOORS = [
-    ["errors", "files", "config"],
+    ["errors", "files", "config", "concurrency"],
     ["settings"],
     ["model"],
     ["tokenizers"],

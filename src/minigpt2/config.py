@@ -46,14 +46,25 @@ class ModelSection:
 class DataSection:
     """The text, and how it becomes token ids."""
 
-    input_file: str = option("shakespeare", "text file, prepared data directory, or data set name")
+    input_file: str = option(
+        "shakespeare", "text file, folder, prepared data directory, or data set name"
+    )
     tokenizer: str = option(
         "char",
-        "char, byte, or a directory with tokenizer.json; prepared data brings its own",
+        "char, byte, bpe:N, gpt2, or a directory with tokenizer.json; prepared data brings its own",
         common=True,
     )
+    batching: Literal["packed", "documents"] = option(
+        "packed", "rows cut from one stream, or one document a row"
+    )
+    mask_documents: bool = option(
+        False, "packed rows: no document sees another, and positions restart"
+    )
     val_fraction: float = option(
-        0.1, "share of the text, at its end, held out for validation", above=0.0, high=0.9
+        0.1,
+        "share held out for validation: a text's end, or that many of its documents",
+        above=0.0,
+        high=0.9,
     )
 
 

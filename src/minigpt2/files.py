@@ -25,6 +25,11 @@ _REFUSALS = {
 }
 
 
+def cache_dir() -> Path:
+    """Return the folder for what can be had again: plans, downloaded data."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigpt2"
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn the system's refusals to write at `path` into a StorageError that says so."""
@@ -64,11 +69,7 @@ def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
     A directory written by us before is replaced, and only removed once the new one is in place;
     one that holds anything else is a UsageError.
     """
-    if final_dir.exists() and not _may_replace(final_dir):
-        raise UsageError(
-            f"{final_dir} exists and was not written by minigpt2; nothing in it is touched. "
-            "Choose another place"
-        )
+    check_replaceable(final_dir)
     temporary = final_dir.parent / f".tmp-{label}-{os.getpid()}"
     with storage_errors(final_dir):
         final_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -76,15 +77,31 @@ def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
-            sync_folder(temporary)
-            aside = _step_aside(final_dir) if final_dir.exists() else None
-            temporary.rename(final_dir)
-            sync_folder(final_dir.parent)
-            if aside is not None:
-                shutil.rmtree(aside, ignore_errors=True)
+            put_in_place(temporary, final_dir)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def check_replaceable(final_dir: Path) -> None:
+    """Raise UsageError if `final_dir` holds what minigpt2 did not write."""
+    if final_dir.exists() and not _may_replace(final_dir):
+        raise UsageError(
+            f"{final_dir} exists and was not written by minigpt2; nothing in it is touched. "
+            "Choose another place"
+        )
+
+
+def put_in_place(finished_dir: Path, final_dir: Path) -> None:
+    """Give a finished folder its final name, durably, in the stead of what had it before."""
+    check_replaceable(final_dir)
+    with storage_errors(final_dir):
+        sync_folder(finished_dir)
+        aside = _step_aside(final_dir) if final_dir.exists() else None
+        finished_dir.rename(final_dir)
+        sync_folder(final_dir.parent)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_directory(folder: Path) -> None:

@@ -163,6 +163,13 @@ def _inconsistencies(config: Config) -> list[str]:
             f"training.sequence_length {config.sequence_length} "
             f"exceeds model.block_size {model.block_size}"
         )
+    if config.data.tokenizer.startswith("bpe:"):
+        size = config.data.tokenizer[4:]
+        if not (size.isascii() and size.isdigit()) or not 257 <= int(size[:9]) <= 1_000_000:
+            problems.append(
+                f"data.tokenizer {config.data.tokenizer!r} needs a number from 257 to 1,000,000, "
+                "as in bpe:8192"
+            )
     if (training.min_learning_rate or 0.0) > training.learning_rate:
         problems.append(
             f"training.min_learning_rate {training.min_learning_rate} "

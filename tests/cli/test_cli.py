@@ -102,10 +102,10 @@ def test_repaired_text_trains_and_says_what_was_repaired(tmp_path, capsys):
 
 def test_missing_text_and_directory(tmp_path, capsys):
     assert run(["train", "nowhere.txt"]) == 66
-    one_line(capsys, "no text file nowhere.txt")
+    one_line(capsys, "no file, folder or data set nowhere.txt")
     (tmp_path / "folder").mkdir()
-    assert run(["train", "folder"]) == 65
-    one_line(capsys, "folder is a directory")
+    assert run(["train", "folder"]) == 66
+    one_line(capsys, "folder holds no text")
 
 
 def test_three_mistakes_in_a_config_are_three_lines(tmp_path, capsys):
@@ -407,10 +407,10 @@ def test_options_that_are_empty_or_zero_are_not_ignored(a_run):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are Unix")
-def test_a_pipe_is_no_text_and_no_configuration(tmp_path):
+def test_a_pipe_is_no_configuration_and_a_device_no_text(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert run(["train", "pipe"]) == 65
     assert run(["train", "--config", "pipe"]) == 2
+    assert run(["train", "/dev/null"]) == 65
 
 
 def test_weights_that_are_no_numbers_are_refused(a_run, capsys, tmp_path):

@@ -1,22 +1,27 @@
 """Shards hold what was encoded, split by position, and damage never passes unseen."""
 
 import contextlib
+import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minigpt2 import files
-from minigpt2.data import Text, open_dataset, read_text, shards, write_dataset
+from minigpt2.data import Recipe, open_dataset, pieces, prepare, read_text, shards, writing
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 
+REFERENCE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
-def make(folder, content="hello world, " * 50, tokenizer=None, val_fraction=0.1):
-    text = Text(content, "test", "0" * 64)
+
+def make(folder, content="hello world, " * 50, tokenizer=None, **recipe):
+    source = folder.parent / f"{folder.name}.txt"
+    source.write_text(content, encoding="utf-8", newline="")
     tokenizer = tokenizer or CharTokenizer.from_text(content)
-    return write_dataset(folder, text, tokenizer, val_fraction)
+    return prepare([str(source)], folder, Recipe(**recipe), tokenizer=tokenizer)
 
 
 def test_splits_are_the_text_by_position(tmp_path):
@@ -38,10 +43,10 @@ def test_bytes_split_at_a_character_too(tmp_path):
 
 
 def test_reading_crosses_shards_and_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_TOKENS", 101)
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 14)
+    for module in (shards, writing):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 16)
     content = "".join(chr(97 + i % 23) for i in range(1003))
-    data = make(tmp_path / "d", content)
+    data = make(tmp_path / "d", content, shard_tokens=101)
     assert len(data.manifest["splits"]["train"]["shards"]) == 9
     for start, stop in [(0, 902), (95, 120), (101, 202), (500, 501), (801, 902), (7, 7)]:
         assert data.tokenizer.decode(data.train.read(start, stop)) == content[start:stop]
@@ -133,67 +138,29 @@ def test_what_we_did_not_write_is_never_replaced(tmp_path):
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="position 3"):
         make(tmp_path / "d", "abcdef", CharTokenizer("abc"))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["d.txt"]
 
 
-def test_an_unknown_character_far_in_is_placed_exactly(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_ENCODE_CHARACTERS", 10)
-    with pytest.raises(DataError, match="position 25"):
-        make(tmp_path / "d", "a" * 25 + "b" + "a" * 100, CharTokenizer("a"))
-
-
-BAD = {
-    "empty": (b"", DataError, "empty"),
-    "binary": (b"ab\0cd", DataError, "zero byte at offset 2"),
-    "latin": (b"caf\xe9 noir", DataError, "0xe9 at offset 3.*LATIN1"),
-    "windows": (b"\x93quoted\x94", DataError, "0x93 at offset 0.*CP1252"),
-    "marked": (b"\xef\xbb\xbfcaf\xe9", DataError, "0xe9 at offset 6"),
-    "utf-16": ("text".encode("utf-16"), DataError, "UTF-16"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_what_is_no_text_is_told_with_its_place(tmp_path, kind):
-    content, error, message = BAD[kind]
-    (tmp_path / "x").write_bytes(content)
-    with pytest.raises(error, match=message):
-        read_text(str(tmp_path / "x"))
-
-
-def test_a_missing_file_and_a_directory(tmp_path):
-    with pytest.raises(InputMissingError, match=r"no text file .*nowhere"):
-        read_text(str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="directory"):
-        read_text(str(tmp_path))
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file(tmp_path):
-    (tmp_path / "x").write_text("a")
-    (tmp_path / "x").chmod(0)
-    with pytest.raises(InputMissingError, match="Permission"):
-        read_text(str(tmp_path / "x"))
-
-
-def test_line_ends_and_byte_order_mark_are_repaired_and_said(tmp_path):
-    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    text = read_text(str(tmp_path / "x"))
-    assert text.content == "one\ntwo\nthree\n"
-    assert len(text.repairs) == 2 and text.repairs[1].startswith("2 ")
+def test_an_unknown_character_far_in_is_placed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_CHARACTERS", 10)
+    with pytest.raises(DataError, match=r"after character 23: .* position 2"):
+        make(tmp_path / "d", "aaa " * 6 + "ab " + "aaa " * 9, CharTokenizer("a "))
 
 
 def test_the_embedded_corpus_is_the_pinned_one():
     text = read_text("shakespeare")
-    assert text.sha256 == "d1b31510b5b9b22db0ca5b20c09e5d4c8a28e428c448e1a33b653c947c35ea0e"
-    assert len(set(text.content)) == 64 and len(text.content) == 1_189_044
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert digest == "d1b31510b5b9b22db0ca5b20c09e5d4c8a28e428c448e1a33b653c947c35ea0e"
+    assert len(set(text)) == 64 and len(text) == 1_189_044
 
 
 def test_the_reference_file_splits_as_the_field_does(tmp_path):
     path = os.environ.get("MINIGPT2_TINYSHAKESPEARE")
     if not path:
         pytest.skip("MINIGPT2_TINYSHAKESPEARE does not name the reference file")
-    text = read_text(path)
-    assert text.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-    data = make(tmp_path / "d", text.content)
+    assert files.sha256_of(Path(path)) == REFERENCE
+    data = prepare([path], tmp_path / "chars", Recipe(tokenizer="char"))
     assert (len(data.train), len(data.val)) == (1_003_854, 111_540)
     assert data.tokenizer.vocab_size == 65
+    data = prepare([path], tmp_path / "gpt2", Recipe(tokenizer="gpt2"))
+    assert (len(data.train), len(data.val)) == (301_966, 36_059)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from minigpt2.data import bigram_loss
 from minigpt2.errors import DataError, UsageError
-from minigpt2.evaluation import bigram_loss, evaluate, loss, mean_loss, training_subset
+from minigpt2.evaluation import evaluate, loss, mean_loss, training_subset
 
 
 class Stream:

@@ -132,7 +132,7 @@ def test_initialisation_is_gpt2s():
 
 def test_blocks_are_replaceable(tokens):
     class Shortcut(Block):
-        def forward(self, x, cache=None):
+        def forward(self, x, cache=None, mask=None):
             return x
 
     model = GPT2(GPT2Config(V, 13, 2, 3, 21), block=Shortcut)

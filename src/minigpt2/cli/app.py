@@ -12,6 +12,8 @@ from minigpt2.errors import UsageError
 
 COMMANDS = {
     "train": "Train a model; with nothing at all, on Shakespeare.",
+    "prepare": "Make training data of any text: files, folders, tables, crawls.",
+    "tokenize": "Show a text as a tokenizer sees it.",
     "generate": "Write text with a model.",
     "chat": "Talk to a model in the terminal.",
     "eval": "Measure a model's loss on a whole split.",

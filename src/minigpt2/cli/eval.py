@@ -38,7 +38,7 @@ def eval(
     model
         Run or checkpoint directory; default: the newest under runs/.
     data
-        Text file, data directory or data set name; default: what the run was trained on.
+        Text file, folder, data directory or data set name; default: what the run was trained on.
     split
         Which part of the data: the validation end, the training beginning, or all of it.
     window
@@ -60,7 +60,7 @@ def eval(
     from minigpt2.training import find_device
 
     target = find_device(device)
-    folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
+    folder = resolve_model(model, _say)
     network, tokenizer = load_checkpoint(folder)
     tokenizer = replacing_unknown(tokenizer, unknown)
     run_dir, config = folder.parent, _run_config(folder.parent)
@@ -68,7 +68,9 @@ def eval(
         window = config.sequence_length
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         dataset, source = _open_data(run_dir, config, tokenizer, data, Path(scratch))
-        result = evaluate(network.to(target), getattr(dataset, split), window, stride)
+        result = evaluate(
+            network.to(target), getattr(dataset, split), window, stride, **_form(config, dataset)
+        )
     record = {**dataclasses.asdict(result), "model": str(folder), "data": source, "split": split}
     content = (json.dumps(record, indent=1) + "\n").encode()
     if config is not None:
@@ -88,11 +90,20 @@ def _run_config(run_dir: Path) -> Config | None:
     return stored_config(run_dir).config if (run_dir / "config.yaml").is_file() else None
 
 
+def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:
+    """Return how the run this model comes from has read documents: it is measured so, too."""
+    if config is None:
+        return {}
+    by_document = config.data.batching == "documents"
+    masked = config.data.mask_documents and not by_document and config.model.kind == "gpt2"
+    return {"by_document": by_document, "separator": dataset.separator if masked else None}
+
+
 def _open_data(
     run_dir: Path, config: Config | None, tokenizer: "Tokenizer", data: str | None, scratch: Path
 ) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
-    from minigpt2.data import open_dataset, read_text, write_dataset
+    from minigpt2.data import Recipe, open_dataset, prepare
 
     name = config.data.input_file if data is None and config else data
     if name is None:
@@ -100,12 +111,16 @@ def _open_data(
     kept = run_dir / "data"
     source = kept if data is None and kept.is_dir() else Path(name)
     if source != kept and not (source / "manifest.json").is_file():
-        fraction = config.data.val_fraction if config else 0.1
-        return write_dataset(scratch / "data", read_text(name), tokenizer, fraction), name
+        recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
+        return prepare([name], scratch / "data", recipe, tokenizer=tokenizer, say=_say), name
     dataset = open_dataset(source)
     if dataset.tokenizer.to_json() != tokenizer.to_json():
         raise DataError(f"{source} was prepared with another tokenizer than the model's")
     return dataset, name
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _print_table(record: dict[str, Any]) -> None:
@@ -114,7 +129,8 @@ def _print_table(record: dict[str, Any]) -> None:
 
     table = Table(show_header=False, box=None)
     for name in ("loss", "perplexity", "bits_per_byte"):
-        table.add_row(name.replace("_", " "), f"{record[name]:.4f}")
+        if record[name] is not None:
+            table.add_row(name.replace("_", " "), f"{record[name]:.4f}")
     protocol = f"windows of {record['window']}, stride {record['stride']}"
     table.add_row("protocol", f"{record['tokens']:,} tokens, {protocol}, fp32")
     table.add_row("data", f"{record['data']}, {record['split']}")

@@ -1,42 +1,51 @@
 """Token shards: ids on disk with a header, checksums in a manifest, memory-mapped when read.
 
 A shard is a 64-byte header and then uint16 or uint32 ids. The manifest holds a CRC-32 of every
-1 MiB block; a block is verified, with its id range, when it is first touched.
+1 MiB block; a block is verified, with its id range, when it is first touched. An index of the same
+form holds, as uint64, where each document starts and where its first target stands. `writing.py`
+writes both.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigpt2.data.readers import Text
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.files import new_directory, read_sealed, sealed, sha256_of, write_file
-from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
+from minigpt2.files import read_sealed, sha256_of
+from minigpt2.tokenizers import Tokenizer, load_tokenizer
 
-MAGIC, VERSION = b"MINIGPT2", 1
+MAGIC, VERSION = b"MINIGPT2", 2
 # magic, version, bytes an id, vocabulary size, number of ids; zeros up to 64 bytes
 HEADER = struct.Struct("<8sIIQQ32x")
 BLOCK_BYTES = 1 << 20
 SHARD_TOKENS = 100_000_000
-_ENCODE_CHARACTERS = 1 << 20
 
 
 class TokenStream:
-    """The ids of one split, over all its shards, as if they were one array.
+    """The ids of one split, or of several in a row, as if they were one array.
 
     `target_bytes` is how many bytes of text all ids but the first stand for.
     """
 
-    def __init__(self, folder: Path, split: dict[str, Any], vocab_size: int) -> None:
-        shards = split["shards"]
-        self._shards = [_Shard(folder / entry["file"], entry, vocab_size) for entry in shards]
+    def __init__(self, folder: Path, splits: list[dict[str, Any]], vocab_size: int) -> None:
+        entries = [entry for split in splits for entry in split["shards"]]
+        self._shards = [_Shard(folder / entry["file"], entry, vocab_size) for entry in entries]
         self._starts = np.cumsum([0] + [shard.count for shard in self._shards])
-        self.target_bytes = int(split["target_bytes"])
+        self.target_bytes = splits[0]["target_bytes"] + sum(split["bytes"] for split in splits[1:])
+        sizes = [int(split["tokens"]) for split in splits]
+        self.documents = DocumentIndex(
+            [
+                _Shard(folder / split["index"]["file"], split["index"], size + 1)
+                for split, size in zip(splits, sizes, strict=True)
+            ],
+            sizes,
+        )
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -51,6 +60,38 @@ class TokenStream:
             low, high = max(start - int(offset), 0), min(stop - int(offset), shard.count)
             pieces.append(shard.read(low, high))
         return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+
+    def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
+        """Check every block there is; raises DataError at the first damaged one."""
+        for shard in self._shards + self.documents.shards:
+            shard.read(0, shard.count)
+            told(shard.count)
+
+
+class DocumentIndex:
+    """Where documents start in a stream, and where what is to be predicted of each begins."""
+
+    def __init__(self, shards: list["_Shard"], sizes: list[int]) -> None:
+        self.shards = shards
+        self._offsets = np.cumsum([0, *sizes])  # of each split's ids in the stream
+        self._firsts = np.cumsum([0] + [shard.count // 2 for shard in shards])
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return start, first target and end of documents [start, stop), int64 each."""
+        table = self._table(start, stop)
+        after = self._table(stop, stop + 1)[:, 0] if stop < len(self) else self._offsets[-1:]
+        return table[:, 0], table[:, 1], np.concatenate([table[1:, 0], after])[: len(table)]
+
+    def _table(self, start: int, stop: int) -> np.ndarray:
+        rows = [np.empty((0, 2), np.int64)]
+        for shard, first, offset in zip(self.shards, self._firsts, self._offsets, strict=False):
+            low, high = max(start - int(first), 0), min(stop - int(first), shard.count // 2)
+            if low < high:
+                rows.append(shard.read(2 * low, 2 * high).reshape(-1, 2) + offset)
+        return np.concatenate(rows)
 
 
 class _Shard:
@@ -97,7 +138,7 @@ def _check_header(path: Path, count: int, vocab_size: int) -> int:
     if len(head) < HEADER.size or head[:8] != MAGIC:
         raise DataError(f"{path} is not a minigpt2 shard")
     _, version, width, vocab, tokens = HEADER.unpack(head)
-    if version != VERSION or width not in (2, 4):
+    if version != VERSION or width not in (2, 4, 8):
         raise DataError(f"{path}: shard version {version}, {width} bytes an id, is unknown here")
     if (vocab, tokens) != (vocab_size, count) or size != HEADER.size + count * width:
         raise DataError(f"{path}: header or size disagrees with the manifest; prepare it again")
@@ -110,101 +151,35 @@ class Dataset:
 
     folder: Path
     manifest: dict[str, Any]
-    tokenizer: Tokenizer
     train: TokenStream
     val: TokenStream
     all: TokenStream
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer the data was prepared with; read when it is first asked for."""
+        return load_tokenizer(self.folder)
+
+    @property
+    def separator(self) -> int | None:
+        """The id that stands after each document; None: there is one text."""
+        return self.tokenizer.eos_id if self.manifest["separated"] else None
 
 
 def open_dataset(folder: Path) -> Dataset:
     """Open a prepared directory, verifying headers, sizes and the tokenizer's hash."""
     path = folder / "manifest.json"
     manifest = read_sealed(path)
+    if manifest.get("version") != VERSION:
+        raise DataError(f"{path} is no data manifest of version {VERSION}; prepare the data again")
     try:
         splits, vocab_size = manifest["splits"], int(manifest["vocab_size"])
-        expected = manifest["tokenizer_sha256"]
-        if sha256_of(folder / "tokenizer.json") != expected:
+        if sha256_of(folder / "tokenizer.json") != manifest["tokenizer_sha256"]:
             raise DataError(f"{folder}/tokenizer.json is not the one the data was prepared with")
-        both = {
-            "shards": splits["train"]["shards"] + splits["val"]["shards"],
-            "target_bytes": splits["train"]["target_bytes"] + splits["val"]["bytes"],
-        }
-        kinds = (splits["train"], splits["val"], both)
-        streams = [TokenStream(folder, split, vocab_size) for split in kinds]
+        train, val = splits["train"], splits["val"]
+        streams = [TokenStream(folder, kind, vocab_size) for kind in ([train], [val], [train, val])]
     except FileNotFoundError as error:
         raise InputMissingError(f"{error.filename} is missing; prepare the data again") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no data manifest: {error!r}") from None
-    return Dataset(folder, manifest, load_tokenizer(folder), *streams)
-
-
-def write_dataset(folder: Path, text: Text, tokenizer: Tokenizer, val_fraction: float) -> Dataset:
-    """Encode `text`, split by position in characters, into a data directory, atomically.
-
-    The first (1 - val_fraction) of the characters is the training split, the rest validation.
-    """
-    border = int(len(text.content) * (1 - val_fraction))
-    parts = {"train": text.content[:border], "val": text.content[border:]}
-    with new_directory(folder, folder.name) as temporary:
-        for name, content in tokenizer_files(tokenizer, block_size=1024).items():
-            write_file(temporary / name, content)
-        manifest = {
-            "format": "minigpt2-data",
-            "version": VERSION,
-            "tokenizer_sha256": sha256_of(temporary / "tokenizer.json"),
-            "vocab_size": tokenizer.vocab_size,
-            "dtype": f"uint{8 * _id_width(tokenizer.vocab_size)}",
-            "val_fraction": val_fraction,
-            "sources": [{"name": text.source, "sha256": text.sha256, "repairs": text.repairs}],
-            "splits": {
-                split: {
-                    "characters": len(part),
-                    **_write_split(temporary, split, part, tokenizer),
-                }
-                for split, part in parts.items()
-            },
-        }
-        write_file(temporary / "manifest.json", sealed(manifest))
-    return open_dataset(folder)
-
-
-def _id_width(vocab_size: int) -> int:
-    return 2 if vocab_size <= 1 << 16 else 4
-
-
-def _encode(text: str, tokenizer: Tokenizer) -> np.ndarray:
-    """Encode in pieces: a list of ids costs eight times its array."""
-    dtype = np.dtype(f"<u{_id_width(tokenizer.vocab_size)}")
-    pieces = [np.empty(0, dtype)]
-    for start in range(0, len(text), _ENCODE_CHARACTERS):
-        stop = start + _ENCODE_CHARACTERS
-        try:
-            pieces.append(np.array(tokenizer.encode(text[start:stop]), dtype=dtype))
-        except DataError:
-            tokenizer.encode(text[:stop])  # fails again, with the position in the whole text
-            raise
-    return np.concatenate(pieces)
-
-
-def _write_split(folder: Path, split: str, text: str, tokenizer: Tokenizer) -> dict[str, Any]:
-    ids = _encode(text, tokenizer)
-    shards = [
-        _write_shard(folder / f"{split}-{number:05d}.bin", piece, tokenizer.vocab_size)
-        for number, piece in enumerate(_pieces(ids, SHARD_TOKENS))
-    ]
-    size = len(text.encode("utf-8"))
-    first = len(tokenizer.decode_bytes(ids[:1].tolist()))
-    return {"tokens": len(ids), "bytes": size, "target_bytes": size - first, "shards": shards}
-
-
-def _write_shard(path: Path, ids: np.ndarray, vocab_size: int) -> dict[str, Any]:
-    width = ids.dtype.itemsize
-    head = HEADER.pack(MAGIC, VERSION, width, vocab_size, len(ids))
-    write_file(path, head + ids.tobytes())
-    blocks = _pieces(ids, BLOCK_BYTES // width)
-    checksums = [zlib.crc32(block.tobytes()) for block in blocks]
-    return {"file": path.name, "tokens": len(ids), "crc32": checksums}
-
-
-def _pieces(ids: np.ndarray, length: int) -> Iterator[np.ndarray]:
-    return (ids[start : start + length] for start in range(0, len(ids), length))
+    return Dataset(folder, manifest, *streams)

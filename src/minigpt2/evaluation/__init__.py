@@ -1,12 +1,18 @@
-"""Numbers that can be repeated: whole-split loss, and what counting reaches."""
+"""Numbers that can be repeated: losses over a whole split."""
 
-from minigpt2.evaluation.baselines import bigram_loss
-from minigpt2.evaluation.loss import Evaluation, evaluate, mean_loss, perplexity, training_subset
+from minigpt2.evaluation.loss import (
+    Evaluation,
+    evaluate,
+    evaluation_windows,
+    mean_loss,
+    perplexity,
+    training_subset,
+)
 
 __all__ = [
     "Evaluation",
-    "bigram_loss",
     "evaluate",
+    "evaluation_windows",
     "mean_loss",
     "perplexity",
     "training_subset",

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from minigpt2.data import TokenStream, windows
-from minigpt2.data.batches import IGNORED, collate
+from minigpt2.data import DocumentRows, TokenStream, restart_at, windows
+from minigpt2.data.batches import IGNORED
+from minigpt2.data.documents import rows_as_batch
 from minigpt2.errors import DataError, UsageError
 from minigpt2.model import LanguageModel
 
@@ -27,18 +28,25 @@ class Evaluation:
 
     loss: float
     perplexity: float
-    bits_per_byte: float
+    bits_per_byte: float | None
     window: int
     stride: int
     tokens: int
 
 
 def evaluate(
-    model: LanguageModel, stream: TokenStream, window: int | None = None, stride: int | None = None
+    model: LanguageModel,
+    stream: TokenStream,
+    window: int | None = None,
+    stride: int | None = None,
+    by_document: bool = False,
+    separator: int | None = None,
 ) -> Evaluation:
     """Measure `model` over all of `stream`; window defaults to block_size, stride to window.
 
-    Loss in nats a token. Raises DataError where nothing can be scored.
+    `by_document` makes each document a row of its own, cut at the window, and leaves prompts
+    unscored. A `separator` keeps packed documents from seeing one another. Loss in nats a token;
+    bits per byte is None where not every token is scored. Raises DataError where none can be.
     """
     block_size: int = model.config.block_size
     window = block_size if window is None else window
@@ -49,13 +57,29 @@ def evaluate(
         raise UsageError(f"stride must be from 1 to the window {window}, not {stride}")
     if len(stream) < 2:
         raise DataError(f"{len(stream)} tokens are too few to score: at least 2 are needed")
-    loss = mean_loss(model, stream, windows(len(stream), window, stride))
-    bits = loss * (len(stream) - 1) / math.log(2) / max(1, stream.target_bytes)
-    return Evaluation(loss, perplexity(loss), bits, window, stride, len(stream) - 1)
+    if by_document and stride != window:
+        raise UsageError("documents are scored in disjoint windows; leave --stride out")
+    packed = windows(len(stream), window, stride)
+    cut = list(DocumentRows(stream, window) if by_document else packed)
+    count = sum(stop - first for _, stop, first in cut)
+    if not count:
+        raise DataError("there is nothing to score: no document has an answer")
+    loss = mean_loss(model, stream, cut, separator)
+    whole = count == len(stream) - 1
+    bits = loss * count / math.log(2) / max(1, stream.target_bytes) if whole else None
+    return Evaluation(loss, perplexity(loss), bits, window, stride, count)
 
 
-def mean_loss(model: LanguageModel, stream: TokenStream, cut: Iterable[Window]) -> float:
-    """Return the mean loss in nats a token over the windows `cut` out of `stream`."""
+def mean_loss(
+    model: LanguageModel,
+    stream: TokenStream,
+    cut: Iterable[Window],
+    separator: int | None = None,
+) -> float:
+    """Return the mean loss in nats a token over the windows `cut` out of `stream`.
+
+    A `separator` keeps the documents of a window from seeing one another.
+    """
     device = next(model.parameters()).device
     vocab_size: int = model.config.vocab_size
     total, count = 0.0, 0
@@ -63,13 +87,10 @@ def mean_loss(model: LanguageModel, stream: TokenStream, cut: Iterable[Window]) 
     model.eval()
     try:
         for batch in _batched(cut, vocab_size):
-            length = max(stop - start for start, stop, _ in batch) - 1
-            rows = [stream.read(start, stop) for start, stop, _ in batch]
-            tokens, targets = (tensor.to(device) for tensor in collate(rows, length))
-            for row, (start, _, first) in enumerate(batch):
-                targets[row, : first - start - 1] = IGNORED
+            tokens, targets = (tensor.to(device) for tensor in rows_as_batch(stream, batch))
+            borders = {} if separator is None else restart_at(tokens, separator)
             with torch.inference_mode():
-                logits = model(tokens).flatten(0, 1).float()
+                logits = model(tokens, **borders).flatten(0, 1).float()
                 total += F.cross_entropy(logits, targets.flatten(), reduction="sum").item()
             count += int((targets != IGNORED).sum())
     finally:
@@ -86,6 +107,16 @@ def training_subset(total: int, length: int, like: int) -> Iterator[Window]:
     for i in range(min(wanted, available)):
         start = i * available // min(wanted, available) * length
         yield start, min(start + length + 1, total), start + 1
+
+
+def evaluation_windows(
+    train: TokenStream, val: TokenStream, length: int, by_document: bool
+) -> tuple[Iterable[Window], Iterable[Window]]:
+    """Return what of the training split, and all that of validation, is scored while training."""
+    if not by_document:
+        return training_subset(len(train), length, len(val)), windows(len(val), length)
+    held_out = DocumentRows(val, length)
+    return DocumentRows(train, length).spread(len(held_out)), held_out
 
 
 def perplexity(loss: float) -> float:

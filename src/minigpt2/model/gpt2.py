@@ -76,14 +76,17 @@ class CausalSelfAttention(nn.Module):
         self.resid_dropout = nn.Dropout(config.dropout)
         self.attend: Attend = fused_attention  # replaced from outside by `set_attention`
 
-    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Map (B, T, C) to (B, T, C), reading and extending `cache` when given."""
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
         q_BHTD, k_BHTD, v_BHTD = heads.permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
             k_BHTD, v_BHTD = cache.extend(self.layer, k_BHTD, v_BHTD)
-        y_BHTD = self.attend(q_BHTD, k_BHTD, v_BHTD, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        y_BHTD = self.attend(q_BHTD, k_BHTD, v_BHTD, dropout, mask)
         return self.resid_dropout(self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, C)))
 
 
@@ -111,16 +114,18 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Map the residual stream (B, T, C) to the next layer's."""
-        x = x + self.attn(self.ln_1(x), cache)
+        x = x + self.attn(self.ln_1(x), cache, mask)
         return x + self.mlp(self.ln_2(x))
 
 
 class GPT2(nn.Module):
     """The whole model: tokens in, next-token logits (or their loss) out.
 
-    `block` is any module built as `block(config, layer)` and called as `block(x, cache)`.
+    `block` is any module built as `block(config, layer)` and called as `block(x, cache, mask)`.
     """
 
     def __init__(
@@ -140,20 +145,27 @@ class GPT2(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.n_layer))
 
     def forward(
-        self, tokens: Tensor, targets: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Tensor,
+        targets: Tensor | None = None,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, T, V) of `tokens` (B, T); with `targets` (B, T) their mean cross-entropy.
 
-        The loss is in nats a token; targets of -100 are left out. Raises ValueError where the
-        cached and new tokens together exceed block_size.
+        The loss is in nats a token; targets of -100 are left out. `positions` (B, T) replace the
+        count from the left, `mask` (B, 1, T, S), True where a token may look, the causal one.
+        Raises ValueError where the cached and new tokens together exceed block_size.
         """
         past, T = (cache.length if cache else 0), tokens.shape[1]
         if past + T > self.config.block_size:
             raise ValueError(f"{past} + {T} tokens exceed block_size {self.config.block_size}")
-        positions = torch.arange(past, past + T, device=tokens.device)
+        if positions is None:
+            positions = torch.arange(past, past + T, device=tokens.device)
         x = self.drop(self.wte(tokens) + self.wpe(positions))
         for block in self.h:
-            x = block(x, cache)
+            x = block(x, cache, mask)
         if cache is not None:
             cache.length += T
         logits = F.linear(self.ln_f(x), self.wte.weight)  # the head is the embedding: tied

@@ -116,9 +116,11 @@ class TrainingView(contextlib.AbstractContextManager):
     def _show_result(self, event: Finished, run: RunDirectory) -> None:
         line = self._out_line
         if event.best_loss is not None:
+            baseline = event.bigram_loss
+            beside = "" if baseline is None else f"; a bigram table reaches {baseline:.4f}"
             line(
                 f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
-                f"{event.best_step}; a bigram table reaches {event.bigram_loss:.4f}"
+                f"{event.best_step}{beside}"
             )
         reason = " (no better evaluation came)" if event.reason == "patience" else ""
         line(f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png")

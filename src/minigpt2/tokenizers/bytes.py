@@ -3,24 +3,38 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
+
 
 class ByteTokenizer:
-    """Bytes to ids and back; id and byte are the same number.
+    """Bytes to ids and back; id and byte are the same number, special tokens come after.
 
     >>> ByteTokenizer().encode("é")
     [195, 169]
     """
 
-    vocab_size: int = 256
-    eos_id: int | None = None
+    def __init__(self, specials: Sequence[str] = ()) -> None:
+        self.specials = {text: 256 + i for i, text in enumerate(specials)}
+        self.vocab_size = 256 + len(self.specials)
+        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+        self._texts = list(self.specials)
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of `text` in UTF-8."""
         return list(text.encode("utf-8", "surrogatepass"))
 
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids as an array."""
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """Return the bytes themselves."""
-        return bytes(list(ids))  # an array handed to bytes() would give its buffer
+        """Return the bytes themselves; a special token is written out."""
+        if not self.specials:
+            return bytes(list(ids))  # an array handed to bytes() would give its buffer
+        parts = (bytes([i]) if i < 256 else self._texts[i - 256].encode() for i in ids)
+        return b"".join(parts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text; bytes that are no UTF-8 become U+FFFD."""
@@ -33,7 +47,7 @@ class ByteTokenizer:
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [],
+            "added_tokens": added_tokens(self.specials),
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "ByteLevel",

@@ -1,26 +1,37 @@
 """One id a character: the vocabulary is exactly the characters of a text, sorted."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from minigpt2.errors import DataError
+from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
 
 
 class CharTokenizer:
     """Characters to ids and back.
 
-    `unknown` is the character that replaces one outside the vocabulary; without it such a
-    character is a DataError that names it and its position.
+    Special tokens take the ids after the characters'. `unknown` is the character that replaces
+    one outside the vocabulary; without it such a character is a DataError that names it and its
+    position.
 
     >>> CharTokenizer.from_text("hello").encode("hole")
     [1, 3, 2, 0]
     """
 
-    eos_id: int | None = None
-
-    def __init__(self, characters: Sequence[str], unknown: str | None = None) -> None:
+    def __init__(
+        self,
+        characters: Sequence[str],
+        unknown: str | None = None,
+        specials: Sequence[str] = (),
+    ) -> None:
         self.characters = list(characters)
         self._ids = {character: i for i, character in enumerate(self.characters)}
+        self.specials = {text: len(self.characters) + i for i, text in enumerate(specials)}
+        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+        self._texts = [*self.characters, *self.specials]
         if unknown is not None and unknown not in self._ids:
             raise DataError(f"the replacement {unknown!r} is not in the vocabulary itself")
         self.unknown = unknown
@@ -32,8 +43,8 @@ class CharTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of distinct characters."""
-        return len(self.characters)
+        """Number of distinct characters, and special tokens."""
+        return len(self._texts)
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
@@ -44,16 +55,31 @@ class CharTokenizer:
                 default = self._ids[self.unknown]
                 return [self._ids.get(character, default) for character in text]
             character = missing.args[0]
+            known = len(self.characters)
             raise DataError(
                 f"character {character!r} (U+{ord(character):04X}) at position "
-                f"{text.index(character)} is not among the {self.vocab_size} this model knows; "
+                f"{text.index(character)} is not among the {known} this model knows; "
                 "leave it out, replace unknown ones with --unknown ' ', or train with "
                 "--data.tokenizer byte, which knows every text"
             ) from None
 
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids as an array; raises DataError at an unknown character."""
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids = self._table[np.minimum(points, len(self._table) - 1)]
+        return ids if (ids >= 0).all() else np.array(self.encode(text))
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The id of each code point, -1 where there is none; the last entry is such a one."""
+        points = [ord(character) for character in self.characters]
+        table = np.full(max(points, default=0) + 2, -1, np.int32)
+        table[points] = np.arange(len(points))
+        return table
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the characters of `ids`."""
-        return "".join(self.characters[i] for i in ids)
+        """Return the characters of `ids`; a special token is written out."""
+        return "".join(self._texts[i] for i in ids)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the UTF-8 bytes of `ids`."""
@@ -65,7 +91,7 @@ class CharTokenizer:
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [],
+            "added_tokens": added_tokens(self.specials),
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "Split",

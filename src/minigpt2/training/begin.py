@@ -16,13 +16,20 @@ from minigpt2 import __version__
 from minigpt2 import config as schema
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import Config
-from minigpt2.data import Batches, Dataset, open_dataset, read_text, write_dataset
+from minigpt2.data import (
+    Batches,
+    Dataset,
+    DocumentBatches,
+    Recipe,
+    bigram_loss,
+    open_dataset,
+    prepare,
+)
 from minigpt2.errors import ConfigError, DataError, UsageError
-from minigpt2.evaluation import bigram_loss
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
 from minigpt2.settings import stored_config
-from minigpt2.tokenizers import Tokenizer, make_tokenizer
+from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
 from minigpt2.training.state import Counters, TrainState
@@ -61,7 +68,8 @@ class Job:
     batches: BatchSource
     state: TrainState
     total_steps: int
-    bigram_loss: float
+    bigram_loss: float | None
+    separator: int | None  # of documents that are not to see one another in a row
 
     def finished(self) -> bool:
         """Say whether nothing is left to do."""
@@ -93,7 +101,8 @@ def begin(
         _check_data(run, data)
     tokenizer = tokenizer or data.tokenizer
     training = config.training
-    batches = batches or Batches(
+    form = DocumentBatches if config.data.batching == "documents" else Batches
+    batches = batches or form(
         data.train, training.batch_size, config.sequence_length, training.seed
     )
     total_steps = training.max_steps or batches.steps(training.num_epochs or 1)
@@ -104,7 +113,29 @@ def begin(
     if resuming:
         _take_up(state, run, say)
     _write_facts(config, run, plan, data, baseline)
-    return Job(config, run, plan, data, tokenizer, batches, state, total_steps, baseline)
+    return Job(
+        config,
+        run,
+        plan,
+        data,
+        tokenizer,
+        batches,
+        state,
+        total_steps,
+        baseline,
+        _separator(config, data),
+    )
+
+
+def _separator(config: Config, data: Dataset) -> int | None:
+    """Return the id at which attention and positions restart, if they are to."""
+    if not config.data.mask_documents:
+        return None
+    if data.separator is None:
+        raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
+    # A bigram sees one token, and a row of one document nothing else.
+    alone = config.model.kind == "bigram" or config.data.batching == "documents"
+    return None if alone else data.separator
 
 
 def _refuse_foreign_files(run: RunDirectory) -> None:
@@ -143,7 +174,8 @@ def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: 
     elif run.exists() and run.data_dir.is_dir():
         data = open_dataset(run.data_dir)
     else:
-        data = _encode_text(config, run, given, say)
+        recipe = Recipe(config.data.tokenizer, val_fraction=config.data.val_fraction)
+        data = prepare([config.data.input_file], run.data_dir, recipe, tokenizer=given, say=say)
     if given is not None and given.to_json() != data.tokenizer.to_json():
         raise DataError(f"{data.folder} was prepared with another tokenizer than the one given")
     if len(data.val) < 2:
@@ -152,16 +184,6 @@ def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: 
             "are needed; give more text or a larger --data.val-fraction"
         )
     return data
-
-
-def _encode_text(config: Config, run: RunDirectory, given: Tokenizer | None, say: Say) -> Dataset:
-    text = read_text(config.data.input_file)
-    for repair in text.repairs:
-        say(f"{text.source}: {repair}")
-    if len(text.content) < 2:
-        raise DataError(f"{text.source} holds {len(text.content)} character; that is no text yet")
-    tokenizer = given or make_tokenizer(config.data.tokenizer, text.content)
-    return write_dataset(run.data_dir, text, tokenizer, config.data.val_fraction)
 
 
 def _facts(run: RunDirectory) -> dict[str, Any]:
@@ -173,7 +195,9 @@ def _facts(run: RunDirectory) -> dict[str, Any]:
 
 
 def _data_facts(data: Dataset) -> dict[str, Any]:
-    return {key: data.manifest[key] for key in ("sources", "vocab_size", "tokenizer_sha256")}
+    return {
+        key: data.manifest[key] for key in ("sources", "recipe", "vocab_size", "tokenizer_sha256")
+    }
 
 
 def _check_data(run: RunDirectory, data: Dataset) -> None:
@@ -219,7 +243,7 @@ def _take_up(state: TrainState, run: RunDirectory, say: Say) -> None:
 
 
 def _write_facts(
-    config: Config, run: RunDirectory, plan: Plan, data: Dataset, baseline: float
+    config: Config, run: RunDirectory, plan: Plan, data: Dataset, baseline: float | None
 ) -> None:
     """Write run.json, then config.yaml: with the latter the run counts as begun."""
     facts: dict[str, Any] = {

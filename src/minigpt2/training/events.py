@@ -69,7 +69,7 @@ class Finished:
     run_dir: Path
     best_step: int
     best_loss: float | None
-    bigram_loss: float
+    bigram_loss: float | None
     seconds: float
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from minigpt2.config import Config
-from minigpt2.data import windows
+from minigpt2.data import restart_at
 from minigpt2.data.batches import IGNORED, mix
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.evaluation import mean_loss, training_subset
+from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
@@ -79,7 +79,7 @@ def train_step(job: Job) -> Step:
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
-    loss = accumulate(job.state.model, tokens, targets, job.plan)
+    loss = accumulate(job.state.model, tokens, targets, job.plan, job.separator)
     grad_norm = clip_gradients(job.state.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
@@ -97,10 +97,13 @@ def train_step(job: Job) -> Step:
     return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
 
 
-def accumulate(model: nn.Module, tokens: Tensor, targets: Tensor, plan: Plan) -> float:
+def accumulate(
+    model: nn.Module, tokens: Tensor, targets: Tensor, plan: Plan, separator: int | None = None
+) -> float:
     """Add the gradients of the mean loss over all targets, one micro-batch at a time.
 
-    Each micro-batch counts by its share of the targets, so that any split gives the same step.
+    Each micro-batch counts by its share of the targets, so that any split gives the same step. A
+    `separator` keeps the documents of a row from seeing one another.
     """
     model.train()
     total = max(1, int((targets != IGNORED).sum()))
@@ -111,8 +114,12 @@ def accumulate(model: nn.Module, tokens: Tensor, targets: Tensor, plan: Plan) ->
     for micro_tokens, micro_targets in rows:
         share = int((micro_targets != IGNORED).sum()) / total
         if share:
+            micro_tokens, micro_targets = (
+                part.to(plan.device) for part in (micro_tokens, micro_targets)
+            )
+            borders = {} if separator is None else restart_at(micro_tokens, separator)
             with plan.autocast():
-                part = model(micro_tokens.to(plan.device), micro_targets.to(plan.device)) * share
+                part = model(micro_tokens, micro_targets, **borders) * share
             part.backward()
             loss += part.detach()
     return loss.item()
@@ -155,10 +162,12 @@ def _milestones(
 
 def _evaluate(job: Job, step: int) -> Evaluated:
     """Measure the whole validation split and as much of training; remember the best."""
-    counters, length = job.state.counters, job.config.sequence_length
+    counters, config = job.state.counters, job.config
     train, val, model = job.data.train, job.data.val, job.state.model
-    val_loss = mean_loss(model, val, windows(len(val), length))
-    train_loss = mean_loss(model, train, training_subset(len(train), length, len(val)))
+    by_document = config.data.batching == "documents"
+    train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, by_document)
+    val_loss = mean_loss(model, val, val_cut, job.separator)
+    train_loss = mean_loss(model, train, train_cut, job.separator)
     if not math.isfinite(val_loss):
         raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
     is_best = counters.best_loss is None or val_loss < counters.best_loss

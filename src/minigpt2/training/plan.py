@@ -5,7 +5,6 @@ for each machine and shape. The plan is printed, stored in `run.json`, and kept 
 """
 
 import contextlib
-import os
 import platform
 import re
 import time
@@ -18,7 +17,7 @@ from torch import nn
 
 from minigpt2.config import Config
 from minigpt2.errors import MiniGPT2Error, StorageError, UnavailableError
-from minigpt2.files import read_sealed, replace_file, sealed
+from minigpt2.files import cache_dir, read_sealed, replace_file, sealed
 from minigpt2.model import ATTENTION, Block, GPT2Config, set_attention
 
 Times = dict[tuple[str, str], float]  # seconds by (dtype, attention)
@@ -174,8 +173,7 @@ def _time_block(config: Config, length: int, dtype: str, attention: str) -> Iter
 
 
 def _cache_path() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "minigpt2" / "plans.json"
+    return cache_dir() / "plans.json"
 
 
 def _read_cache() -> dict[str, Times]:

@@ -1,0 +1,211 @@
+"""`minigpt2 prepare`: any text in, token shards out."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from minigpt2.errors import UsageError
+from minigpt2.settings import presets
+
+if TYPE_CHECKING:
+    from minigpt2.data import Dataset
+
+_FORMATS = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
+_ALL_RULES = "all"
+
+
+def prepare(
+    *inputs: str,
+    out: Path | None = None,
+    tokenizer: str = "gpt2",
+    split: Literal["auto", "position", "document"] = "auto",
+    val_fraction: float = 0.1,
+    val: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
+    field: str | None = None,
+    format: _FORMATS = "auto",
+    clean: str | None = None,
+    min_length: int = 0,
+    skip_bad: bool = False,
+    special: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
+    stats: bool = False,
+    verify: bool = False,
+    shard_tokens: int = 100_000_000,
+) -> int:
+    """Make a data directory of any text; `minigpt2 train DIRECTORY` learns from it.
+
+    Reads .txt .md .jsonl .csv .tsv .parquet, also as .gz .xz .bz2 .zst. A file of text is one
+    document, each line of JSONL and each row of a table is one. Interrupted, the same command goes
+    on where it stopped; finished, it does nothing. Given a data directory, --stats and --verify
+    work on that.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, "globs", URLs of files, data set names, or - for a pipe.
+    out
+        The data directory; default: data/NAME after the first input.
+    tokenizer
+        char, byte, bpe:N (learned from the training text), gpt2, or a directory that has one.
+    split
+        position: the end is held out; document: documents drawn by a hash of their content;
+        auto: by position for one text, by document for several.
+    val_fraction
+        Share held out for validation.
+    val
+        Validation files instead; may be given several times.
+    field
+        Field or column of the text, or PROMPT+ANSWER; default: text.
+    format
+        How to read files whose name does not say it.
+    clean
+        Rules with commas between: gutenberg, nfc, controls, quotes, blanks, duplicates; or all.
+    min_length
+        Leave out documents of fewer characters.
+    skip_bad
+        Leave out, and count, records that cannot be read.
+    special
+        A special token for the vocabulary, as in "<|user|>"; may be given several times.
+    stats
+        Add statistics and a picture of them.
+    verify
+        Check every block of the result.
+    shard_tokens
+        Tokens a file.
+    """
+    if not inputs:
+        raise UsageError(
+            "no input: give a file, a folder, a data set's name, or - for a pipe. "
+            "See minigpt2 prepare --help"
+        )
+    if "" in inputs or (out is not None and not str(out)):
+        raise UsageError("an empty name is no file")
+    from minigpt2.concurrency import available_cores
+    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, open_dataset
+    from minigpt2.data import prepare as prepare_data
+    from minigpt2.terminal.preparing import ProgressLine
+
+    console = Console(stderr=True)
+    if _is_prepared(inputs):
+        folder = Path(inputs[0])
+        data = open_dataset(folder)
+    else:
+        every = [*RULES, DOCUMENT_RULES[0]]
+        named = [rule.strip() for rule in (clean or "").split(",") if rule.strip()]
+        recipe = Recipe(
+            tokenizer=tokenizer,
+            split=split,
+            val_fraction=val_fraction,
+            val=tuple(val or ()),
+            field=field,
+            format=format,
+            rules=tuple(every if named == [_ALL_RULES] else named),
+            min_length=min_length,
+            skip_bad=skip_bad,
+            specials=tuple(special or ()),
+            shard_tokens=shard_tokens,
+        )
+        folder = out or Path("data") / _name(inputs[0])
+        with ProgressLine(console) as line:
+            data = prepare_data(
+                inputs,
+                folder,
+                recipe,
+                processes=available_cores(),
+                say=line.say,
+                progress=line.progress,
+            )
+    _print_summary(data)
+    if verify:
+        _verify(data, console)
+    if stats:
+        _show_statistics(data, console)
+    _say_next(folder, data)
+    return 0
+
+
+def _is_prepared(inputs: tuple[str, ...]) -> bool:
+    return len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file()
+
+
+def _name(first: str) -> str:
+    """Return a short name for the data directory, made from the first input.
+
+    >>> _name("books/my novel.txt.gz"), _name("-"), _name("https://example.org/a.parquet?x=1")
+    ('my-novel', 'stdin', 'a')
+    """
+    import re
+
+    if first == "-":
+        return "stdin"
+    tail = first.split("?")[0].split("#")[0].rstrip("/").split("/")[-1]
+    return re.sub(r"[^\w-]+", "-", tail.split(".")[0]).strip("-") or "text"
+
+
+def _print_summary(data: "Dataset") -> None:
+    manifest = data.manifest
+    table = Table(box=None)
+    for heading in ("", "documents", "characters", "tokens", "characters/token", "files"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, split in manifest["splits"].items():
+        sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
+        ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
+        table.add_row(name, *sizes, ratio, str(len(split["shards"])))
+    console = Console()
+    console.print(table)
+    how = {"position": "by position", "document": "by document", "files": "as given"}
+    console.print(
+        f"{manifest['vocab_size']:,} tokens in the vocabulary, {manifest['dtype']}; "
+        f"split {how[manifest['split']]}",
+        highlight=False,
+    )
+    for rule, report in manifest["cleaning"].items():
+        touched = f"{report['characters']:,} characters in {report['documents']:,} documents"
+        console.print(f"{rule}: {touched}{_example(report)}", highlight=False, markup=False)
+
+
+def _example(report: dict[str, Any]) -> str:
+    if not report["example"]:
+        return ""
+    before, after = (ascii(part)[1:-1] if part else "nothing" for part in report["example"])
+    return f", as in {before!r:.80} -> {after!r:.80}".replace("'", "").replace("\\\\", "\\")
+
+
+def _verify(data: "Dataset", console: Console) -> None:
+    from minigpt2.terminal.preparing import ProgressLine
+
+    total, done = len(data.all), 0
+    with ProgressLine(console) as line:
+
+        def told(tokens: int) -> None:
+            nonlocal done
+            done += tokens
+            line.progress("verifying", min(done, total), total)
+
+        data.all.verify(told)
+    print(f"every block is intact: {total:,} tokens", file=sys.stderr)
+
+
+def _show_statistics(data: "Dataset", console: Console) -> None:
+    from minigpt2.data.pictures import draw_statistics
+    from minigpt2.data.statistics import with_statistics
+    from minigpt2.terminal.preparing import ProgressLine, statistics_table
+
+    with ProgressLine(console) as line:
+        found = with_statistics(data, line.progress)
+    picture = data.folder / "statistics.png"
+    draw_statistics(found, picture)
+    Console().print(statistics_table(found))
+    print(f"drawn: {picture}", file=sys.stderr)
+
+
+def _say_next(folder: Path, data: "Dataset") -> None:
+    """Name the next command, with a preset whose sizes suit the data."""
+    small = len(data.train) < 20_000_000
+    preset = "shakespeare-bpe" if small and data.manifest["vocab_size"] > 256 else None
+    assert preset is None or preset in presets()
+    more = f" --preset {preset}" if preset else ""
+    print(f"\nminigpt2 train {folder}{more}", file=sys.stderr)

@@ -1,0 +1,138 @@
+"""Batches of documents: one a row, padded to the longest in the batch, alike lengths together.
+
+Like the packed batches these are a pure function of (seed, step, world), every row is served once
+an epoch, and memory does not grow with the corpus but for eight bytes in a thousand documents.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minigpt2.data.batches import IGNORED, collate, mix, permute
+from minigpt2.data.shards import TokenStream
+from minigpt2.errors import DataError
+
+Window = tuple[int, int, int]
+
+_COARSE = 1024  # documents between two entries of the table of rows
+_BATCHES_SORTED = 64  # batches whose documents are sorted by length together
+
+
+class DocumentRows:
+    """The rows of a split: each document, cut into windows of at most `length` targets.
+
+    Row i is (start, stop, first target): it feeds tokens [start, stop - 1), where `start` is the
+    separator before the document or the token before the window, and is scored on [first, stop).
+    What lies before a document's first target, a prompt, is fed only; a window of nothing else
+    is left out.
+    """
+
+    def __init__(self, stream: TokenStream, length: int) -> None:
+        self._stream, self._length = stream, length
+        totals = [
+            int(self._counts(first)[0].sum()) for first in range(0, len(stream.documents), _COARSE)
+        ]
+        self._starts = np.cumsum([0, *totals])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Window:
+        block = int(np.searchsorted(self._starts, index, side="right")) - 1
+        counts, low, target, end = self._counts(block * _COARSE)
+        ends = np.cumsum(counts)
+        inside = index - int(self._starts[block])
+        which = int(np.searchsorted(ends, inside, side="right"))
+        nth = inside - int(ends[which] - counts[which])
+        skipped = (int(target[which]) - int(low[which])) // self._length
+        begin = int(low[which]) + (nth + skipped) * self._length
+        stop = min(begin + self._length, int(end[which]))
+        return begin - 1, stop, max(begin, int(target[which]))
+
+    def __iter__(self) -> Iterator[Window]:
+        return (self[index] for index in range(len(self)))
+
+    def spread(self, number: int) -> Iterator[Window]:
+        """Yield `number` rows spread evenly, or all if there are fewer: always the same ones."""
+        wanted = min(number, len(self))
+        return (self[i * len(self) // wanted] for i in range(wanted))
+
+    def _counts(self, first: int) -> tuple[np.ndarray, ...]:
+        """Rows, first token to feed on, first target and end of the documents from `first` on."""
+        index = self._stream.documents
+        start, target, end = index.read(first, min(first + _COARSE, len(index)))
+        low = np.maximum(start, 1)  # nothing stands before the stream's first token
+        target = np.maximum(target, low)
+        rows = -((low - end) // self._length) - (target - low) // self._length
+        return np.where(target < end, rows, 0), low, target, end
+
+
+class DocumentBatches:
+    """Batches of (tokens, targets), both (B / world, up to `length`) int64, from one split."""
+
+    def __init__(self, stream: TokenStream, batch_size: int, length: int, seed: int) -> None:
+        self._stream, self._seed = stream, seed
+        self.rows = DocumentRows(stream, length)
+        self.batch_size = batch_size
+        self._group: tuple[tuple[int, int], dict[int, Window]] = ((-1, -1), {})
+        if not len(self.rows):
+            raise DataError("the training split has nothing to predict; give more text")
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
+        first = step * self.batch_size
+        low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
+        return rows_as_batch(self._stream, [self.window(n) for n in range(low, high)])
+
+    def steps(self, epochs: int) -> int:
+        """Return the optimizer steps that `epochs` epochs take; the last may reach beyond."""
+        return -(-epochs * len(self.rows) // self.batch_size)
+
+    def window(self, sample: int) -> Window:
+        """Return the row that sample number `sample` is: epochs follow one another without end."""
+        epoch = sample // len(self.rows)
+        group = sample // (self.batch_size * _BATCHES_SORTED)
+        if self._group[0] != (epoch, group):
+            self._group = ((epoch, group), self._arrange(epoch, group))
+        return self._group[1][sample]
+
+    def _arrange(self, epoch: int, group: int) -> dict[int, Window]:
+        """Give an epoch's samples of one group their rows: near lengths in one batch."""
+        count, span = len(self.rows), self.batch_size * _BATCHES_SORTED
+        samples = range(
+            max(group * span, epoch * count), min((group + 1) * span, (epoch + 1) * count)
+        )
+        key = mix(mix(self._seed) ^ epoch)
+        rows = [self.rows[permute(sample - epoch * count, count, key)] for sample in samples]
+        rows.sort(key=lambda row: row[1] - row[0])
+        order = {
+            batch: mix(key ^ mix(batch))
+            for batch in {sample // self.batch_size for sample in samples}
+        }
+        slots = sorted(samples, key=lambda sample: (order[sample // self.batch_size], sample))
+        return dict(zip(slots, rows, strict=True))
+
+
+def rows_as_batch(stream: TokenStream, rows: list[Window]) -> tuple[Tensor, Tensor]:
+    """Return rows as (tokens, targets), padded to the longest; what is not scored is IGNORED."""
+    length = max((stop - start for start, stop, _ in rows), default=1) - 1
+    tokens, targets = collate([stream.read(start, stop) for start, stop, _ in rows], length)
+    for row, (start, _, first) in enumerate(rows):
+        targets[row, : first - start - 1] = IGNORED
+    return tokens, targets
+
+
+def restart_at(tokens: Tensor, separator: int) -> dict[str, Tensor]:
+    """Return what makes a model read the documents of packed rows (B, T) as if each stood alone.
+
+    The separator before a document is its position 0, as in a row of its own. `positions` (B, T)
+    count from there; `mask` (B, 1, T, T) is True where a position may look.
+    """
+    begins = tokens == separator
+    place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    last = torch.where(begins, place, 0).cummax(dim=1).values
+    number = begins.cumsum(dim=1)
+    same = number[:, :, None] == number[:, None, :]
+    return {"positions": place - last, "mask": same.tril().unsqueeze(1)}

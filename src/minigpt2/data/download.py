@@ -1,0 +1,107 @@
+"""Data sets that lie elsewhere: fetched once into the user's cache, resumed, verified.
+
+huggingface_hub does the fetching, with its progress bars, retries, proxies and offline mode.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+from minigpt2.errors import DataError, InputMissingError, UnavailableError
+from minigpt2.files import cache_dir, sha256_of, storage_errors
+
+# An address may end in #sha256=...; hf:// names files of a data set repository by a pattern.
+DATASETS = {
+    "tinyshakespeare": (
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+        "#sha256=86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    ),
+    "fineweb-edu-10bt": "hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/*.parquet",
+}
+
+
+def is_address(name: str) -> bool:
+    """Say whether `name` is a URL that can be fetched."""
+    return name.startswith(("http://", "https://", "hf://datasets/"))
+
+
+def fetch(name: str, address: str, say: Callable[[str], None]) -> list[Path]:
+    """Return local copies of what `address` names, fetching what is not there yet.
+
+    A copy laid under the cache's `datasets/` folder by hand is used as it is, its hash checked
+    where one is known. Raises InputMissingError, saying what to place where, if it cannot be had.
+    """
+    bare, fragment = urldefrag(address)
+    digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
+    folder = cache_dir() / "datasets" / _folder_name(name)
+    if bare.startswith("hf://"):
+        placed = sorted(folder.rglob("*" + Path(bare).suffix)) if folder.is_dir() else []
+        return placed or _from_hub(name, bare, folder)
+    path = folder / (Path(unquote(urlsplit(bare).path)).name or "data")
+    if not path.exists():
+        say(f"fetching {bare}")
+        _download(name, bare, path)
+    if digest and (found := sha256_of(path)) != digest:
+        raise DataError(f"{path} has SHA-256 {found}, not {digest}; remove it and fetch it again")
+    return [path]
+
+
+def _folder_name(name: str) -> str:
+    """Return a name's own, or for a URL one made of its host and a hash."""
+    if not is_address(name):
+        return name
+    return f"{urlsplit(name).netloc}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _download(name: str, address: str, path: Path) -> None:
+    """Fetch one file, going on where an earlier attempt broke off."""
+    try:
+        from huggingface_hub.file_download import http_get
+    except ImportError:
+        raise UnavailableError(_place(name, address, path, _NEEDS_HUB)) from None
+    partial = path.with_name(path.name + ".incomplete")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("ab") as file:
+            try:
+                http_get(address, file, resume_size=partial.stat().st_size)
+            except Exception as error:  # the library's, httpx's or the system's: all say no file
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise InputMissingError(_place(name, address, path, reason)) from None
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+def _from_hub(name: str, address: str, folder: Path) -> list[Path]:
+    """Fetch the files of a data set repository that match a pattern."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UnavailableError(_place(name, address, folder, _NEEDS_HUB)) from None
+    owner, repository, *pattern = address.removeprefix("hf://datasets/").split("/")
+    wanted = "/".join(pattern) or "**/*.parquet"
+    try:
+        root = snapshot_download(
+            f"{owner}/{repository}", repo_type="dataset", allow_patterns=wanted
+        )
+    except Exception as error:  # as above; offline mode has its own kind too
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputMissingError(_place(name, address, folder, reason)) from None
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = sorted(Path(root).glob(wanted))
+    if not found:
+        raise InputMissingError(f"{address} names no file")
+    return found
+
+
+_NEEDS_HUB = 'it needs huggingface_hub: pip install "minigpt2[hub]"'
+
+
+def _place(name: str, address: str, path: Path, reason: str) -> str:
+    what = "the files of" if address.startswith("hf://") else "a copy of"
+    return f"{name} cannot be fetched ({reason[:120]}); place {what} {address} at {path}"

@@ -1,0 +1,334 @@
+"""From any text to shards: survey, tokenizer, encoding; each stage can be killed and taken up.
+
+Work lies in `.NAME.partial` beside the result: the survey, the tokenizer, finished shards and how
+far each split has come. When all is there the folder takes its final name, by one rename. The same
+call on the same text finds its own request in the manifest and has nothing to do.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from minigpt2.concurrency import available_cores, map_in_order
+from minigpt2.data.cleaning import Cleaner
+from minigpt2.data.encoding import Encoder, jobs
+from minigpt2.data.pieces import Piece
+from minigpt2.data.readers import Note, Reading, Source, read_source
+from minigpt2.data.recipe import Recipe
+from minigpt2.data.shards import VERSION, Dataset, open_dataset
+from minigpt2.data.sources import Say, find_sources
+from minigpt2.data.survey import SplitChoice, Survey, survey
+from minigpt2.data.writing import SplitWriter, WriterState, id_dtype
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
+from minigpt2.files import (
+    check_replaceable,
+    put_in_place,
+    read_sealed,
+    replace_file,
+    sealed,
+    sha256_of,
+    storage_errors,
+)
+from minigpt2.tokenizers import (
+    END_OF_TEXT,
+    Tokenizer,
+    load_tokenizer,
+    make_tokenizer,
+    tokenizer_files,
+)
+
+# Told (stage, done, of how many); the total is 0 while it is unknown.
+Progress = Callable[[str, int, int], None]
+
+# Merges learned from more text than this are the same ones; counting words must stay in memory.
+_LEARN_CHARACTERS = 256 << 20
+_SMALL = 8 << 20  # below this many characters a second process costs more than it saves
+
+
+def prepare(
+    inputs: Sequence[str],
+    out_dir: Path,
+    recipe: Recipe,
+    *,
+    tokenizer: Tokenizer | None = None,
+    processes: int = 1,
+    say: Say = lambda line: None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Dataset:
+    """Make `inputs` (files, folders, globs, names, URLs, "-") a data directory.
+
+    `tokenizer` replaces the one the recipe names. What an interrupted call left is taken up; what
+    the same call already finished is opened. `processes` count words for bpe:N; encoding always
+    uses threads on all cores. Raises DataError, InputMissingError, ConfigError or StorageError.
+    """
+    recipe.check()
+    check_replaceable(out_dir)
+    scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
+    try:
+        held_out = _find(recipe.val, scratch_dir / "val", recipe, say) if recipe.val else []
+        sources = _find(inputs, scratch_dir / "train", recipe, say)
+        texts = _Texts(held_out, sources, recipe)
+        request = _request(texts, tokenizer)
+        if _stands(out_dir, request):
+            say(f"{out_dir} holds exactly this already; nothing to do")
+            return open_dataset(out_dir)
+        work = _Work(out_dir.parent / f".{out_dir.name}.partial", request, texts, say, progress)
+        try:
+            work.complete(tokenizer, processes)
+        except (DataError, InputMissingError):
+            work.discard()  # the text has to change before another attempt
+            raise
+        put_in_place(work.folder, out_dir)
+    finally:
+        shutil.rmtree(scratch_dir, ignore_errors=True)
+    return open_dataset(out_dir)
+
+
+def _find(names: Sequence[str], scratch_dir: Path, recipe: Recipe, say: Say) -> list[Source]:
+    return find_sources(names, scratch_dir, recipe.format, say)
+
+
+@dataclass
+class _Texts:
+    """The files to read, validation files first, and how."""
+
+    held_out: list[Source]
+    sources: list[Source]
+    recipe: Recipe
+
+    def pieces(self, note: Note, cleaner: Cleaner) -> Iterator[tuple[bool, Piece]]:
+        """Yield every piece, read and cleaned, with whether it is from a validation file."""
+        reading = Reading(self.recipe.field, self.recipe.skip_bad)
+        for held_out, sources in (True, self.held_out), (False, self.sources):
+            for source in sources:
+                for piece in cleaner.clean(read_source(source, reading, note)):
+                    yield held_out, piece
+
+    def again(self) -> Iterator[Piece]:
+        """Yield the same pieces once more, telling nothing."""
+        cleaner = Cleaner(self.recipe.rules)
+        return (piece for _, piece in self.pieces(lambda what, count: None, cleaner))
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return name, size and hash of each file."""
+        entries = []
+        for held_out, sources in (True, self.held_out), (False, self.sources):
+            for source in sources:
+                try:
+                    size, digest = source.path.stat().st_size, sha256_of(source.path)
+                except OSError as error:
+                    raise InputMissingError(
+                        f"{source.name} cannot be read: {error.strerror}"
+                    ) from None
+                entry = {"name": source.name, "bytes": size, "sha256": digest}
+                entries.append(entry | ({"split": "val"} if held_out else {}))
+        return entries
+
+
+class _Work:
+    """The folder where a data directory comes to be."""
+
+    def __init__(
+        self, folder: Path, request: dict[str, Any], texts: _Texts, say: Say, progress: Progress
+    ) -> None:
+        self.folder, self._request, self._texts = folder, request, texts
+        self._say, self._progress = say, progress
+        self._progress_path, self._survey_path = folder / "progress.json", folder / "survey.json"
+        self._states = {"train": WriterState(), "val": WriterState()}
+        if self._take_up():
+            done = sum(len(state.shards) for state in self._states.values())
+            say(f"going on where an interrupted call stopped: {done} shards are done")
+
+    def complete(self, tokenizer: Tokenizer | None, processes: int) -> None:
+        """Do all that is not done yet; at the end the folder is a data directory."""
+        found = self._surveyed()
+        tokenizer = self._tokenizer(found, tokenizer, processes)
+        if found.separated and tokenizer.eos_id is None:
+            raise DataError(
+                f"{found.documents} documents need an end-of-text token between them, and this "
+                "tokenizer has none; give one text, or another --tokenizer"
+            )
+        splits = self._encoded(found, tokenizer)
+        manifest = {
+            "format": "minigpt2-data",
+            "version": VERSION,
+            **self._request,
+            "split": found.split,
+            "separated": found.separated,
+            "vocab_size": tokenizer.vocab_size,
+            "dtype": id_dtype(tokenizer.vocab_size).name,
+            "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
+            "repairs": found.repairs,
+            "cleaning": found.cleaning,
+            "splits": splits,
+        }
+        replace_file(self.folder / "manifest.json", sealed(manifest))
+        for path in (self._survey_path, self._progress_path):
+            path.unlink()
+
+    def discard(self) -> None:
+        """Remove all that was done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _take_up(self) -> bool:
+        """Load what an earlier call for the same request left; else begin with an empty folder."""
+        try:
+            stored = read_sealed(self._progress_path)
+            if stored["request"] == self._request:
+                self._states = {k: WriterState(**v) for k, v in stored["states"].items()}
+                return True
+        except (MiniGPT2Error, KeyError, TypeError):
+            pass  # nothing, or nothing that can be believed
+        with storage_errors(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+        self._save()
+        return False
+
+    def _save(self) -> None:
+        states = {split: asdict(state) for split, state in self._states.items()}
+        replace_file(self._progress_path, sealed({"request": self._request, "states": states}))
+
+    def _surveyed(self) -> Survey:
+        if self._survey_path.exists():
+            return Survey.from_dict(read_sealed(self._survey_path))
+        recipe = self._texts.recipe
+        rules = (*recipe.rules, *(["min-length"] if recipe.min_length else []))
+        cleaner, repairs = Cleaner(rules), Counter[str]()
+
+        def note(what: str, count: int) -> None:
+            repairs[what] += count
+
+        pieces = self._shown("reading", self._texts.pieces(note, cleaner))
+        choice = SplitChoice(recipe.split, recipe.val_fraction)
+        found = survey(pieces, choice, cleaner, recipe.min_length, repairs, self.folder)
+        for what, count in found.repairs.items():
+            self._say(f"{count:,} {what}")
+        for line in found.notes:
+            self._say(line)
+        replace_file(self._survey_path, sealed(found.to_dict()))
+        return found
+
+    def _shown(
+        self, stage: str, pieces: Iterable[tuple[bool, Piece]]
+    ) -> Iterator[tuple[bool, Piece]]:
+        done = 0
+        for held_out, piece in pieces:
+            yield held_out, piece
+            done += len(piece.text)
+            self._progress(stage, done, 0)
+
+    def _tokenizer(self, found: Survey, given: Tokenizer | None, processes: int) -> Tokenizer:
+        """Return the tokenizer, made once: what learned from the text is kept with the work."""
+        if given is None and (self.folder / "tokenizer.json").exists():
+            return load_tokenizer(self.folder)
+        tokenizer = given or self._learn(found, processes)
+        for name, content in tokenizer_files(tokenizer, block_size=1024).items():
+            replace_file(self.folder / name, content)
+        return tokenizer
+
+    def _learn(self, found: Survey, processes: int) -> Tokenizer:
+        recipe, asked = self._texts.recipe, 0
+        end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
+        specials = tuple(dict.fromkeys((*end, *recipe.specials)))
+        if recipe.tokenizer.startswith("bpe:"):
+            asked = int(recipe.tokenizer[4:])
+            texts = self._training_sample(found)
+        else:
+            texts = (p.prompt + p.text for _, p in found.assign(self._texts.again()))
+
+        def told(done: int) -> None:
+            self._progress("learning merges", done, asked)
+
+        many = processes if found.characters > _SMALL else 1
+        tokenizer = make_tokenizer(recipe.tokenizer, texts, specials, many, told)
+        if tokenizer.vocab_size < asked:
+            self._say(
+                f"the text supports {tokenizer.vocab_size:,} tokens, not {asked:,}: no pair is "
+                "left that occurs twice"
+            )
+        return tokenizer
+
+    def _training_sample(self, found: Survey) -> Iterator[str]:
+        """Yield the training text, or pieces spread evenly over it if it is very long."""
+        share = min(1.0, _LEARN_CHARACTERS / found.characters)
+        taken, done = 0.0, 0
+        for split, piece in found.assign(self._texts.again()):
+            if split == "train":
+                done += len(piece.text)
+                self._progress("counting words", done, found.characters)
+                taken += share
+                if taken >= 1:
+                    taken -= 1
+                    yield from filter(None, (piece.prompt, piece.text))
+
+    def _encoded(self, found: Survey, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Encode what is not on disk yet; return the manifest's account of the splits."""
+        writers = {
+            split: SplitWriter(
+                self.folder,
+                split,
+                tokenizer.vocab_size,
+                self._texts.recipe.shard_tokens,
+                state,
+                self._shard_finished,
+            )
+            for split, state in self._states.items()
+        }
+        self._writers = writers
+        separator = tokenizer.eos_id if found.separated else None
+        encoder = Encoder(tokenizer, separator)
+        cores = available_cores()
+        todo = (
+            job
+            for job in jobs(found.assign(self._texts.again()))
+            if job.number >= writers[job.split].jobs
+        )
+        try:
+            with ThreadPoolExecutor(cores) as pool:
+                for encoded in map_in_order(pool, encoder.encode, todo, 2 * cores):
+                    writers[encoded.split].add(encoded)
+                    done = sum(writer.characters for writer in writers.values())
+                    self._progress("encoding", done, found.characters)
+            first_bytes = _bytes_of(tokenizer, separator)
+            return {split: writer.finish(first_bytes) for split, writer in writers.items()}
+        finally:
+            for writer in writers.values():
+                writer.close()
+
+    def _shard_finished(self) -> None:
+        self._states = {split: writer.state for split, writer in self._writers.items()}
+        self._save()
+
+
+def _bytes_of(tokenizer: Tokenizer, separator: int | None) -> Callable[[int], int]:
+    return lambda token: 0 if token == separator else len(tokenizer.decode_bytes([token]))
+
+
+def _request(texts: _Texts, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Return all that decides about the result: two equal requests have equal results."""
+    recipe = asdict(texts.recipe)
+    request = {"recipe": json.loads(json.dumps(recipe)), "sources": texts.facts()}
+    if tokenizer is None and Path(texts.recipe.tokenizer).exists():
+        tokenizer = load_tokenizer(Path(texts.recipe.tokenizer))
+    if tokenizer is not None:
+        content = json.dumps(tokenizer.to_json(), sort_keys=True)
+        request["given_tokenizer"] = hashlib.sha256(content.encode()).hexdigest()
+    return request
+
+
+def _stands(out_dir: Path, request: dict[str, Any]) -> bool:
+    """Say whether `out_dir` already is the answer to this request."""
+    try:
+        manifest = read_sealed(out_dir / "manifest.json")
+    except MiniGPT2Error:
+        return False
+    return manifest.get("version") == VERSION and all(
+        manifest.get(key) == value for key, value in request.items()
+    )

@@ -1,0 +1,153 @@
+"""Records, one a line or row: JSONL, CSV and TSV, read by the standard library.
+
+The standard library's readers know the line they are in and stop at a bad one; a record is a pair
+(prompt, text), or a BadRecordError that says what is wrong with it and where.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from minigpt2.errors import DataError
+
+LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
+
+# Fields that hold a question and its answer, where no field "text" is and none was named.
+PAIRS = (
+    ("prompt", "answer"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("instruction", "output"),
+)
+
+
+class BadRecordError(Exception):
+    """A record that cannot be used; its text names the place and the reason."""
+
+
+Record = tuple[str, str] | BadRecordError
+
+
+def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
+    """Yield a record for each line that is not blank."""
+    for number, line in enumerate(_lines(file), 1):
+        place = f"line {number}"
+        if isinstance(line, BadRecordError):
+            yield BadRecordError(f"{place}: {line}")
+        elif line.strip():
+            yield _json_record(line.removeprefix(b"\xef\xbb\xbf"), place, field)
+
+
+def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iterator[Record]:
+    """Yield a record for each row after the header; `kind` is csv or tsv."""
+    csv.field_size_limit(LONGEST_RECORD)
+    # Strays become surrogates here and are told, with the line, where they stand.
+    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+    rows = csv.reader(_bounded(text, name), "excel-tab" if kind == "tsv" else "excel")
+    header = next(rows, None)
+    if header is None:
+        raise DataError(f"{name} is empty; there is nothing to learn from")
+    chosen = choose(header, field)
+    if chosen is None:
+        hint = "; is its separator another one?" if len(header) == 1 else ""
+        raise DataError(f"{name} {_lacking(header, field)}{hint}")
+    columns = [header.index(column) if column else -1 for column in chosen]
+    while True:
+        try:
+            row = next(rows, None)
+            if row is None:
+                return
+            if row:
+                yield _csv_record(row, f"line {rows.line_num}", columns, len(header))
+        except csv.Error as error:
+            yield BadRecordError(f"line {rows.line_num}: {error}")
+
+
+def choose(names: Sequence[str], field: str | None) -> tuple[str, str] | None:
+    """Return the fields of prompt and text, prompt "" where there is none; None: they lack.
+
+    >>> choose(["id", "text"], None), choose(["q", "a"], "q+a"), choose(["a", "b"], None)
+    (('', 'text'), ('q', 'a'), None)
+    """
+    if field is not None:
+        if field in names:
+            return "", field
+        prompt, _, text = field.partition("+")
+        return (prompt, text) if prompt in names and text in names else None
+    if "text" in names:
+        return "", "text"
+    pairs = [pair for pair in PAIRS if pair[0] in names and pair[1] in names]
+    if pairs:
+        return pairs[0]
+    return ("", names[0]) if len(names) == 1 else None
+
+
+def checked(prompt: Any, text: Any, place: str) -> Record:
+    """Return the record if both parts are text."""
+    for part in (prompt, text):
+        if part is None:
+            return BadRecordError(f"{place}: the text is null")
+        if not isinstance(part, str):
+            return BadRecordError(f"{place}: {str(part)[:40]!r} is no text")
+        try:
+            part.encode()
+        except UnicodeEncodeError as error:
+            stray = ord(part[error.start])
+            what = f"byte 0x{stray - 0xDC00:02x}" if 0xDC80 <= stray <= 0xDCFF else "half a pair"
+            return BadRecordError(
+                f"{place}: no valid text at character {error.start}: {what} (U+{stray:04X})"
+            )
+    return prompt, text
+
+
+def _lacking(names: Sequence[str], field: str | None) -> str:
+    shown = ", ".join(map(str, names[:12])) or "nothing"
+    wanted = f"no field {field!r}" if field else "no field 'text'"
+    return f"has {wanted}; it has {shown}: choose with --field NAME, or PROMPT+ANSWER"
+
+
+def _json_record(line: bytes, place: str, field: str | None) -> Record:
+    try:
+        tree = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return BadRecordError(f"{place}: not UTF-8 at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return BadRecordError(f"{place}: no JSON: {str(error)[:80]}")
+    if not isinstance(tree, dict):
+        return BadRecordError(f"{place}: no JSON object")
+    chosen = choose(list(tree), field)
+    if chosen is None:
+        return BadRecordError(f"{place} {_lacking(list(tree), field)}")
+    return checked(tree[chosen[0]] if chosen[0] else "", tree[chosen[1]], place)
+
+
+def _csv_record(row: list[str], place: str, columns: list[int], width: int) -> Record:
+    if len(row) != width:
+        return BadRecordError(f"{place}: {len(row)} fields, where the header has {width}")
+    prompt, text = (row[column] if column >= 0 else "" for column in columns)
+    return checked(prompt, text, place)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | BadRecordError]:
+    """Yield lines, never holding more than a record's worth of one."""
+    while line := file.readline(LONGEST_RECORD + 1):
+        if len(line) > LONGEST_RECORD:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_RECORD)
+            yield BadRecordError(f"longer than {LONGEST_RECORD >> 20} MiB")
+        else:
+            yield line
+
+
+def _bounded(text: io.TextIOWrapper, name: str) -> Iterator[str]:
+    number = 0
+    while line := text.readline(LONGEST_RECORD + 1):
+        number += 1
+        if len(line) > LONGEST_RECORD:
+            raise DataError(
+                f"{name}, line {number} is longer than {LONGEST_RECORD >> 20} MiB; is it a table?"
+            )
+        yield line

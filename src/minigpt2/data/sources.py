@@ -1,0 +1,147 @@
+"""Find the files an input means: files, folders, globs, standard input, data sets by name or URL.
+
+Order is that of the names, so that the same folder is the same text everywhere.
+"""
+
+import difflib
+import glob
+import os
+import shutil
+import sys
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from minigpt2.data.download import DATASETS, fetch, is_address
+from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source
+from minigpt2.errors import DataError, InputMissingError, UsageError
+from minigpt2.files import storage_errors
+
+Say = Callable[[str], None]
+
+# The corpora that travel in the package; the files lie beside this one.
+EMBEDDED = {"shakespeare": "shakespeare.txt"}
+
+
+def find_sources(inputs: Iterable[str], scratch_dir: Path, form: str, say: Say) -> list[Source]:
+    """Return the files that `inputs` mean, each once; a path that exists wins over a name.
+
+    Standard input ("-") and named pipes are copied into `scratch_dir`. `form` other than "auto"
+    says how every file is to be read. Raises InputMissingError for what is not there.
+    """
+    found: dict[Path, Source] = {}
+    for number, name in enumerate(inputs):
+        for source in _expand(name, scratch_dir / f"input-{number}", say):
+            chosen = source if form == "auto" else _as(source, form)
+            found.setdefault(source.path.resolve(), chosen)
+    if not found:
+        raise UsageError("no input: give a file, a folder, a data set's name, or - for a pipe")
+    return list(found.values())
+
+
+def source_of(path: Path, name: str) -> Source:
+    """Return how to read a file, by its name's endings; what is not known is plain text."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    return Source(path, name, FORMATS.get(suffixes[-1] if suffixes else "", "text"), compression)
+
+
+def _as(source: Source, form: str) -> Source:
+    return Source(source.path, source.name, form, source.compression)
+
+
+def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
+    path = Path(name)
+    if name == "-":
+        yield Source(_spooled(sys.stdin.buffer, spool), "standard input")
+    elif is_address(name):
+        yield from _fetched(name, name, say)
+    elif path.is_dir():
+        yield from _folder(path, name, say)
+    elif path.is_fifo():
+        say(f"{name} is a pipe: reading what is written to it")
+        with path.open("rb") as pipe:
+            yield source_of(_spooled(pipe, spool), name)
+    elif path.is_file():
+        yield source_of(path, name)
+    elif path.exists():
+        raise DataError(f"{name} is a device; give a file, a folder or a pipe")
+    elif glob.has_magic(name) and (matches := _matches(name)):
+        for match in matches:
+            if Path(match).is_file():
+                yield source_of(Path(match), match)
+    elif name in EMBEDDED:
+        yield Source(Path(__file__).parent / EMBEDDED[name], name)
+    elif name in DATASETS:
+        yield from _fetched(name, DATASETS[name], say)
+    else:
+        raise InputMissingError(_nothing_named(name))
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path has none for absolute ones
+
+
+def _nothing_named(name: str) -> str:
+    names = [*EMBEDDED, *DATASETS]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"data sets: {', '.join(names)}"
+    return f"no file, folder or data set {name}; {hint}"
+
+
+def _fetched(name: str, address: str, say: Say) -> Iterator[Source]:
+    for path in fetch(name, address, say):
+        bare = urllib.parse.urlsplit(path.name).path
+        yield source_of(path, f"{name}/{bare}")
+
+
+def _spooled(stream, path: Path) -> Path:
+    """Copy a stream to a file: it is read more than once."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+    return path
+
+
+def _folder(folder: Path, name: str, say: Say) -> Iterator[Source]:
+    passed_over: Counter[str] = Counter()
+    found = 0
+    for path in _walk(folder, set()):
+        source = source_of(path, str(Path(name) / path.relative_to(folder)))
+        suffix = Path(path.name.removesuffix(source.compression)).suffix.lower()
+        if path.is_file() and suffix in FORMATS:
+            found += 1
+            yield source
+        else:
+            passed_over[suffix or path.name] += 1
+    if passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common(8))
+        say(f"{name}: passed over {kinds}")
+    if not found:
+        known = " ".join(FORMATS)
+        raise InputMissingError(f"{name} holds no text: looked for {known}, also compressed")
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield the files under `folder` in order; links are followed, but no folder twice.
+
+    Hidden names and what minigpt2 itself prepared or trained are left alone.
+    """
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputMissingError(f"{folder} cannot be read: {error.strerror}") from None
+    key = (status.st_dev, status.st_ino)
+    ours = any(entry.name in ("manifest.json", "config.yaml") for entry in entries) and any(
+        entry.name.endswith((".bin", ".safetensors")) or entry.name == "run.json"
+        for entry in entries
+    )
+    if key in seen or ours:
+        return
+    seen.add(key)
+    for entry in entries:
+        if not entry.name.startswith("."):
+            yield from _walk(Path(entry.path), seen) if entry.is_dir() else [Path(entry.path)]

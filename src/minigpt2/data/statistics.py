@@ -1,0 +1,156 @@
+"""What is in prepared data: sizes, lengths, frequent tokens, and what counting alone predicts."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minigpt2.data.shards import Dataset, TokenStream
+from minigpt2.files import read_sealed, replace_file, sealed
+from minigpt2.tokenizers import Tokenizer
+
+_BLOCK = 1 << 20
+# Enough to count pairs well; more would only cost memory. Of a larger split the beginning counts.
+_MOST_TOKENS = 5_000_000
+_MOST_FREQUENT = 20
+_QUANTILES = {"least": 0, "quarter": 0.25, "median": 0.5, "three quarters": 0.75, "most": 1}
+
+
+def describe(
+    data: Dataset, progress: Callable[[int], None] = lambda tokens: None
+) -> dict[str, Any]:
+    """Return the statistics of a dataset, ready for its manifest; `progress` is told tokens done.
+
+    Lengths are in tokens, losses in nats a token of the validation split.
+    """
+    counts, splits = {}, {}
+    for name, stream in (("train", data.train), ("val", data.val)):
+        counts[name], words = _count(data, stream, progress)
+        splits[name] = _sizes(data, name, stream, words)
+    train, val = counts["train"], counts["val"]
+    unseen = (train == 0) & (val > 0)
+    frequent = np.argsort(-train, kind="stable")[:_MOST_FREQUENT]
+    return {
+        "splits": splits,
+        "vocabulary": {
+            "size": len(train),
+            "used_in_training": int((train > 0).sum()),
+            "validation_ids_unseen_in_training": int(unseen.sum()),
+            "validation_tokens_unseen_in_training": int(val[unseen].sum()),
+        },
+        "most_frequent": [
+            {"id": int(i), "text": data.tokenizer.decode([int(i)]), "count": int(train[i])}
+            for i in frequent
+            if train[i]
+        ],
+        "rank_frequency": _rank_frequency(train),
+        "token_bytes": _token_lengths(data.tokenizer, train),
+        "unigram_loss": unigram_loss(train, val),
+        "bigram_loss": bigram_loss(data.train, data.val, len(train)),
+    }
+
+
+def unigram_loss(train: np.ndarray, val: np.ndarray) -> float | None:
+    """Return the loss on counts `val` (V,) of the frequencies `train` (V,), one added to each."""
+    if not val.sum():
+        return None
+    log_probability = np.log((train + 1) / (train.sum() + len(train)))
+    return float(-(val * log_probability).sum() / val.sum())
+
+
+def bigram_loss(train: TokenStream, val: TokenStream, vocab_size: int) -> float | None:
+    """Return the loss in nats a token on `val` of a bigram table counted on `train`.
+
+    Counts are smoothed towards the smoothed unigram frequencies with one pseudo-count a context
+    (MacKay and Peto 1995, "A hierarchical Dirichlet language model"). None: nothing to predict.
+    """
+    if len(val) < 2 or len(train) < 2:
+        return None
+    ids = train.read(0, min(len(train), _MOST_TOKENS))
+    unigram = (np.bincount(ids, minlength=vocab_size) + 1) / (len(ids) + vocab_size)
+    contexts = np.bincount(ids[:-1], minlength=vocab_size)
+    pairs, counts = np.unique(ids[:-1] * vocab_size + ids[1:], return_counts=True)
+    held_out = val.read(0, min(len(val), _MOST_TOKENS))
+    wanted = held_out[:-1] * vocab_size + held_out[1:]
+    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    seen = np.where(pairs[place] == wanted, counts[place], 0)
+    probability = (seen + unigram[held_out[1:]]) / (contexts[held_out[:-1]] + 1)
+    return float(-np.log(probability).mean())
+
+
+def _blocks(stream: TokenStream) -> Iterator[np.ndarray]:
+    for start in range(0, len(stream), _BLOCK):
+        yield stream.read(start, min(start + _BLOCK, len(stream)))
+
+
+def _count(
+    data: Dataset, stream: TokenStream, progress: Callable[[int], None]
+) -> tuple[np.ndarray, int]:
+    """Return how often each id occurs (V,), and the number of words between white space."""
+    counts, words, inside = np.zeros(data.manifest["vocab_size"], np.int64), 0, False
+    for ids in _blocks(stream):
+        counts += np.bincount(ids, minlength=len(counts))
+        shown = ids if data.separator is None else ids[ids != data.separator]
+        text = data.tokenizer.decode(shown.tolist())
+        words += len(text.split()) - (inside and not text[:1].isspace())
+        inside = bool(text) and not text[-1].isspace()
+        progress(len(ids))
+    return counts, words
+
+
+def _sizes(data: Dataset, name: str, stream: TokenStream, words: int) -> dict[str, Any]:
+    facts = data.manifest["splits"][name]
+    return {
+        "characters": facts["characters"],
+        "words": words,
+        "documents": facts["documents"],
+        "tokens": facts["tokens"],
+        "characters_per_token": round(facts["characters"] / max(1, facts["tokens"]), 4),
+        "document_tokens": _lengths(stream),
+    }
+
+
+def _lengths(stream: TokenStream) -> dict[str, Any]:
+    """Quantiles of the documents' lengths, and how many lie from each power of two to the next."""
+    index, lengths = stream.documents, []
+    for first in range(0, len(index), _BLOCK):
+        start, _, end = index.read(first, min(first + _BLOCK, len(index)))
+        lengths.append(end - start)
+    if not lengths:
+        return {}
+    every = np.concatenate(lengths)
+    powers = np.bincount(np.floor(np.log2(np.maximum(every, 1))).astype(int))
+    quantiles = {name: int(np.quantile(every, q)) for name, q in _QUANTILES.items()}
+    return {**quantiles, "from_power_of_two": powers.tolist()}
+
+
+def _rank_frequency(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Return (rank, count) at ranks that grow by a tenth: enough for a curve."""
+    ordered = np.sort(counts[counts > 0])[::-1]
+    ranks = np.unique(np.geomspace(1, max(1, len(ordered)), 100).astype(int))
+    return [(int(rank), int(ordered[rank - 1])) for rank in ranks if rank <= len(ordered)]
+
+
+def _token_lengths(tokenizer: Tokenizer, counts: np.ndarray) -> list[int]:
+    """Return how many ids in use stand for 1, 2, 3, ... bytes."""
+    sizes = [len(tokenizer.decode_bytes([int(i)])) for i in np.flatnonzero(counts)]
+    return np.bincount(sizes, minlength=2)[1:].tolist() if sizes else []
+
+
+def with_statistics(
+    data: Dataset, progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+) -> dict[str, Any]:
+    """Return a dataset's statistics, from its manifest or, the first time, put there."""
+    path = data.folder / "manifest.json"
+    manifest = read_sealed(path)
+    if "statistics" not in manifest:
+        done = 0
+
+        def told(tokens: int) -> None:
+            nonlocal done
+            done += tokens
+            progress("counting", done, len(data.all))
+
+        manifest["statistics"] = describe(data, told)
+        replace_file(path, sealed(manifest))
+    return manifest["statistics"]

@@ -1,0 +1,101 @@
+"""How preparing data looks: one line that moves, and the statistics as a table."""
+
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from minigpt2.terminal.plain import printable
+
+_EVERY = 0.1  # seconds between two changes of the line
+
+
+class ProgressLine:
+    """One bar for the stage at hand; lines said meanwhile stand above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._stage, self._shown_at = "", 0.0
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "ProgressLine":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line for the person."""
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage has come; a total of 0 is not known yet."""
+        if stage != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._stage = stage
+            self._task = self._bar.add_task(stage, total=total or None, amount="")
+        now = time.monotonic()
+        if self._task is not None and (now - self._shown_at > _EVERY or done == total):
+            self._shown_at = now
+            self._bar.update(self._task, completed=done, amount=_amount(done))
+
+
+def _amount(number: int) -> str:
+    """Write a number short.
+
+    >>> _amount(1234), _amount(5_600_000)
+    ('1,234', '5.6 M')
+    """
+    return f"{number / 1e6:,.1f} M" if number >= 1_000_000 else f"{number:,}"
+
+
+def statistics_table(found: dict[str, Any]) -> Group:
+    """Return what `describe` found, for a terminal."""
+    sizes = Table(box=None)
+    sizes.add_column("")
+    for name in found["splits"]:
+        sizes.add_column(name, justify="right")
+    columns = list(found["splits"].values())
+    for key in ("documents", "characters", "words", "tokens", "characters_per_token"):
+        sizes.add_row(key.replace("_", " "), *(f"{column[key]:,}" for column in columns))
+    for key in ("least", "median", "most"):
+        lengths = (column["document_tokens"].get(key, 0) for column in columns)
+        sizes.add_row(f"tokens a document, {key}", *(f"{length:,}" for length in lengths))
+    vocabulary = found["vocabulary"]
+    frequent = ", ".join(
+        f"{entry['text']!r} {entry['count']:,}" for entry in found["most_frequent"]
+    )
+    lines = [
+        f"vocabulary: {vocabulary['used_in_training']:,} of {vocabulary['size']:,} ids are used; "
+        f"{vocabulary['validation_tokens_unseen_in_training']:,} validation tokens "
+        f"({vocabulary['validation_ids_unseen_in_training']:,} ids) never occur in training",
+        f"most frequent: {printable(frequent)}",
+    ]
+    if found["unigram_loss"] is not None and found["bigram_loss"] is not None:
+        lines.append(
+            f"to beat: {found['unigram_loss']:.4f} nats a token by frequency alone, "
+            f"{found['bigram_loss']:.4f} by a table of pairs"
+        )
+    return Group(sizes, *map(Text, lines))

@@ -1,0 +1,131 @@
+"""Byte-level BPE as GPT-2 does it: any text is bytes, and merges make of them longer tokens.
+
+Ids are the 256 bytes in GPT-2's order, then one a merge, then the special tokens, which never
+arise from text. The merges are ours to learn (`merges.py`); encoding is tiktoken's, whose Rust
+core reads the same table.
+
+Sennrich et al. 2016 (arXiv 1508.07909); Radford et al. 2019, section 2.2.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tiktoken
+
+from minigpt2.tokenizers.bytes import byte_symbols
+from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
+
+# How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
+# other signs with the blank before them, then white space, which leaves its last blank to the word
+# that follows. Possessive, so that no text can make it go back and try again.
+WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+# The bytes in the order of their ids: printable ones first, as in the released vocabulary.
+BYTE_ORDER = tuple(sorted(range(256), key=byte_symbols().__getitem__))
+
+Merge = tuple[bytes, bytes]
+
+
+class BPETokenizer:
+    """Text to ids by learned merges, and back, losing nothing.
+
+    >>> tokenizer = BPETokenizer([(b"h", b"e"), (b"l", b"l"), (b"he", b"ll")])
+    >>> tokenizer.encode("hello"), tokenizer.vocab_size, tokenizer.eos_id
+    ([258, 78], 260, 259)
+    """
+
+    def __init__(self, merges: Sequence[Merge], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
+        self.merges = list(merges)
+        self._ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
+        for left, right in self.merges:
+            self._ranks.setdefault(left + right, len(self._ranks))
+        self.specials = {text: len(self._ranks) + i for i, text in enumerate(specials)}
+        self.vocab_size = len(self._ranks) + len(self.specials)
+        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+
+    @cached_property
+    def _encoding(self) -> tiktoken.Encoding:
+        return tiktoken.Encoding(
+            "minigpt2", pat_str=WORDS, mergeable_ranks=self._ranks, special_tokens=self.specials
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`; what looks like a special token in it is text all the same."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # lone surrogates: tiktoken would replace them
+            return self.encode_bytes(text.encode("utf-8", "surrogatepass"))
+        return self._encoding.encode_ordinary(text)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids as an array; other threads run meanwhile."""
+        return self._encoding.encode_to_numpy(text, disallowed_special=())
+
+    def encode_bytes(self, content: bytes) -> list[int]:
+        """Return the ids of any bytes; those that are no UTF-8 take one id each."""
+        ids: list[int] = []
+        for part in re.findall(
+            "[\udc80-\udcff]|[^\udc80-\udcff]+", content.decode("utf-8", "surrogateescape")
+        ):
+            stray = "\udc80" <= part[0] <= "\udcff"
+            ids += (
+                [self._ranks[part.encode("utf-8", "surrogateescape")]]
+                if stray
+                else self._encoding.encode_ordinary(part)
+            )
+        return ids
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the bytes of `ids`, which may end within a character."""
+        return self._encoding.decode_bytes(list(ids))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text; bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tokenizers` and `transformers` read, laid out as the released GPT-2's."""
+        symbols = byte_symbols()
+
+        def write(token: bytes) -> str:
+            return "".join(map(symbols.__getitem__, token))
+
+        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+        vocab = {write(token): rank for token, rank in self._ranks.items()}
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added_tokens(self.specials),
+            "normalizer": None,
+            "pre_tokenizer": {**byte_level, "use_regex": True},
+            "post_processor": None,
+            "decoder": {**byte_level, "use_regex": True},
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": "",
+                "end_of_word_suffix": "",
+                "fuse_unk": False,
+                "vocab": vocab | self.specials,
+                "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
+            },
+        }
+
+
+def parse_merges(lines: Sequence[str | Sequence[str]]) -> list[Merge]:
+    """Read merges written in byte symbols, as "a b" or ["a", "b"].
+
+    Raises KeyError or ValueError for what is neither.
+
+    >>> parse_merges(["Ġ t", ["h", "e"]])
+    [(b' ', b't'), (b'h', b'e')]
+    """
+    byte_of = {symbol: byte for byte, symbol in byte_symbols().items()}
+    pairs = [line.split(" ") if isinstance(line, str) else line for line in lines]
+    return [
+        (bytes(byte_of[s] for s in left), bytes(byte_of[s] for s in right)) for left, right in pairs
+    ]

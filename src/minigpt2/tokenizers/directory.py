@@ -1,0 +1,107 @@
+"""Tokenizers on disk: `tokenizer.json`, which `transformers.AutoTokenizer` opens too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from minigpt2.errors import DataError, InputMissingError
+from minigpt2.files import read_json
+from minigpt2.tokenizers.bpe import BPETokenizer, parse_merges
+from minigpt2.tokenizers.bytes import ByteTokenizer
+from minigpt2.tokenizers.chars import CharTokenizer
+from minigpt2.tokenizers.foreign import ForeignTokenizer
+from minigpt2.tokenizers.protocol import Tokenizer
+
+_OLD_MERGES = ("merges.txt", "vocab.bpe")  # what GPT-2 directories had before tokenizer.json
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer of a checkpoint, data or model directory, or a tokenizer.json itself.
+
+    Raises InputMissingError where there is none, DataError for one that cannot be used.
+    """
+    path = folder if folder.is_file() else folder / "tokenizer.json"
+    if not path.exists():
+        for old in (folder / name for name in _OLD_MERGES):
+            if old.is_file():
+                return _from_merges(old)
+    return tokenizer_from_json(read_json(path), path)
+
+
+def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
+    """Recognise a `tokenizer.json`; what is not one of our kinds is the `tokenizers` library's."""
+    model = tree.get("model")
+    if not isinstance(model, dict) or "type" not in model:
+        raise DataError(f"{path} is no tokenizer: it lacks a model")
+    vocab = model.get("vocab")
+    if isinstance(vocab, dict):
+        if not vocab:
+            raise DataError(f"{path}: the vocabulary is empty")
+        if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):
+            raise DataError(f"{path}: the vocabulary's ids are not 0 to {len(vocab) - 1}")
+        for candidate in _candidates(tree, vocab):
+            if _same_rules(candidate.to_json(), tree):
+                return candidate
+    return ForeignTokenizer(tree, path)
+
+
+def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
+    """Return the two files that let AutoTokenizer open a directory, as {name: content}."""
+    eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
+    config = {
+        # Without the class AutoTokenizer picks GPT-2's own and silently gives wrong ids.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": block_size,
+        "bos_token": eos,
+        "eos_token": eos,
+    }
+    return {
+        "tokenizer.json": _json_bytes(tokenizer.to_json()),
+        "tokenizer_config.json": _json_bytes(config),
+    }
+
+
+def _from_merges(path: Path) -> Tokenizer:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return BPETokenizer(parse_merges([line for line in lines if not line.startswith("#v")]))
+    except FileNotFoundError:
+        raise InputMissingError(f"{path} is missing") from None
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} holds no merges: {error!r}") from None
+
+
+def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
+    """Return our tokenizers that could have this vocabulary."""
+    try:
+        added = sorted(tree.get("added_tokens") or [], key=lambda entry: entry["id"])
+        specials = [str(entry["content"]) for entry in added]
+        symbols = [s for s in sorted(vocab, key=vocab.__getitem__) if s not in specials]
+        if tree["model"]["type"] == "WordLevel":
+            single = all(len(symbol) == 1 for symbol in symbols)
+            return [CharTokenizer(symbols, specials=specials)] if single else []
+        if not (merges := tree["model"]["merges"]):
+            return [ByteTokenizer(specials), BPETokenizer([], specials)]
+        return [BPETokenizer(parse_merges(merges), specials)]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _same_rules(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Say whether two tokenizer.json trees encode every text alike."""
+    return _rules(ours) == _rules(theirs)
+
+
+def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what decides about ids, in one form for all who write the file."""
+    model, cutter = tree["model"], dict(tree.get("pre_tokenizer") or {})
+    cutter.setdefault("use_regex", True)  # the library's default, which older files leave out
+    merges = [m.split(" ") if isinstance(m, str) else list(m) for m in model.get("merges", [])]
+    added = [(entry["id"], entry["content"]) for entry in tree.get("added_tokens") or []]
+    vocab = model["vocab"] | {content: number for number, content in added}
+    return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
+
+
+def _json_bytes(tree: Any) -> bytes:
+    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()

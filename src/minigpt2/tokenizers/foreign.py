@@ -1,0 +1,62 @@
+"""A tokenizer of another kind, read from its `tokenizer.json` by the `tokenizers` library."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigpt2.errors import DataError, UnavailableError
+from minigpt2.tokenizers.specials import END_OF_TEXT
+
+# What other makers call the token that ends a document.
+_ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
+
+
+class ForeignTokenizer:
+    """Any tokenizer the `tokenizers` library knows; it decodes as that library does.
+
+    Raises UnavailableError without the library, DataError for a file it refuses.
+    """
+
+    def __init__(self, tree: dict[str, Any], path: Path) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise UnavailableError(
+                f"{path} is a tokenizer of another kind, which needs the library tokenizers: "
+                'pip install "minigpt2[hub]"'
+            ) from None
+        try:
+            self._tokenizer = Tokenizer.from_str(json.dumps(tree))
+        except Exception as error:  # the library raises nothing more special
+            raise DataError(f"{path} is refused by the library tokenizers: {error}") from None
+        self._tokenizer.encode_special_tokens = True  # text stays text
+        self._tree = tree
+        self.vocab_size: int = self._tokenizer.get_vocab_size()
+        ids = (self._tokenizer.token_to_id(name) for name in _ENDS)
+        self.eos_id: int | None = next((i for i in ids if i is not None), None)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without the tokens a template would add."""
+        try:
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the library raises nothing more special
+            raise DataError(f"the tokenizer has no ids for this text: {error}") from None
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids as an array."""
+        return np.array(self.encode(text), dtype=np.uint32)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`."""
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the UTF-8 bytes of that text."""
+        return self.decode(ids).encode()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file's own content."""
+        return self._tree
