@@ -19,7 +19,7 @@ _ALL_RULES = "all"
 
 
 def prepare(
-    *inputs: str,
+    *inputs: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path | None = None,
     tokenizer: str = "gpt2",
     split: Literal["auto", "position", "document"] = "auto",
@@ -81,6 +81,9 @@ def prepare(
             "no input: give a file, a folder, a data set's name, or - for a pipe. "
             "See minigpt2 prepare --help"
         )
+    for name in inputs:
+        if name.startswith("-") and name != "-":
+            raise UsageError(f"unknown option {name}. See minigpt2 prepare --help")
     if "" in inputs or (out is not None and not str(out)):
         raise UsageError("an empty name is no file")
     from minigpt2.concurrency import available_cores

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from minigpt2.data.batches import Batches, windows
     from minigpt2.data.cleaning import DOCUMENT_RULES, RULES
     from minigpt2.data.documents import DocumentBatches, DocumentRows, restart_at
+    from minigpt2.data.pictures import draw_statistics
     from minigpt2.data.preparation import prepare
     from minigpt2.data.recipe import Recipe
     from minigpt2.data.shards import Dataset, TokenStream, open_dataset
-    from minigpt2.data.statistics import bigram_loss
+    from minigpt2.data.statistics import bigram_loss, describe, with_statistics
     from minigpt2.data.text import read_text
 
 _HOME = {
@@ -29,7 +30,10 @@ _HOME = {
     "Dataset": "shards",
     "TokenStream": "shards",
     "open_dataset": "shards",
+    "draw_statistics": "pictures",
     "bigram_loss": "statistics",
+    "describe": "statistics",
+    "with_statistics": "statistics",
     "read_text": "text",
 }
 
@@ -43,11 +47,14 @@ __all__ = [
     "Recipe",
     "TokenStream",
     "bigram_loss",
+    "describe",
+    "draw_statistics",
     "open_dataset",
     "prepare",
     "read_text",
     "restart_at",
     "windows",
+    "with_statistics",
 ]
 
 

@@ -40,8 +40,10 @@ def _draw_frequent(axes: Any, entries: list[dict[str, Any]]) -> None:
 def _draw_lengths(axes: Any, splits: dict[str, Any]) -> None:
     for place, (name, split) in enumerate(splits.items()):
         counts = split["document_tokens"].get("from_power_of_two", [])
-        axes.bar([i + 0.4 * place for i in range(len(counts))], counts, width=0.4, label=name)
+        shift = 0.4 * place - 0.2
+        axes.bar([i + shift for i in range(len(counts))], counts, width=0.4, label=name)
     axes.set_yscale("symlog", linthresh=1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(
         title="documents by length", xlabel="tokens: from 2 to the power of", ylabel="documents"
     )
@@ -50,4 +52,5 @@ def _draw_lengths(axes: Any, splits: dict[str, Any]) -> None:
 
 def _draw_sizes(axes: Any, counts: list[int]) -> None:
     axes.bar(range(1, len(counts) + 1), counts)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(title="tokens in use by length", xlabel="bytes", ylabel="tokens")

@@ -25,7 +25,7 @@ from minigpt2.data.shards import VERSION, Dataset, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import SplitChoice, Survey, survey
 from minigpt2.data.writing import SplitWriter, WriterState, id_dtype
-from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError
 from minigpt2.files import (
     check_replaceable,
     put_in_place,
@@ -81,8 +81,10 @@ def prepare(
         work = _Work(out_dir.parent / f".{out_dir.name}.partial", request, texts, say, progress)
         try:
             work.complete(tokenizer, processes)
-        except (DataError, InputMissingError):
-            work.discard()  # the text has to change before another attempt
+        except StorageError:
+            raise  # with more room the same call goes on
+        except MiniGPT2Error:
+            work.discard()  # the text or the request has to change before another attempt
             raise
         put_in_place(work.folder, out_dir)
     finally:

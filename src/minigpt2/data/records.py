@@ -45,23 +45,27 @@ def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iter
     """Yield a record for each row after the header; `kind` is csv or tsv."""
     csv.field_size_limit(LONGEST_RECORD)
     # Strays become surrogates here and are told, with the line, where they stand.
-    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-    rows = csv.reader(_bounded(text, name), "excel-tab" if kind == "tsv" else "excel")
-    header = next(rows, None)
-    if header is None:
-        raise DataError(f"{name} is empty; there is nothing to learn from")
-    chosen = choose(header, field)
-    if chosen is None:
-        hint = "; is its separator another one?" if len(header) == 1 else ""
-        raise DataError(f"{name} {_lacking(header, field)}{hint}")
-    columns = [header.index(column) if column else -1 for column in chosen]
+    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+        rows = csv.reader(_bounded(text, name), "excel-tab" if kind == "tsv" else "excel")
+        header = next(rows, None)
+        if header is None:
+            raise DataError(f"{name} is empty; there is nothing to learn from")
+        chosen = choose(header, field)
+        if chosen is None:
+            hint = "; is its separator another one?" if len(header) == 1 else ""
+            raise DataError(f"{name} {_lacking(header, field)}{hint}")
+        columns = [header.index(column) if column else -1 for column in chosen]
+        yield from _csv_rows(rows, columns, len(header))
+
+
+def _csv_rows(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
     while True:
         try:
             row = next(rows, None)
             if row is None:
                 return
             if row:
-                yield _csv_record(row, f"line {rows.line_num}", columns, len(header))
+                yield _csv_record(row, f"line {rows.line_num}", columns, width)
         except csv.Error as error:
             yield BadRecordError(f"line {rows.line_num}: {error}")
 
@@ -104,7 +108,7 @@ def checked(prompt: Any, text: Any, place: str) -> Record:
 
 
 def _lacking(names: Sequence[str], field: str | None) -> str:
-    shown = ", ".join(map(str, names[:12])) or "nothing"
+    shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
     wanted = f"no field {field!r}" if field else "no field 'text'"
     return f"has {wanted}; it has {shown}: choose with --field NAME, or PROMPT+ANSWER"
 

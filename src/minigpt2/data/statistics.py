@@ -1,5 +1,6 @@
 """What is in prepared data: sizes, lengths, frequent tokens, and what counting alone predicts."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 
 from minigpt2.data.shards import Dataset, TokenStream
 from minigpt2.files import read_sealed, replace_file, sealed
-from minigpt2.tokenizers import Tokenizer
 
 _BLOCK = 1 << 20
 # Enough to count pairs well; more would only cost memory. Of a larger split the beginning counts.
@@ -21,7 +21,8 @@ def describe(
 ) -> dict[str, Any]:
     """Return the statistics of a dataset, ready for its manifest; `progress` is told tokens done.
 
-    Lengths are in tokens, losses in nats a token of the validation split.
+    Lengths are in tokens, the separator among them; characters a token leave it out. Losses are
+    in nats a token of the validation split.
     """
     counts, splits = {}, {}
     for name, stream in (("train", data.train), ("val", data.val)):
@@ -44,10 +45,25 @@ def describe(
             if train[i]
         ],
         "rank_frequency": _rank_frequency(train),
-        "token_bytes": _token_lengths(data.tokenizer, train),
-        "unigram_loss": unigram_loss(train, val),
-        "bigram_loss": bigram_loss(data.train, data.val, len(train)),
+        "token_bytes": _token_lengths(data, train),
+        **_losses(data, train, val),
     }
+
+
+def _losses(data: Dataset, train: np.ndarray, val: np.ndarray) -> dict[str, float | None]:
+    """Return what counting reaches, in nats a token and, to compare tokenizers, bits a byte."""
+    unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
+    size = data.manifest["splits"]["val"]["bytes"]
+    return {
+        "unigram_loss": unigram,
+        "bigram_loss": bigram,
+        "unigram_bits_per_byte": _bits(unigram, len(data.val), size),
+        "bigram_bits_per_byte": _bits(bigram, len(data.val) - 1, data.val.target_bytes),
+    }
+
+
+def _bits(loss: float | None, tokens: int, size: int) -> float | None:
+    return None if loss is None or size < 1 else loss * tokens / math.log(2) / size
 
 
 def unigram_loss(train: np.ndarray, val: np.ndarray) -> float | None:
@@ -100,12 +116,15 @@ def _count(
 
 def _sizes(data: Dataset, name: str, stream: TokenStream, words: int) -> dict[str, Any]:
     facts = data.manifest["splits"][name]
+    separators = 0 if data.separator is None else facts["documents"]
     return {
         "characters": facts["characters"],
         "words": words,
         "documents": facts["documents"],
         "tokens": facts["tokens"],
-        "characters_per_token": round(facts["characters"] / max(1, facts["tokens"]), 4),
+        "characters_per_token": round(
+            facts["characters"] / max(1, facts["tokens"] - separators), 4
+        ),
         "document_tokens": _lengths(stream),
     }
 
@@ -131,9 +150,10 @@ def _rank_frequency(counts: np.ndarray) -> list[tuple[int, int]]:
     return [(int(rank), int(ordered[rank - 1])) for rank in ranks if rank <= len(ordered)]
 
 
-def _token_lengths(tokenizer: Tokenizer, counts: np.ndarray) -> list[int]:
-    """Return how many ids in use stand for 1, 2, 3, ... bytes."""
-    sizes = [len(tokenizer.decode_bytes([int(i)])) for i in np.flatnonzero(counts)]
+def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:
+    """Return how many ids in use stand for 1, 2, 3, ... bytes of text."""
+    used = (int(i) for i in np.flatnonzero(counts) if i != data.separator)
+    sizes = [len(data.tokenizer.decode_bytes([i])) for i in used]
     return np.bincount(sizes, minlength=2)[1:].tolist() if sizes else []
 
 

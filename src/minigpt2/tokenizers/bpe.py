@@ -10,6 +10,7 @@ Sennrich et al. 2016 (arXiv 1508.07909); Radford et al. 2019, section 2.2.
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,31 @@ class BPETokenizer:
                 "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
             },
         }
+
+
+def every_token_is_reached(merges: Sequence[Merge]) -> bool:
+    """Say whether merging pair by pair makes each merged token out of its own bytes.
+
+    Learned merges do. Of others tiktoken, which asks only whether two neighbours joined are a
+    token, could make more tokens than the merges allow.
+
+    >>> every_token_is_reached([(b"a", b"b"), (b"b", b"c"), (b"a", b"bc")])
+    False
+    """
+    rank = {pair: place for place, pair in enumerate(merges)}
+    return all(_merged(left + right, rank) == [left + right] for left, right in merges)
+
+
+def _merged(word: bytes, rank: dict[Merge, int]) -> list[bytes]:
+    """Apply the merges to one word as the paper does: the earliest first, from the left."""
+    parts = [bytes([byte]) for byte in word]
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=lambda pair: rank.get(pair, len(rank)))
+        if best not in rank:
+            break
+        place = list(pairwise(parts)).index(best)
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts
 
 
 def parse_merges(lines: Sequence[str | Sequence[str]]) -> list[Merge]:

@@ -6,11 +6,18 @@ from typing import Any
 
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import read_json
-from minigpt2.tokenizers.bpe import BPETokenizer, parse_merges
+from minigpt2.tokenizers.bpe import (
+    BPETokenizer,
+    Merge,
+    every_token_is_reached,
+    parse_merges,
+)
 from minigpt2.tokenizers.bytes import ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
+from minigpt2.tokenizers.gpt2 import gpt2_tokenizer
 from minigpt2.tokenizers.protocol import Tokenizer
+from minigpt2.tokenizers.specials import END_OF_TEXT
 
 _OLD_MERGES = ("merges.txt", "vocab.bpe")  # what GPT-2 directories had before tokenizer.json
 
@@ -65,11 +72,19 @@ def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
 def _from_merges(path: Path) -> Tokenizer:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return BPETokenizer(parse_merges([line for line in lines if not line.startswith("#v")]))
+        merges = parse_merges([line for line in lines if not line.startswith("#v")])
+        return _of_merges(merges, [END_OF_TEXT])
     except FileNotFoundError:
         raise InputMissingError(f"{path} is missing") from None
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} holds no merges: {error!r}") from None
+
+
+def _of_merges(merges: list[Merge], specials: list[str]) -> BPETokenizer:
+    """Return the tokenizer of merges that were read; raise ValueError if it would not be theirs."""
+    if merges != gpt2_tokenizer().merges and not every_token_is_reached(merges):
+        raise ValueError("a merge that no word can come to")
+    return BPETokenizer(merges, specials)
 
 
 def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
@@ -83,7 +98,7 @@ def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
             return [CharTokenizer(symbols, specials=specials)] if single else []
         if not (merges := tree["model"]["merges"]):
             return [ByteTokenizer(specials), BPETokenizer([], specials)]
-        return [BPETokenizer(parse_merges(merges), specials)]
+        return [_of_merges(parse_merges(merges), specials)]
     except (KeyError, TypeError, ValueError):
         return []
 
