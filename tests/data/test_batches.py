@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt2.data import Batches, windows
-from minigpt2.data.batches import IGNORED, permute
+from minigpt2.data import batches as batches_module
+from minigpt2.data.batches import IGNORED, Permutation, permute
 from minigpt2.errors import DataError
 
 
@@ -28,11 +29,13 @@ class Stream:
         assert 0 <= start < stop <= len(self.ids)
         return self.ids[start:stop]
 
+    def gather(self, starts, length):
+        return np.stack([self.read(start, start + length) for start in starts])
+
 
 def drawn(batches, samples):
     """The target positions of the first samples, each as a list."""
-    ranges = (batches.targets(sample) for sample in range(samples))
-    return [list(range(low, high)) for low, high in ranges]
+    return [list(range(low, high)) for low, high in zip(*batches.targets(0, samples), strict=True)]
 
 
 @settings(max_examples=60)
@@ -94,12 +97,19 @@ def test_a_text_shorter_than_a_window_is_a_clear_error():
 @settings(max_examples=60)
 @given(st.integers(1, 2000), st.integers(0, 2**64 - 1))
 def test_permute_is_a_permutation(count, key):
-    assert sorted(permute(i, count, key) for i in range(count)) == list(range(count))
+    assert sorted(permute(np.arange(count), count, key).tolist()) == list(range(count))
+
+
+def test_a_permutation_is_served_in_blocks(monkeypatch):
+    monkeypatch.setattr(batches_module, "_PERMUTED_AT_ONCE", 7)
+    served, order = Permutation(), permute(np.arange(50), 50, 9).tolist()
+    for low, high in [(0, 50), (3, 5), (6, 22), (40, 50), (7, 7)]:
+        assert served.numbers(low, high, 50, 9).tolist() == order[low:high]
 
 
 def test_permute_spreads():
     """Over many keys each place is reached about equally often (chi-square, 6 degrees)."""
-    hits = Counter(permute(3, 7, key) for key in range(7000))
+    hits = Counter(int(permute(np.array([3]), 7, key)[0]) for key in range(7000))
     assert sum((hits[place] - 1000) ** 2 / 1000 for place in range(7)) < 22.5  # p = 0.001
 
 

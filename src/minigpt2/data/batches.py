@@ -6,6 +6,7 @@ follow one another without end; step s takes samples s*B to (s+1)*B - 1 of that 
 the number of ranks. Nothing here grows with the corpus.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,8 @@ from minigpt2.errors import DataError
 
 IGNORED = -100  # torch's cross_entropy leaves such targets out
 _FEISTEL_ROUNDS = 6
+_PERMUTED_AT_ONCE = 4096
+_GOLDEN, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
 class Batches:
@@ -30,30 +33,38 @@ class Batches:
             )
         self._stream, self._seed = stream, seed
         self.batch_size, self.length = batch_size, length
+        self._order, self._last_cut = Permutation(), (-1, (0, 0, 0))
         self._epoch_starts = [0]  # the first sample of each epoch met so far
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
         first = step * self.batch_size
         low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
-        return collate(
-            [self._stream.read(a - 1, b) for a, b in map(self.targets, range(low, high))],
-            self.length,
-        )
+        begin, end = self.targets(low, high)
+        if (end - begin == self.length).all():
+            return split_rows(self._stream.gather(begin - 1, self.length + 1))
+        pairs = zip(begin.tolist(), end.tolist(), strict=True)
+        return collate([self._stream.read(start - 1, stop) for start, stop in pairs], self.length)
 
-    def targets(self, sample: int) -> tuple[int, int]:
-        """Return the range of stream positions that sample number `sample` predicts."""
-        epoch, index = self._locate(sample)
-        phase, count = self._phase(epoch), self._windows(epoch)
-        window = permute(index, count, self._key(epoch))
-        begin = 1 + window * self.length - ((self.length - phase) if phase else 0)
-        return max(begin, 1), min(begin + self.length, len(self._stream))
+    def targets(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ranges of stream positions that samples number `low` to `high` - 1 predict."""
+        begin, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        while low < high:
+            epoch, index = self._locate(low)
+            key, phase, count = self._cut(epoch)
+            many = min(high - low, count - index)
+            window = self._order.numbers(index, index + many, count, key)
+            start = 1 + window * self.length - ((self.length - phase) if phase else 0)
+            begin.append(np.maximum(start, 1))
+            end.append(np.minimum(start + self.length, len(self._stream)))
+            low += many
+        return np.concatenate(begin), np.concatenate(end)
 
     def samples(self, epochs: int) -> int:
         """Return how many samples the first `epochs` epochs hold."""
         while len(self._epoch_starts) <= epochs:
             last = len(self._epoch_starts) - 1
-            self._epoch_starts.append(self._epoch_starts[last] + self._windows(last))
+            self._epoch_starts.append(self._epoch_starts[last] + self._cut(last)[2])
         return self._epoch_starts[epochs]
 
     def steps(self, epochs: int) -> int:
@@ -63,18 +74,17 @@ class Batches:
     def _locate(self, sample: int) -> tuple[int, int]:
         while self._epoch_starts[-1] <= sample:
             self.samples(len(self._epoch_starts))
-        epoch = int(np.searchsorted(self._epoch_starts, sample, side="right")) - 1
+        epoch = bisect_right(self._epoch_starts, sample) - 1
         return epoch, sample - self._epoch_starts[epoch]
 
-    def _key(self, epoch: int) -> int:
-        return mix(mix(self._seed) ^ epoch)
-
-    def _phase(self, epoch: int) -> int:
-        return mix(self._key(epoch) ^ 0x5EED) % self.length
-
-    def _windows(self, epoch: int) -> int:
-        phase = self._phase(epoch)
-        return (phase > 0) + -(-(len(self._stream) - 1 - phase) // self.length)
+    def _cut(self, epoch: int) -> tuple[int, int, int]:
+        """Return an epoch's key, its phase and its number of windows."""
+        if self._last_cut[0] != epoch:
+            key = mix(mix(self._seed) ^ epoch)
+            phase = mix(key ^ 0x5EED) % self.length
+            count = (phase > 0) + -(-(len(self._stream) - 1 - phase) // self.length)
+            self._last_cut = epoch, (key, phase, count)
+        return self._last_cut[1]
 
 
 def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:
@@ -82,13 +92,18 @@ def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:
 
     Padding is ignored as a target, and being at the end no causal position can see it.
     """
-    tokens = torch.zeros(len(rows), length, dtype=torch.int64)
-    targets = torch.full((len(rows), length), IGNORED, dtype=torch.int64)
+    tokens = np.zeros((len(rows), length), np.int64)
+    targets = np.full((len(rows), length), IGNORED, np.int64)
     for i, row in enumerate(rows):
-        ids = torch.from_numpy(row)
-        tokens[i, : len(row) - 1] = ids[:-1]
-        targets[i, : len(row) - 1] = ids[1:]
-    return tokens, targets
+        tokens[i, : len(row) - 1] = row[:-1]
+        targets[i, : len(row) - 1] = row[1:]
+    return torch.from_numpy(tokens), torch.from_numpy(targets)
+
+
+def split_rows(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return (tokens, targets), (n, T) each, of whole rows (n, T + 1)."""
+    ids = torch.from_numpy(rows)
+    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
 def windows(total: int, length: int, stride: int | None = None) -> Iterator[tuple[int, int, int]]:
@@ -110,26 +125,55 @@ def windows(total: int, length: int, stride: int | None = None) -> Iterator[tupl
         scored = max(scored, stop)
 
 
-def permute(index: int, count: int, key: int) -> int:
-    """Return where a keyed permutation of range(count) sends `index`, in constant memory.
+class Permutation:
+    """A keyed permutation of range(count), in constant memory, a block of it at a time.
 
     A balanced Feistel network over the next power of four, walked until it lands inside
     (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
     """
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[int, int, int], np.ndarray] = ((-1, 0, 0), np.empty(0, np.int64))
+
+    def numbers(self, low: int, high: int, count: int, key: int) -> np.ndarray:
+        """Return where the permutation sends low to high - 1."""
+        parts = []
+        while low < high:
+            block = low // _PERMUTED_AT_ONCE
+            first = block * _PERMUTED_AT_ONCE
+            if self._known[0] != (block, count, key):
+                last = min(first + _PERMUTED_AT_ONCE, count)
+                self._known = ((block, count, key), permute(np.arange(first, last), count, key))
+            part = self._known[1][low - first : high - first]
+            parts.append(part)
+            low += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def permute(numbers: np.ndarray, count: int, key: int) -> np.ndarray:
+    """Return where a keyed permutation of range(count) sends each of `numbers`."""
     half = max(1, ((count - 1).bit_length() + 1) // 2)
-    mask = (1 << half) - 1
-    while True:
-        left, right = index >> half, index & mask
-        for turn in range(_FEISTEL_ROUNDS):
-            left, right = right, left ^ (mix(key + turn * 0x9E3779B97F4A7C15 ^ right) & mask)
-        index = left << half | right
-        if index < count:
-            return index
+    shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
+    keys = [np.uint64((key + turn * _GOLDEN) & _MASK) for turn in range(_FEISTEL_ROUNDS)]
+    result = numbers.astype(np.uint64)
+    outside = np.ones(len(result), bool)
+    while outside.any():
+        left, right = result[outside] >> shift, result[outside] & mask
+        for turn in keys:
+            left, right = right, left ^ (_mix_all(right ^ turn) & mask)
+        result[outside] = left << shift | right
+        outside = result >= count
+    return result.astype(np.int64)
 
 
 def mix(value: int) -> int:
     """Scramble 64 bits: the finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
-    value = (value + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ value >> 27) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return value ^ value >> 31
+    return int(_mix_all(np.array([value & _MASK], np.uint64))[0])
+
+
+def _mix_all(value: np.ndarray) -> np.ndarray:
+    """The same of many numbers, uint64; arithmetic wraps around as it must."""
+    value = value + np.uint64(_GOLDEN)
+    value = (value ^ value >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ value >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return value ^ value >> np.uint64(31)

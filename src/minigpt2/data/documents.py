@@ -40,24 +40,33 @@ class DocumentRows:
         return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> Window:
-        block = int(np.searchsorted(self._starts, index, side="right")) - 1
-        counts, low, target, end = self._counts(block * _COARSE)
-        ends = np.cumsum(counts)
-        inside = index - int(self._starts[block])
-        which = int(np.searchsorted(ends, inside, side="right"))
-        nth = inside - int(ends[which] - counts[which])
-        skipped = (int(target[which]) - int(low[which])) // self._length
-        begin = int(low[which]) + (nth + skipped) * self._length
-        stop = min(begin + self._length, int(end[which]))
-        return begin - 1, stop, max(begin, int(target[which]))
+        [window] = self.windows(np.array([index]))
+        return window
+
+    def windows(self, numbers: np.ndarray) -> list[Window]:
+        """Return many rows at once."""
+        blocks = np.searchsorted(self._starts, numbers, side="right") - 1
+        found = np.empty((len(numbers), 3), np.int64)
+        for block in np.unique(blocks).tolist():
+            here = blocks == block
+            counts, low, target, end = self._counts(block * _COARSE)
+            ends, inside = np.cumsum(counts), numbers[here] - self._starts[block]
+            which = np.searchsorted(ends, inside, side="right")
+            nth = inside - (ends - counts)[which]
+            skipped = (target[which] - low[which]) // self._length
+            begin = low[which] + (nth + skipped) * self._length
+            stop = np.minimum(begin + self._length, end[which])
+            found[here] = np.stack([begin - 1, stop, np.maximum(begin, target[which])], axis=1)
+        return [(start, stop, first) for start, stop, first in found.tolist()]
 
     def __iter__(self) -> Iterator[Window]:
-        return (self[index] for index in range(len(self)))
+        for first in range(0, len(self), _COARSE):
+            yield from self.windows(np.arange(first, min(first + _COARSE, len(self))))
 
     def spread(self, number: int) -> Iterator[Window]:
         """Yield `number` rows spread evenly, or all if there are fewer: always the same ones."""
         wanted = min(number, len(self))
-        return (self[i * len(self) // wanted] for i in range(wanted))
+        return iter(self.windows(np.arange(wanted) * len(self) // max(1, wanted)))
 
     def _counts(self, first: int) -> tuple[np.ndarray, ...]:
         """Rows, first token to feed on, first target and end of the documents from `first` on."""
@@ -105,7 +114,7 @@ class DocumentBatches:
             max(group * span, epoch * count), min((group + 1) * span, (epoch + 1) * count)
         )
         key = mix(mix(self._seed) ^ epoch)
-        rows = [self.rows[permute(sample - epoch * count, count, key)] for sample in samples]
+        rows = self.rows.windows(permute(np.array(samples) - epoch * count, count, key))
         rows.sort(key=lambda row: row[1] - row[0])
         order = {
             batch: mix(key ^ mix(batch))

@@ -61,6 +61,14 @@ class TokenStream:
             pieces.append(shard.read(low, high))
         return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
+    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
+        """Return the ids [s, s + length) for each s of `starts`: (n, length) int64."""
+        places = np.searchsorted(self._starts, (starts, starts + length - 1), side="right") - 1
+        if len(starts) and (places == places[0, 0]).all():
+            which = int(places[0, 0])
+            return self._shards[which].gather(starts - self._starts[which], length)
+        return np.stack([self.read(start, start + length) for start in starts.tolist()])
+
     def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
         """Check every block there is; raises DataError at the first damaged one."""
         for shard in self._shards + self.documents.shards:
@@ -112,6 +120,12 @@ class _Shard:
             if not self._verified[block]:
                 self._verify(block)
         return self._ids[start:stop].astype(np.int64)
+
+    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
+        for place in (starts, starts + length - 1):
+            for block in (place // self._block)[~self._verified[place // self._block]].tolist():
+                self._verify(block)
+        return self._ids[starts[:, None] + np.arange(length)].astype(np.int64)
 
     def _verify(self, block: int) -> None:
         ids = self._ids[block * self._block : (block + 1) * self._block]
