@@ -1,6 +1,6 @@
 """Measure the data room: encoding, a large text, learning merges, opening, forming batches.
 
-    python benchmarks/data.py [--folder WHERE] [encode large merges open batches]
+    python benchmarks/data.py [--folder WHERE] [encode whole large merges open batches]
 
 Prints a table for each part; `large` writes 2 GB of text and 1 GB of shards into the folder.
 Runs that are compared are interleaved, and the median of the repeats is shown with their range.
@@ -8,7 +8,6 @@ Runs that are compared are interleaved, and the median of the repeats is shown w
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -57,6 +56,39 @@ def encode(folder):
             f"{cores} cores: {spread(all_cores)} MB/s",
             f"a core: {ratio:.2f} of tiktoken",
         )
+
+
+def whole(folder):
+    """The whole of prepare on 300 MB, beside tiktoken on one thread over 60 MB of the same."""
+    import shutil
+
+    from minigpt2.concurrency import available_cores
+    from minigpt2.data import Recipe, prepare
+    from minigpt2.data.pieces import as_pieces
+    from minigpt2.tokenizers import gpt2_tokenizer
+
+    (folder / "text.txt").write_text(plays(300_000_000), encoding="utf-8")
+    encoding = gpt2_tokenizer()._encoding
+    pieces = list(as_pieces([plays(60_000_000)], "plays"))
+    size, part = (folder / "text.txt").stat().st_size / 1e6, sum(len(p.text) for p in pieces) / 1e6
+
+    def theirs():
+        for piece in pieces:
+            encoding.encode_ordinary(piece.text)
+
+    def ours():
+        shutil.rmtree(folder / "whole", ignore_errors=True)
+        prepare([str(folder / "text.txt")], folder / "whole", Recipe("gpt2"))
+
+    single, together = interleaved(theirs, ours)
+    alone, all_of_it = [part / s for s in single], [size / s for s in together]
+    ratio = statistics.median(all_of_it) / available_cores() / statistics.median(alone)
+    row(
+        "prepare 300 MB",
+        f"tiktoken, one thread: {spread(alone)} MB/s",
+        f"prepare: {spread(all_of_it)} MB/s",
+        f"a core: {ratio:.2f} of tiktoken",
+    )
 
 
 def large(folder):
@@ -272,14 +304,21 @@ def timed(function):
     return time.perf_counter() - start
 
 
+# A new process inherits its parent's peak until it runs; this one in between is small.
+_WATCH = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps([time.perf_counter() - start, peak / 1000]))
+"""
+
+
 def run(line):
-    """Return seconds and peak megabytes of a command; its children count as processes apart."""
-    start = time.perf_counter()
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return time.perf_counter() - start, usage.ru_maxrss / 1000
+    """Return seconds of a command, and the peak megabytes of its largest process."""
+    watch = [sys.executable, "-c", _WATCH, *line]
+    answer = subprocess.run(watch, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(answer.stdout)
 
 
 def spread(values):
@@ -292,6 +331,7 @@ def row(*cells):
 
 PARTS = {
     "encode": encode,
+    "whole": whole,
     "large": large,
     "merges": merges,
     "open": open_sparse,

@@ -36,6 +36,10 @@ def commands(page):
 def desk(tmp_path, monkeypatch):
     """A folder as a reader has it: the repository's config/, and a novel."""
     (tmp_path / "config").symlink_to(ROOT / "config", target_is_directory=True)
+    (tmp_path / "notes").mkdir()
+    for day in range(20):
+        note = f"Day {day}: the cat sat on mat number {day * day}. " * 20
+        (tmp_path / "notes" / f"{day}.md").write_text(note, encoding="utf-8")
     novel = "The cat sat on the mat. It looked at the moon, and said nothing.\n" * 80
     (tmp_path / "novel.txt").write_text(novel, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -57,6 +61,8 @@ def test_every_command_runs(page, desk, capsys):
         assert run(arguments) == 0, f"{line}: {capsys.readouterr().err}"
     if page.name == "README.md":
         assert (desk / "runs" / "novel" / "best" / "model.safetensors").is_file()
+        python_blocks_run(page)
+    if page.name == "data.md":
         python_blocks_run(page)
 
 

@@ -10,7 +10,14 @@ transformers = pytest.importorskip("transformers")
 from minigpt2 import from_pretrained, save_pretrained  # noqa: E402
 from minigpt2.checkpoints.weights import config_to_json  # noqa: E402
 from minigpt2.errors import DataError  # noqa: E402
-from minigpt2.tokenizers import ByteTokenizer, CharTokenizer, tokenizer_files  # noqa: E402
+from minigpt2.tokenizers import (  # noqa: E402
+    END_OF_TEXT,
+    ByteTokenizer,
+    CharTokenizer,
+    gpt2_tokenizer,
+    make_tokenizer,
+    tokenizer_files,
+)
 
 TOKENS = torch.randint(29, (5, 11), generator=torch.Generator().manual_seed(1))
 
@@ -81,9 +88,13 @@ SAMPLES = ["To be, or\n\n not to be?", "  two  blanks", "tabs\tand\nlines \n", "
     ("tokenizer", "more"),
     [
         (CharTokenizer.from_text("".join(SAMPLES) + "é😀"), "é😀"),
+        (CharTokenizer(sorted(set("".join(SAMPLES)) | set("é😀")), None, (END_OF_TEXT,)), "é😀"),
         (ByteTokenizer(), "naïve 日本 😀"),
+        (ByteTokenizer((END_OF_TEXT, "<|user|>")), "naïve 日本 😀"),
+        (make_tokenizer("bpe:400", SAMPLES * 9), "naïve 日本 😀, it's  1234"),
+        (gpt2_tokenizer(), "naïve 日本 😀, it's  1234\n\n\n x"),
     ],
-    ids=["characters", "bytes"],
+    ids=["characters", "characters, separated", "bytes", "bytes, separated", "bpe", "gpt2"],
 )
 def test_auto_tokenizer_gives_our_ids(tiny, tmp_path, tokenizer, more):
     for name, content in tokenizer_files(tokenizer, 13).items():
@@ -93,3 +104,4 @@ def test_auto_tokenizer_gives_our_ids(tiny, tmp_path, tokenizer, more):
     for text in [*SAMPLES, more]:
         assert theirs(text)["input_ids"] == tokenizer.encode(text)
         assert theirs.decode(tokenizer.encode(text)) == text
+    assert theirs.eos_token_id == tokenizer.eos_id

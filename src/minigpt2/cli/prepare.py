@@ -21,7 +21,7 @@ _ALL_RULES = "all"
 def prepare(
     *inputs: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path | None = None,
-    tokenizer: str = "gpt2",
+    tokenizer: str = "bpe:4096",
     split: Literal["auto", "position", "document"] = "auto",
     val_fraction: float = 0.1,
     val: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
@@ -113,14 +113,18 @@ def prepare(
         )
         folder = out or Path("data") / _name(inputs[0])
         with ProgressLine(console) as line:
-            data = prepare_data(
-                inputs,
-                folder,
-                recipe,
-                processes=available_cores(),
-                say=line.say,
-                progress=line.progress,
-            )
+            try:
+                data = prepare_data(
+                    inputs,
+                    folder,
+                    recipe,
+                    processes=available_cores(),
+                    say=line.say,
+                    progress=line.progress,
+                )
+            except KeyboardInterrupt:
+                line.say("stopped; the same command goes on from here")
+                return 130
     _print_summary(data)
     if verify:
         _verify(data, console)

@@ -66,7 +66,7 @@ def _train(
     Parameters
     ----------
     input
-        Text file, prepared data directory, or data set name.
+        Text file, folder, prepared data directory, data set name or URL.
     preset
         Values to start from: bigram, tiny-byte, shakespeare-char, gpt2-124m, ...
     config

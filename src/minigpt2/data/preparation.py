@@ -53,7 +53,7 @@ _SMALL = 8 << 20  # below this many characters a second process costs more than 
 
 def prepare(
     inputs: Sequence[str],
-    out_dir: Path,
+    out_dir: Path | str,
     recipe: Recipe,
     *,
     tokenizer: Tokenizer | None = None,
@@ -68,6 +68,7 @@ def prepare(
     uses threads on all cores. Raises DataError, InputMissingError, ConfigError or StorageError.
     """
     recipe.check()
+    out_dir = Path(out_dir)
     check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
@@ -317,8 +318,8 @@ def _request(texts: _Texts, tokenizer: Tokenizer | None) -> dict[str, Any]:
     """Return all that decides about the result: two equal requests have equal results."""
     recipe = asdict(texts.recipe)
     request = {"recipe": json.loads(json.dumps(recipe)), "sources": texts.facts()}
-    if tokenizer is None and Path(texts.recipe.tokenizer).exists():
-        tokenizer = load_tokenizer(Path(texts.recipe.tokenizer))
+    if tokenizer is None and not texts.recipe.makes_or_carries_tokenizer():
+        tokenizer = make_tokenizer(texts.recipe.tokenizer)
     if tokenizer is not None:
         content = json.dumps(tokenizer.to_json(), sort_keys=True)
         request["given_tokenizer"] = hashlib.sha256(content.encode()).hexdigest()

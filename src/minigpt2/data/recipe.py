@@ -18,7 +18,7 @@ class Recipe:
     instead. `rules` are names of cleaning rules; `specials` join a vocabulary that is made.
     """
 
-    tokenizer: str = "gpt2"
+    tokenizer: str = "bpe:4096"
     split: str = "auto"
     val_fraction: float = 0.1
     val: tuple[str, ...] = ()
@@ -29,6 +29,10 @@ class Recipe:
     skip_bad: bool = False
     specials: tuple[str, ...] = ()
     shard_tokens: int = SHARD_TOKENS
+
+    def makes_or_carries_tokenizer(self) -> bool:
+        """Say whether the tokenizer's name alone tells what it will be, from the same text."""
+        return self.tokenizer == "gpt2" or self.tokenizer.startswith(_OWN_VOCABULARIES)
 
     def check(self) -> None:
         """Raise ConfigError with everything that cannot be meant."""
