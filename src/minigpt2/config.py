@@ -138,6 +138,16 @@ class Config:
     logging: LoggingSection = field(default_factory=LoggingSection)
 
     @property
+    def by_document(self) -> bool:
+        """Whether each document is a row of its own."""
+        return self.data.batching == "documents"
+
+    @property
+    def masks_documents(self) -> bool:
+        """Whether attention and positions restart within a row; a bigram sees one token anyway."""
+        return self.data.mask_documents and not self.by_document and self.model.kind == "gpt2"
+
+    @property
     def sequence_length(self) -> int:
         """Tokens a training sequence: the configured number, else the model's block_size."""
         return self.training.sequence_length or self.model.block_size

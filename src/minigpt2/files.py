@@ -30,6 +30,13 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigpt2"
 
 
+# What data directories and checkpoints consist of.
+_OUR_FILES = re.compile(
+    r"(manifest|tokenizer|tokenizer_config|config|generation_config|state)\.json|statistics\.png"
+    r"|(model|optimizer)\.safetensors|(train|val)-(\d{5}|documents)\.bin"
+)
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn the system's refusals to write at `path` into a StorageError that says so."""
@@ -87,7 +94,7 @@ def check_replaceable(final_dir: Path) -> None:
     """Raise UsageError if `final_dir` holds what minigpt2 did not write."""
     if final_dir.exists() and not _may_replace(final_dir):
         raise UsageError(
-            f"{final_dir} exists and was not written by minigpt2; nothing in it is touched. "
+            f"{final_dir} exists and holds what minigpt2 did not write; nothing in it is touched. "
             "Choose another place"
         )
 
@@ -116,11 +123,19 @@ def _step_aside(folder: Path) -> Path:
 
 
 def _may_replace(folder: Path) -> bool:
-    """Say whether a folder is empty or carries a manifest of ours."""
+    """Say whether a folder holds nothing, or a manifest of ours and nothing but our files."""
+    if not folder.is_dir():
+        return False
+    names = [entry.name for entry in folder.iterdir()]
+    return not names or (has_our_manifest(folder) and all(map(_OUR_FILES.fullmatch, names)))
+
+
+def has_our_manifest(folder: Path) -> bool:
+    """Say whether minigpt2 wrote what is in a folder."""
     try:
         return str(read_json(folder / "manifest.json").get("format")).startswith("minigpt2-")
     except (DataError, InputMissingError):
-        return folder.is_dir() and not any(folder.iterdir())
+        return False
 
 
 def sweep_temporaries(folder: Path) -> list[str]:

@@ -110,7 +110,7 @@ def test_a_kill_between_the_two_renames_loses_nothing_but_the_name(tmp_path, tin
 def test_a_folder_of_other_things_is_not_replaced(tmp_path, tiny, tokenizer):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("x")
-    with pytest.raises(UsageError, match="not written by minigpt2"):
+    with pytest.raises(UsageError, match="what minigpt2 did not write"):
         save_pretrained(tiny, tokenizer, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 

@@ -76,7 +76,7 @@ def test_a_changed_value_is_refused_by_name(a_run, capsys):
 
 
 BAD_TEXTS = {
-    "empty": (b"", 65, "is empty"),
+    "empty": (b"", 65, "holds 0 characters"),
     "one": (b"a", 65, "1 character"),
     "short": (b"too short", 65, "1 tokens, and 2 are needed"),
     "window": (b"short text 2", 65, "fewer than one window"),
@@ -140,7 +140,7 @@ def test_wrong_options_end_with_2(capsys):
         (["generate", "--temperature", "-1"], "temperature must be 0 or more"),
         (["generate", "--temperature", "hot"], "hot"),
         (["train", "--preset", "huge"], "no preset 'huge'"),
-        (["generate", "model", "hello"], "A prompt goes behind --prompt"),
+        (["generate", "model", "hello"], "a prompt behind --prompt"),
     ]:
         assert run(arguments) == 2, arguments
         one_line(capsys, part)

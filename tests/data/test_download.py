@@ -27,6 +27,9 @@ class Flaky(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         rest = CONTENT[start:]
+        if not rest:
+            self.send_error(416)
+            return
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(rest)))
         if wanted:
@@ -88,6 +91,13 @@ def test_what_an_earlier_call_left_is_taken_up(server):
     path.unlink()
     fetch(server.url, server.url, print)
     assert path.read_bytes() == CONTENT and server.starts[-1] == 1234
+
+
+def test_a_whole_file_that_was_not_renamed_is_fetched_anew(server):
+    [path] = fetch(server.url, server.url, print)
+    path.rename(path.with_name(path.name + ".incomplete"))
+    assert fetch(server.url, server.url, print) == [path]
+    assert path.read_bytes() == CONTENT and server.starts[-2:] == [len(CONTENT), 0]
 
 
 def test_another_content_than_promised_is_refused(server):

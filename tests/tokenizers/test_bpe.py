@@ -158,6 +158,8 @@ def test_bytes_come_back(content):
 def test_half_a_surrogate_pair_comes_back_as_bytes():
     ids = gpt2_tokenizer().encode("a\ud83db")
     assert gpt2_tokenizer().decode_bytes(ids) == "a\ud83db".encode("utf-8", "surrogatepass")
+    for tokenizer in (gpt2_tokenizer(), SMALL, ByteTokenizer(), CharTokenizer("ab\ud83d")):
+        assert encode_array(tokenizer, "a\ud83db").tolist() == tokenizer.encode("a\ud83db")
 
 
 SMALL = BPETokenizer(

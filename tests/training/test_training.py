@@ -201,7 +201,7 @@ def test_a_mistake_found_late_does_not_spoil_the_directory(text_file, tmp_path):
 def test_a_folder_of_the_user_s_is_not_taken_for_data(text_file, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not written by minigpt2"):
+    with pytest.raises(UsageError, match="what minigpt2 did not write"):
         list(train(config_for(text_file, tmp_path)))
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
 

@@ -60,5 +60,6 @@ def run_command(arguments: list[str]) -> int:
 
 def _one_line(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
-        return f"what is {' '.join(error.unused_tokens or [])!r}? A prompt goes behind --prompt."
+        what = " ".join(error.unused_tokens or [])
+        return f"what is {what!r}? Text with blanks goes in quotes, a prompt behind --prompt."
     return " ".join(str(error).split())

@@ -94,9 +94,8 @@ def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:
     """Return how the run this model comes from has read documents: it is measured so, too."""
     if config is None:
         return {}
-    by_document = config.data.batching == "documents"
-    masked = config.data.mask_documents and not by_document and config.model.kind == "gpt2"
-    return {"by_document": by_document, "separator": dataset.separator if masked else None}
+    separator = dataset.separator if config.masks_documents else None
+    return {"by_document": config.by_document, "separator": separator}
 
 
 def _open_data(

@@ -1,5 +1,6 @@
 """`minigpt2 prepare`: any text in, token shards out."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from minigpt2.errors import UsageError
-from minigpt2.settings import presets
 
 if TYPE_CHECKING:
-    from minigpt2.data import Dataset
+    from minigpt2.data import Dataset, Recipe
 
 _FORMATS = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 _ALL_RULES = "all"
+_GPT2_VOCABULARY = 50257  # too large for the small preset
 
 
 def prepare(
@@ -76,6 +77,40 @@ def prepare(
     shard_tokens
         Tokens a file.
     """
+    _check_inputs(inputs, out)
+    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe
+
+    every = [*RULES, DOCUMENT_RULES[0]]
+    named = [rule.strip() for rule in (clean or "").split(",") if rule.strip()]
+    recipe = Recipe(
+        tokenizer=tokenizer,
+        split=split,
+        val_fraction=val_fraction,
+        val=tuple(val or ()),
+        field=field,
+        format=format,
+        rules=tuple(every if _ALL_RULES in named else named),
+        min_length=min_length,
+        skip_bad=skip_bad,
+        specials=tuple(special or ()),
+        shard_tokens=shard_tokens,
+    )
+    console = Console(stderr=True)
+    try:
+        data = _open(inputs, out, recipe) or _prepare(inputs, out, recipe, console)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    _print_summary(data)
+    if verify:
+        _verify(data, console)
+    if stats:
+        _show_statistics(data, console)
+    _say_next(data.folder, data)
+    return 0
+
+
+def _check_inputs(inputs: tuple[str, ...], out: Path | None) -> None:
     if not inputs:
         raise UsageError(
             "no input: give a file, a folder, a data set's name, or - for a pipe. "
@@ -83,59 +118,52 @@ def prepare(
         )
     for name in inputs:
         if name.startswith("-") and name != "-":
-            raise UsageError(f"unknown option {name}. See minigpt2 prepare --help")
+            raise UsageError(f"unknown option {name}{_nearest(name)}. See minigpt2 prepare --help")
     if "" in inputs or (out is not None and not str(out)):
         raise UsageError("an empty name is no file")
+
+
+def _open(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset | None":
+    """Open a directory that is prepared already; None: the input is a text."""
+    from minigpt2.data import Recipe, open_dataset
+
+    folder = Path(inputs[0])
+    if len(inputs) > 1 or not (folder / "manifest.json").is_file():
+        return None
+    if out is not None or recipe != Recipe():
+        raise UsageError(
+            f"{folder} is prepared already, and only --stats and --verify work on it; "
+            "give the text itself to prepare it in another way"
+        )
+    return open_dataset(folder)
+
+
+def _prepare(
+    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", console: Console
+) -> "Dataset":
     from minigpt2.concurrency import available_cores
-    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, open_dataset
     from minigpt2.data import prepare as prepare_data
     from minigpt2.terminal.preparing import ProgressLine
 
-    console = Console(stderr=True)
-    if _is_prepared(inputs):
-        folder = Path(inputs[0])
-        data = open_dataset(folder)
-    else:
-        every = [*RULES, DOCUMENT_RULES[0]]
-        named = [rule.strip() for rule in (clean or "").split(",") if rule.strip()]
-        recipe = Recipe(
-            tokenizer=tokenizer,
-            split=split,
-            val_fraction=val_fraction,
-            val=tuple(val or ()),
-            field=field,
-            format=format,
-            rules=tuple(every if named == [_ALL_RULES] else named),
-            min_length=min_length,
-            skip_bad=skip_bad,
-            specials=tuple(special or ()),
-            shard_tokens=shard_tokens,
+    folder = out or Path("data") / _name(inputs[0])
+    with ProgressLine(console) as line:
+        return prepare_data(
+            inputs,
+            folder,
+            recipe,
+            processes=available_cores(),
+            say=line.say,
+            progress=line.progress,
         )
-        folder = out or Path("data") / _name(inputs[0])
-        with ProgressLine(console) as line:
-            try:
-                data = prepare_data(
-                    inputs,
-                    folder,
-                    recipe,
-                    processes=available_cores(),
-                    say=line.say,
-                    progress=line.progress,
-                )
-            except KeyboardInterrupt:
-                line.say("stopped; the same command goes on from here")
-                return 130
-    _print_summary(data)
-    if verify:
-        _verify(data, console)
-    if stats:
-        _show_statistics(data, console)
-    _say_next(folder, data)
-    return 0
 
 
-def _is_prepared(inputs: tuple[str, ...]) -> bool:
-    return len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file()
+def _nearest(option: str) -> str:
+    import difflib
+    import inspect
+
+    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters]
+    close = difflib.get_close_matches(option.split("=")[0], known[1:], n=1)
+    return f", did you mean {close[0]}?" if close else ""
 
 
 def _name(first: str) -> str:
@@ -177,8 +205,8 @@ def _print_summary(data: "Dataset") -> None:
 def _example(report: dict[str, Any]) -> str:
     if not report["example"]:
         return ""
-    before, after = (ascii(part)[1:-1] if part else "nothing" for part in report["example"])
-    return f", as in {before!r:.80} -> {after!r:.80}".replace("'", "").replace("\\\\", "\\")
+    before, after = (ascii(part) if part else "nothing" for part in report["example"])
+    return f", as in {before[:80]} -> {after[:80]}"
 
 
 def _verify(data: "Dataset", console: Console) -> None:
@@ -190,7 +218,7 @@ def _verify(data: "Dataset", console: Console) -> None:
         def told(tokens: int) -> None:
             nonlocal done
             done += tokens
-            line.progress("verifying", min(done, total), total)
+            line.progress("verifying", done, total)
 
         data.all.verify(told)
     print(f"every block is intact: {total:,} tokens", file=sys.stderr)
@@ -210,9 +238,17 @@ def _show_statistics(data: "Dataset", console: Console) -> None:
 
 
 def _say_next(folder: Path, data: "Dataset") -> None:
-    """Name the next command, with a preset whose sizes suit the data."""
-    small = len(data.train) < 20_000_000
-    preset = "shakespeare-bpe" if small and data.manifest["vocab_size"] > 256 else None
-    assert preset is None or preset in presets()
-    more = f" --preset {preset}" if preset else ""
-    print(f"\nminigpt2 train {folder}{more}", file=sys.stderr)
+    """Name the next command, if the data is enough to train on."""
+    if len(data.val) < 2:
+        print("the validation split is too small to train with", file=sys.stderr)
+        return
+    own_merges = 256 < data.manifest["vocab_size"] < _GPT2_VOCABULARY
+    more = " --preset shakespeare-bpe" if own_merges else ""
+    if data.manifest["prompts"]:
+        print(
+            f"{data.manifest['prompts']:,} documents are prompts with answers; documents as rows "
+            "leave the prompts out of what is learnt",
+            file=sys.stderr,
+        )
+        more += " --data.batching documents"
+    print(f"\nminigpt2 train {shlex.quote(str(folder))}{more}", file=sys.stderr)

@@ -32,6 +32,11 @@ def tokenize(
     if text is None and sys.stdin.isatty():
         raise UsageError("no text: give one in quotes, or - to read standard input")
     content = sys.stdin.read() if text in (None, "-") else text
+    if len(content) < 256 and Path(content).is_file():
+        print(
+            f"this is the name of a file; its text: minigpt2 tokenize - < {content}",
+            file=sys.stderr,
+        )
     from minigpt2.checkpoints import resolve_model
     from minigpt2.tokenizers import make_tokenizer
 

@@ -80,13 +80,15 @@ class _Gutenberg:
         begin = self._start.search(text) if piece.first else None
         if begin:
             self._inside = True
-            tally.count(begin.end(), begin[0].strip(), "")
-            text = text[begin.end() :].lstrip("\n")
+            rest = text[begin.end() :].lstrip("\n")
+            tally.count(len(text) - len(rest), begin[0].strip(), "")
+            text = rest
         end = self._end.search(text) if self._inside else None
         if end:
             self._over = True
-            tally.count(len(text) - end.start(), end[0].strip(), "")
-            text = text[: end.start()].rstrip() + "\n"
+            rest = text[: end.start()].rstrip() + "\n"
+            tally.count(len(text) - len(rest), end[0].strip(), "")
+            text = rest
         return text
 
 

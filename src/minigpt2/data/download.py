@@ -4,10 +4,12 @@ huggingface_hub does the fetching, with its progress bars, retries, proxies and 
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from minigpt2.errors import DataError, InputMissingError, UnavailableError
@@ -38,7 +40,8 @@ def fetch(name: str, address: str, say: Callable[[str], None]) -> list[Path]:
     digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
     folder = cache_dir() / "datasets" / _folder_name(name)
     if bare.startswith("hf://"):
-        placed = sorted(folder.rglob("*" + Path(bare).suffix)) if folder.is_dir() else []
+        beside = folder.rglob("*" + Path(bare).suffix) if folder.is_dir() else ()
+        placed = sorted(path for path in beside if path.is_file())
         return placed or _from_hub(name, bare, folder)
     path = folder / (Path(unquote(urlsplit(bare).path)).name or "data")
     if not path.exists():
@@ -67,13 +70,32 @@ def _download(name: str, address: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("ab") as file:
             try:
-                http_get(address, file, resume_size=partial.stat().st_size)
+                size = partial.stat().st_size
+                if not size or _refuses_rest(http_get, address, file, size):
+                    file.truncate(0)
+                    http_get(address, file)
             except Exception as error:  # the library's, httpx's or the system's: all say no file
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputMissingError(_place(name, address, path, reason)) from None
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise InputMissingError(_place(name, address, path, _reason(error))) from None
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+
+
+def _refuses_rest(get: Callable[..., None], address: str, file: BinaryIO, size: int) -> bool:
+    """Fetch what comes after `size` bytes; say whether the server has nothing there (416)."""
+    try:
+        get(address, file, resume_size=size)
+    except Exception as error:
+        if "416" not in str(error):
+            raise
+        return True
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _from_hub(name: str, address: str, folder: Path) -> list[Path]:
@@ -89,8 +111,7 @@ def _from_hub(name: str, address: str, folder: Path) -> list[Path]:
             f"{owner}/{repository}", repo_type="dataset", allow_patterns=wanted
         )
     except Exception as error:  # as above; offline mode has its own kind too
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputMissingError(_place(name, address, folder, reason)) from None
+        raise InputMissingError(_place(name, address, folder, _reason(error))) from None
     found: list[Path] = []
     with contextlib.suppress(OSError):
         found = sorted(Path(root).glob(wanted))

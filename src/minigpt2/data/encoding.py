@@ -63,7 +63,7 @@ class Encoder:
         ids = np.concatenate(parts) if parts else self._end[:0]
         size = sum(len((piece.prompt + piece.text).encode()) for piece in job.pieces)
         table = np.array(starts, np.uint64).reshape(-1, 2)
-        return Encoded(job.split, job.number, ids, table, job.characters, size)
+        return Encoded(job.split, ids, table, job.characters, size)
 
     def _ids(self, text: str, piece: Piece) -> np.ndarray:
         try:

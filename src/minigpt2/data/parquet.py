@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigpt2.data.records import BadRecordError, Record, checked, choose
+from minigpt2.data.records import BadRecordError, Record, checked, choose, lacking, refuse_twins
 from minigpt2.errors import DataError, UnavailableError
 
 _ROWS_AT_ONCE = 256
@@ -25,11 +25,9 @@ def parquet_records(path: Path, name: str, field: str | None) -> Iterator[Record
             names = file.schema_arrow.names
             chosen = choose(names, field)
             if chosen is None:
-                raise DataError(
-                    f"{name} has no column {field or 'text'!r}; it has {', '.join(names[:12])}: "
-                    "choose with --field NAME, or PROMPT+ANSWER"
-                )
-            columns = [column for column in chosen if column]
+                raise DataError(f"{name} {lacking(names, field)}")
+            refuse_twins(names, chosen, name)
+            columns = [column for column in chosen if column is not None]
             number = 0
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
                 for row in zip(*(_values(batch.column(c)) for c in columns), strict=True):

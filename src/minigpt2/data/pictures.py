@@ -12,6 +12,7 @@ def draw_statistics(found: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 7), layout="constrained")
+    figure.suptitle(path.absolute().parent.name.replace("$", r"\$"))
     (ranks, frequent), (lengths, sizes) = figure.subplots(2, 2)
     _draw_ranks(ranks, found["rank_frequency"])
     _draw_frequent(frequent, found["most_frequent"])

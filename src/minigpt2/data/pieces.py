@@ -1,7 +1,7 @@
 """What flows from the readers to the shards: documents, in pieces small enough for any memory.
 
 A document is one piece, or, if it is long, several: each begins with the white space after a word,
-so every tokenizer here gives the pieces the ids it would give the whole.
+so our tokenizers give the pieces the ids they would give the whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,7 +52,8 @@ def safe_cut(text: str) -> int:
     """
     for separator in "\n", " ":
         place = text.rfind(separator)
-        while place > 0 and text[place - 1].isspace():
+        # Nor after a control character, which cleaning may take away.
+        while place > 0 and (text[place - 1] == " " or not text[place - 1].isprintable()):
             place = text.rfind(separator, 0, place)
         if place > 0:
             return place

@@ -5,6 +5,7 @@ far each split has come. When all is there the folder takes its final name, by o
 call on the same text finds its own request in the manifest and has nothing to do.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -24,8 +25,8 @@ from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import SplitChoice, Survey, survey
-from minigpt2.data.writing import SplitWriter, WriterState, id_dtype
-from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError
+from minigpt2.data.writing import SplitWriter, WriterState, id_dtype, is_whole
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.files import (
     check_replaceable,
     put_in_place,
@@ -38,6 +39,7 @@ from minigpt2.files import (
 from minigpt2.tokenizers import (
     END_OF_TEXT,
     Tokenizer,
+    bpe_size,
     load_tokenizer,
     make_tokenizer,
     tokenizer_files,
@@ -46,7 +48,7 @@ from minigpt2.tokenizers import (
 # Told (stage, done, of how many); the total is 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
 
-# Merges learned from more text than this are the same ones; counting words must stay in memory.
+# Of a longer text pieces spread over it: the counts of distinct words have to fit in memory.
 _LEARN_CHARACTERS = 256 << 20
 _SMALL = 8 << 20  # below this many characters a second process costs more than it saves
 
@@ -69,16 +71,18 @@ def prepare(
     """
     recipe.check()
     out_dir = Path(out_dir)
+    out_dir = out_dir if out_dir.name not in ("", "..") else out_dir.resolve()
     check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
         held_out = _find(recipe.val, scratch_dir / "val", recipe, say) if recipe.val else []
         sources = _find(inputs, scratch_dir / "train", recipe, say)
-        texts = _Texts(held_out, sources, recipe)
+        texts = _Texts(list(inputs), held_out, sources, recipe)
         request = _request(texts, tokenizer)
         if _stands(out_dir, request):
             say(f"{out_dir} holds exactly this already; nothing to do")
             return open_dataset(out_dir)
+        _refuse_other_data(out_dir, texts.inputs, say)
         work = _Work(out_dir.parent / f".{out_dir.name}.partial", request, texts, say, progress)
         try:
             work.complete(tokenizer, processes)
@@ -101,6 +105,7 @@ def _find(names: Sequence[str], scratch_dir: Path, recipe: Recipe, say: Say) -> 
 class _Texts:
     """The files to read, validation files first, and how."""
 
+    inputs: list[str]
     held_out: list[Source]
     sources: list[Source]
     recipe: Recipe
@@ -142,6 +147,7 @@ class _Work:
     ) -> None:
         self.folder, self._request, self._texts = folder, request, texts
         self._say, self._progress = say, progress
+        self._made_parent = not folder.parent.exists()
         self._progress_path, self._survey_path = folder / "progress.json", folder / "survey.json"
         self._states = {"train": WriterState(), "val": WriterState()}
         if self._take_up():
@@ -161,9 +167,11 @@ class _Work:
         manifest = {
             "format": "minigpt2-data",
             "version": VERSION,
+            "inputs": self._texts.inputs,
             **self._request,
             "split": found.split,
             "separated": found.separated,
+            "prompts": found.prompts,
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
@@ -172,19 +180,25 @@ class _Work:
             "splits": splits,
         }
         replace_file(self.folder / "manifest.json", sealed(manifest))
-        for path in (self._survey_path, self._progress_path):
+        # The progress goes first: without it nothing here is taken up, whatever else is left.
+        for path in (self._progress_path, self._survey_path, *self.folder.glob("*.part")):
             path.unlink()
 
     def discard(self) -> None:
         """Remove all that was done."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._made_parent:
+            with contextlib.suppress(OSError):  # something else came into it
+                self.folder.parent.rmdir()
 
     def _take_up(self) -> bool:
         """Load what an earlier call for the same request left; else begin with an empty folder."""
         try:
             stored = read_sealed(self._progress_path)
-            if stored["request"] == self._request:
-                self._states = {k: WriterState(**v) for k, v in stored["states"].items()}
+            states = {split: WriterState(**state) for split, state in stored["states"].items()}
+            whole = all(is_whole(self.folder, split, state) for split, state in states.items())
+            if stored["request"] == self._request and whole:
+                self._states = states
                 return True
         except (MiniGPT2Error, KeyError, TypeError):
             pass  # nothing, or nothing that can be believed
@@ -210,7 +224,10 @@ class _Work:
 
         pieces = self._shown("reading", self._texts.pieces(note, cleaner))
         choice = SplitChoice(recipe.split, recipe.val_fraction)
-        found = survey(pieces, choice, cleaner, recipe.min_length, repairs, self.folder)
+        files_given = bool(self._texts.held_out)
+        found = survey(
+            pieces, choice, files_given, cleaner, recipe.min_length, repairs, self.folder
+        )
         for what, count in found.repairs.items():
             self._say(f"{count:,} {what}")
         for line in found.notes:
@@ -231,17 +248,18 @@ class _Work:
         """Return the tokenizer, made once: what learned from the text is kept with the work."""
         if given is None and (self.folder / "tokenizer.json").exists():
             return load_tokenizer(self.folder)
-        tokenizer = given or self._learn(found, processes)
-        for name, content in tokenizer_files(tokenizer, block_size=1024).items():
-            replace_file(self.folder / name, content)
+        tokenizer = given or self._make_tokenizer(found, processes)
+        files = tokenizer_files(tokenizer, block_size=1024)
+        for name in sorted(files, reverse=True):  # tokenizer.json last: it says that all is there
+            replace_file(self.folder / name, files[name])
         return tokenizer
 
-    def _learn(self, found: Survey, processes: int) -> Tokenizer:
+    def _make_tokenizer(self, found: Survey, processes: int) -> Tokenizer:
         recipe, asked = self._texts.recipe, 0
         end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
         specials = tuple(dict.fromkeys((*end, *recipe.specials)))
         if recipe.tokenizer.startswith("bpe:"):
-            asked = int(recipe.tokenizer[4:])
+            asked = bpe_size(recipe.tokenizer)
             texts = self._training_sample(found)
         else:
             texts = (p.prompt + p.text for _, p in found.assign(self._texts.again()))
@@ -299,6 +317,8 @@ class _Work:
                     writers[encoded.split].add(encoded)
                     done = sum(writer.characters for writer in writers.values())
                     self._progress("encoding", done, found.characters)
+            if sum(writer.characters for writer in writers.values()) != found.characters:
+                raise DataError("the text changed while it was read; prepare it again")
             first_bytes = _bytes_of(tokenizer, separator)
             return {split: writer.finish(first_bytes) for split, writer in writers.items()}
         finally:
@@ -318,20 +338,31 @@ def _request(texts: _Texts, tokenizer: Tokenizer | None) -> dict[str, Any]:
     """Return all that decides about the result: two equal requests have equal results."""
     recipe = asdict(texts.recipe)
     request = {"recipe": json.loads(json.dumps(recipe)), "sources": texts.facts()}
-    if tokenizer is None and not texts.recipe.makes_or_carries_tokenizer():
+    if tokenizer is None and texts.recipe.reads_tokenizer():
         tokenizer = make_tokenizer(texts.recipe.tokenizer)
-    if tokenizer is not None:
-        content = json.dumps(tokenizer.to_json(), sort_keys=True)
-        request["given_tokenizer"] = hashlib.sha256(content.encode()).hexdigest()
+    content = json.dumps(tokenizer and tokenizer.to_json(), sort_keys=True)
+    request["given_tokenizer"] = tokenizer and hashlib.sha256(content.encode()).hexdigest()
     return request
 
 
-def _stands(out_dir: Path, request: dict[str, Any]) -> bool:
-    """Say whether `out_dir` already is the answer to this request."""
+def _refuse_other_data(out_dir: Path, inputs: list[str], say: Say) -> None:
+    """Replace only what was made of the same inputs: another name may mean another thing."""
     try:
-        manifest = read_sealed(out_dir / "manifest.json")
+        before = read_sealed(out_dir / "manifest.json").get("inputs", [])
+    except MiniGPT2Error:
+        return
+    if before != inputs:
+        raise UsageError(
+            f"{out_dir} holds the data of {', '.join(before[:3])}; choose another --out, "
+            "or remove it"
+        )
+    say(f"{out_dir} is made anew: the text or the options are others")
+
+
+def _stands(out_dir: Path, request: dict[str, Any]) -> bool:
+    """Say whether `out_dir` already is, whole, the answer to this request."""
+    try:
+        manifest = open_dataset(out_dir).manifest
     except MiniGPT2Error:
         return False
-    return manifest.get("version") == VERSION and all(
-        manifest.get(key) == value for key, value in request.items()
-    )
+    return all(manifest.get(key) == value for key, value in request.items())

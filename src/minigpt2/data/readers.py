@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -151,7 +152,8 @@ def _failures_told(source: Source) -> Iterator[None]:
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise DataError(_broken(source, error)) from None
     except OSError as error:
-        if error.errno is None and source.compression:  # bz2's and pyarrow's way of saying it
+        packed = source.compression or source.format == "parquet"
+        if error.errno is None and packed:  # bz2's and pyarrow's way of saying it
             raise DataError(_broken(source, error)) from None
         raise InputMissingError(f"{source.name} cannot be read: {error}") from None
 
@@ -176,8 +178,6 @@ def _decoded(file: BinaryIO, name: str, note: Note) -> Iterator[str]:
             note("Windows or old Mac line ends converted", returns)
         yield _decode(decoder, block, offset, name)
         offset += len(block)
-    if empty:
-        raise DataError(f"{name} is empty; there is nothing to learn from")
     yield _decode(decoder, b"", offset, name)
 
 
@@ -190,8 +190,8 @@ def _decode(decoder: io.IncrementalNewlineDecoder, block: bytes, offset: int, na
         windows = any(0x80 <= byte < 0xA0 for byte in error.object)
         raise DataError(
             f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {place}; "
-            f"convert it, perhaps: iconv -f {'CP1252' if windows else 'LATIN1'} -t UTF-8 {name} "
-            "> new.txt"
+            f"convert it, perhaps: iconv -f {'CP1252' if windows else 'LATIN1'} -t UTF-8 "
+            f"{shlex.quote(name)}; --skip-bad leaves such files out"
         ) from None
 
 

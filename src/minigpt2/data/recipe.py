@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from minigpt2.data.cleaning import DOCUMENT_RULES, RULES
+from minigpt2.data.cleaning import RULES
 from minigpt2.data.shards import SHARD_TOKENS
 from minigpt2.errors import ConfigError
 from minigpt2.tokenizers import END_OF_TEXT, bpe_size
 
-_OWN_VOCABULARIES = ("char", "byte", "bpe:")
+
+def _makes_vocabulary(tokenizer: str) -> bool:
+    return tokenizer in ("char", "byte") or tokenizer.startswith("bpe:")
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,13 @@ class Recipe:
     specials: tuple[str, ...] = ()
     shard_tokens: int = SHARD_TOKENS
 
-    def makes_or_carries_tokenizer(self) -> bool:
-        """Say whether the tokenizer's name alone tells what it will be, from the same text."""
-        return self.tokenizer == "gpt2" or self.tokenizer.startswith(_OWN_VOCABULARIES)
+    def reads_tokenizer(self) -> bool:
+        """Say whether the tokenizer is read from a folder, whose content may change."""
+        return self.tokenizer != "gpt2" and not _makes_vocabulary(self.tokenizer)
 
     def check(self) -> None:
         """Raise ConfigError with everything that cannot be meant."""
-        known = (*RULES, *DOCUMENT_RULES)
+        known = (*RULES, "duplicates")
         problems = [
             f"there is no cleaning rule {rule!r}; there are {', '.join(known)}"
             for rule in self.rules
@@ -46,10 +48,10 @@ class Recipe:
             problems.append(f"val_fraction must lie between 0 and 1, not {self.val_fraction}")
         if self.shard_tokens < 1 or self.min_length < 0:
             problems.append("shard_tokens must be at least 1 and min_length at least 0")
-        if self.specials and not self.tokenizer.startswith(_OWN_VOCABULARIES):
+        if self.specials and not _makes_vocabulary(self.tokenizer):
             problems.append(f"special tokens cannot join {self.tokenizer}: its vocabulary is fixed")
-        if any(not special for special in self.specials):
-            problems.append("a special token needs a name, as in <|user|>")
+        if any(len(special) < 2 for special in self.specials):
+            problems.append("a special token needs two characters or more, as in <|user|>")
         if self.tokenizer.startswith("bpe:"):
             try:
                 bpe_size(self.tokenizer, len({END_OF_TEXT, *self.specials}))

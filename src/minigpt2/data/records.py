@@ -6,6 +6,7 @@ The standard library's readers know the line they are in and stop at a bad one; 
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -46,15 +47,22 @@ def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iter
     csv.field_size_limit(LONGEST_RECORD)
     # Strays become surrogates here and are told, with the line, where they stand.
     with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-        rows = csv.reader(_bounded(text, name), "excel-tab" if kind == "tsv" else "excel")
-        header = next(rows, None)
-        if header is None:
-            raise DataError(f"{name} is empty; there is nothing to learn from")
+        lines = _bounded(text, name)
+        first = next(lines, None)
+        if first is None:
+            return
+        # Spreadsheets write semicolons where the comma is the decimal point.
+        separator = "\t" if kind == "tsv" else max(",;\t", key=first.count)
+        rows = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
+        try:
+            header = next(rows)
+        except csv.Error as error:
+            raise DataError(f"{name}, line {rows.line_num}: {error}; is it a table?") from None
         chosen = choose(header, field)
         if chosen is None:
-            hint = "; is its separator another one?" if len(header) == 1 else ""
-            raise DataError(f"{name} {_lacking(header, field)}{hint}")
-        columns = [header.index(column) if column else -1 for column in chosen]
+            raise DataError(f"{name} {lacking(header, field)}")
+        refuse_twins(header, chosen, name)
+        columns = [-1 if column is None else header.index(column) for column in chosen]
         yield from _csv_rows(rows, columns, len(header))
 
 
@@ -70,23 +78,21 @@ def _csv_rows(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
             yield BadRecordError(f"line {rows.line_num}: {error}")
 
 
-def choose(names: Sequence[str], field: str | None) -> tuple[str, str] | None:
-    """Return the fields of prompt and text, prompt "" where there is none; None: they lack.
+def choose(names: Sequence[str], field: str | None) -> tuple[str | None, str] | None:
+    """Return the fields of prompt and text, None for no prompt; None alone: they lack.
 
     >>> choose(["id", "text"], None), choose(["q", "a"], "q+a"), choose(["a", "b"], None)
-    (('', 'text'), ('q', 'a'), None)
+    ((None, 'text'), ('q', 'a'), None)
     """
     if field is not None:
         if field in names:
-            return "", field
+            return None, field
         prompt, _, text = field.partition("+")
         return (prompt, text) if prompt in names and text in names else None
     if "text" in names:
-        return "", "text"
+        return None, "text"
     pairs = [pair for pair in PAIRS if pair[0] in names and pair[1] in names]
-    if pairs:
-        return pairs[0]
-    return ("", names[0]) if len(names) == 1 else None
+    return pairs[0] if pairs else None
 
 
 def checked(prompt: Any, text: Any, place: str) -> Record:
@@ -94,6 +100,8 @@ def checked(prompt: Any, text: Any, place: str) -> Record:
     for part in (prompt, text):
         if part is None:
             return BadRecordError(f"{place}: the text is null")
+        if isinstance(part, str) and len(part) > LONGEST_RECORD:
+            return BadRecordError(f"{place}: longer than {LONGEST_RECORD >> 20} MiB")
         if not isinstance(part, str):
             return BadRecordError(f"{place}: {str(part)[:40]!r} is no text")
         try:
@@ -107,10 +115,18 @@ def checked(prompt: Any, text: Any, place: str) -> Record:
     return prompt, text
 
 
-def _lacking(names: Sequence[str], field: str | None) -> str:
+def lacking(names: Sequence[str], field: str | None) -> str:
+    """Say in a message that the fields lack, and which there are."""
     shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
     wanted = f"no field {field!r}" if field else "no field 'text'"
     return f"has {wanted}; it has {shown}: choose with --field NAME, or PROMPT+ANSWER"
+
+
+def refuse_twins(names: Sequence[str], chosen: tuple[str | None, str], name: str) -> None:
+    """Raise DataError if a chosen column is there twice."""
+    for column in chosen:
+        if column is not None and names.count(column) > 1:
+            raise DataError(f"{name} has two columns {column!r}; rename one")
 
 
 def _json_record(line: bytes, place: str, field: str | None) -> Record:
@@ -124,8 +140,8 @@ def _json_record(line: bytes, place: str, field: str | None) -> Record:
         return BadRecordError(f"{place}: no JSON object")
     chosen = choose(list(tree), field)
     if chosen is None:
-        return BadRecordError(f"{place} {_lacking(list(tree), field)}")
-    return checked(tree[chosen[0]] if chosen[0] else "", tree[chosen[1]], place)
+        return BadRecordError(f"{place} {lacking(list(tree), field)}")
+    return checked("" if chosen[0] is None else tree[chosen[0]], tree[chosen[1]], place)
 
 
 def _csv_record(row: list[str], place: str, columns: list[int], width: int) -> Record:

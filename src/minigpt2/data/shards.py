@@ -71,8 +71,10 @@ class TokenStream:
 
     def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
         """Check every block there is; raises DataError at the first damaged one."""
-        for shard in self._shards + self.documents.shards:
-            shard.read(0, shard.count)
+        for shard in self.documents.shards:
+            shard.verify()
+        for shard in self._shards:
+            shard.verify()
             told(shard.count)
 
 
@@ -127,10 +129,14 @@ class _Shard:
                 self._verify(block)
         return self._ids[starts[:, None] + np.arange(length)].astype(np.int64)
 
+    def verify(self) -> None:
+        for block in range(len(self._checksums)):
+            self._verify(block)
+
     def _verify(self, block: int) -> None:
         ids = self._ids[block * self._block : (block + 1) * self._block]
         offset = HEADER.size + block * BLOCK_BYTES
-        remedy = "prepare the data again"
+        remedy = f"remove {self.path.parent} and prepare the data again"
         if zlib.crc32(ids.tobytes()) != self._checksums[block]:
             raise DataError(f"{self.path}: the block at offset {offset} is damaged; {remedy}")
         if len(ids) and int(ids.max()) >= self._vocab_size:

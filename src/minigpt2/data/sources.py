@@ -16,7 +16,7 @@ from pathlib import Path
 from minigpt2.data.download import DATASETS, fetch, is_address
 from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source
 from minigpt2.errors import DataError, InputMissingError, UsageError
-from minigpt2.files import storage_errors
+from minigpt2.files import has_our_manifest, storage_errors
 
 Say = Callable[[str], None]
 
@@ -85,7 +85,9 @@ def _matches(pattern: str) -> list[str]:
 
 def _nothing_named(name: str) -> str:
     names = [*EMBEDDED, *DATASETS]
-    close = difflib.get_close_matches(name, names, n=1)
+    folder = Path(name).parent
+    beside = [str(folder / path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(name, [*names, *beside], n=1)
     hint = f"did you mean {close[0]}?" if close else f"data sets: {', '.join(names)}"
     return f"no file, folder or data set {name}; {hint}"
 
@@ -110,7 +112,8 @@ def _folder(folder: Path, name: str, say: Say) -> Iterator[Source]:
     found = 0
     for path in _walk(folder, set()):
         source = source_of(path, str(Path(name) / path.relative_to(folder)))
-        suffix = Path(path.name.removesuffix(source.compression)).suffix.lower()
+        bare = path.name[: len(path.name) - len(source.compression)]
+        suffix = Path(bare).suffix.lower()
         if path.is_file() and suffix in FORMATS:
             found += 1
             yield source
@@ -135,11 +138,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     except OSError as error:
         raise InputMissingError(f"{folder} cannot be read: {error.strerror}") from None
     key = (status.st_dev, status.st_ino)
-    ours = any(entry.name in ("manifest.json", "config.yaml") for entry in entries) and any(
-        entry.name.endswith((".bin", ".safetensors")) or entry.name == "run.json"
-        for entry in entries
-    )
-    if key in seen or ours:
+    a_run = {"config.yaml", "run.json"} <= {entry.name for entry in entries}
+    if key in seen or a_run or has_our_manifest(folder):
         return
     seen.add(key)
     for entry in entries:

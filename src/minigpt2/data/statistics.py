@@ -106,8 +106,9 @@ def _count(
     counts, words, inside = np.zeros(data.manifest["vocab_size"], np.int64), 0, False
     for ids in _blocks(stream):
         counts += np.bincount(ids, minlength=len(counts))
-        shown = ids if data.separator is None else ids[ids != data.separator]
-        text = data.tokenizer.decode(shown.tolist())
+        text = data.tokenizer.decode(ids.tolist())
+        if data.separator is not None:
+            text = text.replace(data.tokenizer.decode([data.separator]), "\n")
         words += len(text.split()) - (inside and not text[:1].isspace())
         inside = bool(text) and not text[-1].isspace()
         progress(len(ids))
@@ -143,11 +144,11 @@ def _lengths(stream: TokenStream) -> dict[str, Any]:
     return {**quantiles, "from_power_of_two": powers.tolist()}
 
 
-def _rank_frequency(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Return (rank, count) at ranks that grow by a tenth: enough for a curve."""
+def _rank_frequency(counts: np.ndarray) -> list[list[int]]:
+    """Return [rank, count] at ranks that grow by a tenth: enough for a curve."""
     ordered = np.sort(counts[counts > 0])[::-1]
     ranks = np.unique(np.geomspace(1, max(1, len(ordered)), 100).astype(int))
-    return [(int(rank), int(ordered[rank - 1])) for rank in ranks if rank <= len(ordered)]
+    return [[int(rank), int(ordered[rank - 1])] for rank in ranks if rank <= len(ordered)]
 
 
 def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:

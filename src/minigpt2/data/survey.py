@@ -33,6 +33,7 @@ class Survey:
     separated: bool
     characters: int
     documents: int
+    prompts: int  # documents whose first part is only given
     decisions: bytearray
     repairs: dict[str, int]
     cleaning: dict[str, Any]
@@ -56,6 +57,8 @@ class Survey:
         for piece in pieces:
             if piece.first:
                 number += 1
+                if number >= len(self.decisions):
+                    raise DataError(f"{piece.source} changed while it was read; prepare it again")
                 decision = self.decisions[number]
                 split = _NAMES.get(decision, "")
                 if self.split == "position":
@@ -80,6 +83,7 @@ class SplitChoice:
 def survey(
     pieces: Iterable[tuple[bool, Piece]],
     choice: SplitChoice,
+    files_given: bool,
     cleaner: Cleaner,
     min_length: int,
     repairs: Counter[str],
@@ -89,11 +93,10 @@ def survey(
 
     Validation files come first. What stands in them, word for word, is left out of training.
     """
-    decisions, counts, files_given = bytearray(), Counter[int](), False
-    characters, last_start, notes = 0, 0, []
+    decisions, counts = bytearray(), Counter[int]()
+    characters, last_start, prompts, notes = 0, 0, 0, []
     with _Seen(scratch_dir / "seen.sqlite") as seen:
         for document in _documents(pieces):
-            files_given |= document.held_out
             reason = _reason_to_leave_out(document, cleaner, min_length, seen, files_given)
             if reason is not None:
                 if reason != _TOLD:
@@ -105,15 +108,35 @@ def survey(
             counts[decisions[-1]] += 1
             last_start = characters
             characters += document.characters
+            prompts += document.prompted
     documents = sum(counts.values())
+    if files_given and not counts[VAL]:
+        raise DataError("the validation files hold no document")
     if characters < 2:
-        raise DataError(f"the text holds {characters} characters in all; that is no text yet")
+        left_out = [f"{count:,} {what}" for what, count in repairs.items()]
+        left_out += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
+        why = f" ({'; '.join(left_out)})" if left_out else ""
+        raise DataError(f"the text holds {characters} characters in all{why}; that is no text yet")
     split, border = _settle(choice, files_given, counts, characters, notes)
+    if (border if split == "position" else counts[TRAIN]) < 1:
+        raise DataError("nothing is left to train on; use a smaller --val-fraction or other --val")
+    if split == "position" and documents == 1 and prompts:
+        raise DataError("one prompt with its answer cannot be split; give more, or --val")
     if split == "position" and documents > 1:
         border = min(border, last_start)  # at least the last document is held out
     separated = max(counts.values()) > 1 or (documents > 1 and not files_given)
-    return Survey(split, border, separated, characters, documents, decisions, dict(repairs),
-                  cleaner.report(), notes)  # fmt: skip
+    return Survey(
+        split,
+        border,
+        separated,
+        characters,
+        documents,
+        prompts,
+        decisions,
+        dict(repairs),
+        cleaner.report(),
+        notes,
+    )
 
 
 def _settle(
@@ -160,12 +183,14 @@ class _Document:
     source: str
     characters: int = 0
     bad: bool = False
+    prompted: bool = False
     _hash: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
 
     def add(self, piece: Piece) -> None:
         self.characters += len(piece.prompt) + len(piece.text)
         self.bad |= piece.bad
         if piece.prompt:
+            self.prompted = True
             self._hash.update(piece.prompt.encode() + b"\0")
         self._hash.update(piece.text.encode())
 

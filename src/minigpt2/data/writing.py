@@ -23,7 +23,6 @@ class Encoded:
     """One job's ids, and (start, first target) of each document that starts in it, from there."""
 
     split: str
-    number: int
     ids: np.ndarray
     starts: np.ndarray
     characters: int
@@ -43,6 +42,27 @@ class WriterState:
     shards: list[dict[str, Any]] = field(default_factory=list)
 
 
+def is_whole(folder: Path, split: str, state: WriterState) -> bool:
+    """Say whether all that a state speaks of is in the folder, bit for bit where it matters."""
+    index = _index_path(folder, split)
+    if state.documents and not (index.exists() and index.stat().st_size >= state.documents * 16):
+        return False
+    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state.shards)
+
+
+def _checksums(path: Path) -> list[int]:
+    try:
+        with path.open("rb") as file:
+            file.seek(HEADER.size)
+            return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK_BYTES), b"")]
+    except OSError:
+        return []
+
+
+def _index_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}-documents.part"
+
+
 class SplitWriter:
     """Writes one split; `saved` is called, with the state set, when a shard is finished."""
 
@@ -60,7 +80,7 @@ class SplitWriter:
         self.state = state  # of the last finished shard; `_now` runs ahead of it
         self._now = WriterState(**asdict(state))
         self._shard: ShardWriter | None = None
-        self._index_path = folder / f"{split}-documents.part"
+        self._index_path = _index_path(folder, split)
         with storage_errors(self._index_path):
             self._index = self._index_path.open("r+b" if self._index_path.exists() else "w+b")
             self._index.truncate(state.documents * 16)
@@ -138,14 +158,11 @@ class SplitWriter:
 
     def _finish_index(self) -> dict[str, Any]:
         path = self._folder / f"{self._split}-documents.bin"
-        writer = ShardWriter(path, np.dtype("<u8"), self._now.tokens + 1)
+        writer = self._shard = ShardWriter(path, np.dtype("<u8"), self._now.tokens + 1)
         self._index.seek(0)
         while block := self._index.read(BLOCK_BYTES):
             writer.write(np.frombuffer(block, "<u8"))
-        self._index.close()
-        entry = writer.close()
-        self._index_path.unlink()
-        return entry
+        return writer.close()
 
 
 class ShardWriter:

@@ -2,7 +2,8 @@
 
 The split is cut into windows of `window` targets, `stride` apart (disjoint by default, the short
 last one included); every token but the first is scored once, in fp32, and the losses are averaged
-over tokens. Nothing is sampled: two calls give the same number.
+over tokens. By document, each is cut into windows of its own, and prompts are not scored. Nothing
+is sampled: two calls give the same number.
 """
 
 import math
@@ -126,13 +127,12 @@ def perplexity(loss: float) -> float:
 
 def _batched(cut: Iterable[Window], vocab_size: int) -> Iterator[list[Window]]:
     batch: list[Window] = []
-    elements = 0
+    longest = 0
     for window in cut:
-        size = (window[1] - window[0]) * vocab_size
-        if batch and elements + size > _LOGITS_AT_ONCE:
+        longest = max(longest, window[1] - window[0])  # the others are padded to it
+        if batch and (len(batch) + 1) * longest * vocab_size > _LOGITS_AT_ONCE:
             yield batch
-            batch, elements = [], 0
+            batch, longest = [], window[1] - window[0]
         batch.append(window)
-        elements += size
     if batch:
         yield batch

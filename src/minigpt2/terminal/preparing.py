@@ -80,7 +80,8 @@ def statistics_table(found: dict[str, Any]) -> Group:
     columns = list(found["splits"].values())
     for key in ("documents", "characters", "words", "tokens", "characters_per_token"):
         sizes.add_row(key.replace("_", " "), *(f"{column[key]:,}" for column in columns))
-    for key in ("least", "median", "most"):
+    several = any(column["documents"] > 1 for column in columns)
+    for key in ("least", "median", "most") if several else ():
         lengths = (column["document_tokens"].get(key, 0) for column in columns)
         sizes.add_row(f"tokens a document, {key}", *(f"{length:,}" for length in lengths))
     vocabulary = found["vocabulary"]
@@ -93,9 +94,11 @@ def statistics_table(found: dict[str, Any]) -> Group:
         f"({vocabulary['validation_ids_unseen_in_training']:,} ids) never occur in training",
         f"most frequent: {printable(frequent)}",
     ]
-    if found["unigram_loss"] is not None and found["bigram_loss"] is not None:
+    if found["unigram_loss"] is not None and found["bigram_bits_per_byte"] is not None:
         lines.append(
-            f"to beat: {found['unigram_loss']:.4f} nats a token by frequency alone, "
-            f"{found['bigram_loss']:.4f} by a table of pairs"
+            "what counting predicts, and a model has to beat, in nats a token: "
+            f"{found['unigram_loss']:.4f} by frequency alone "
+            f"({found['unigram_bits_per_byte']:.3f} bits per byte), {found['bigram_loss']:.4f} by "
+            f"a table of pairs ({found['bigram_bits_per_byte']:.3f})"
         )
     return Group(sizes, *map(Text, lines))

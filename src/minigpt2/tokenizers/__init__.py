@@ -41,8 +41,13 @@ def make_tokenizer(
     if name.startswith("bpe:"):
         specials = tuple(dict.fromkeys((END_OF_TEXT, *specials)))
         number = bpe_size(name, len(specials)) - 256 - len(specials)
-        return BPETokenizer(learn_merges(count_words(texts, processes), number, 2, progress),
-                            specials)  # fmt: skip
+        merges = learn_merges(count_words(texts, processes), number, 2, progress)
+        made = BPETokenizer(merges, specials)
+        if len(made.to_json()["model"]["vocab"]) < made.vocab_size:
+            raise ConfigError(
+                [f"one of the special tokens {', '.join(specials)} is a token of the text already"]
+            )
+        return made
     if Path(name).exists():
         return load_tokenizer(Path(name))
     raise ConfigError(

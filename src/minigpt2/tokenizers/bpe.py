@@ -62,7 +62,10 @@ class BPETokenizer:
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; other threads run meanwhile."""
-        return self._encoding.encode_to_numpy(text, disallowed_special=())
+        try:
+            return self._encoding.encode_to_numpy(text, disallowed_special=())
+        except UnicodeEncodeError:
+            return np.array(self.encode(text), np.uint32)
 
     def encode_bytes(self, content: bytes) -> list[int]:
         """Return the ids of any bytes; those that are no UTF-8 take one id each."""

@@ -105,7 +105,10 @@ def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
 
 def _same_rules(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     """Say whether two tokenizer.json trees encode every text alike."""
-    return _rules(ours) == _rules(theirs)
+    try:
+        return _rules(ours) == _rules(theirs)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False  # whatever it is, it is not what we write
 
 
 def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:

@@ -8,21 +8,19 @@ Sennrich et al. 2016, "Neural machine translation of rare words with subword uni
 """
 
 import heapq
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import regex
 
-from minigpt2.concurrency import map_in_order
+from minigpt2.concurrency import map_in_order, process_pool
 from minigpt2.tokenizers.bpe import BYTE_ORDER, WORDS, Merge
 
 Pair = tuple[int, int]
 
 _WORD = regex.compile(WORDS)
-_TEXTS_AT_ONCE = 32  # texts handed to one process at a time
+_CHARACTERS_AT_ONCE = 1 << 22  # handed to one process at a time
 
 
 def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
@@ -39,8 +37,7 @@ def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
         for text in texts:
             total.update(_WORD.findall(text))
         return total
-    context = multiprocessing.get_context("spawn")  # the one way that every system has
-    with ProcessPoolExecutor(processes, context) as pool:
+    with process_pool(processes) as pool:
         for counts in map_in_order(pool, _count, _batched(texts), 2 * processes):
             total.update(counts)
     return total
@@ -152,6 +149,13 @@ def _count(texts: list[str]) -> Counter[str]:
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
-    source = iter(texts)
-    while batch := list(islice(source, _TEXTS_AT_ONCE)):
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -38,6 +38,6 @@ class Tokenizer(Protocol):
 
 
 def encode_array(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """Return the ids of `text` as an array, the quick way where the tokenizer has one."""
+    """Return the ids of `text` as an array, by the tokenizer's own `encode_array` if it has one."""
     quick = getattr(tokenizer, "encode_array", None)
     return quick(text) if quick else np.array(tokenizer.encode(text), dtype=np.int64)

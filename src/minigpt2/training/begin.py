@@ -101,7 +101,7 @@ def begin(
         _check_data(run, data)
     tokenizer = tokenizer or data.tokenizer
     training = config.training
-    form = DocumentBatches if config.data.batching == "documents" else Batches
+    form = DocumentBatches if config.by_document else Batches
     batches = batches or form(
         data.train, training.batch_size, config.sequence_length, training.seed
     )
@@ -129,17 +129,15 @@ def begin(
 
 def _separator(config: Config, data: Dataset) -> int | None:
     """Return the id at which attention and positions restart, if they are to."""
-    if not config.data.mask_documents:
-        return None
-    if data.separator is None:
+    if config.masks_documents and data.separator is None:
         raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
-    # A bigram sees one token, and a row of one document nothing else.
-    alone = config.model.kind == "bigram" or config.data.batching == "documents"
-    return None if alone else data.separator
+    return data.separator if config.masks_documents else None
 
 
 def _refuse_foreign_files(run: RunDirectory) -> None:
-    """Keep a new run from writing over files that no run of ours left there."""
+    """Keep a new run from writing over or among files that no run of ours left there."""
+    if (run.path / "manifest.json").exists():
+        raise UsageError(f"{run.path} is a data or model directory; choose another --out")
     names = ("metrics.jsonl", "samples.txt", "loss.png", "best", "latest")
     for path in (run.path / name for name in names):
         if path.exists() and not run.checkpoints():

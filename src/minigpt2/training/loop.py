@@ -164,8 +164,7 @@ def _evaluate(job: Job, step: int) -> Evaluated:
     """Measure the whole validation split and as much of training; remember the best."""
     counters, config = job.state.counters, job.config
     train, val, model = job.data.train, job.data.val, job.state.model
-    by_document = config.data.batching == "documents"
-    train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, by_document)
+    train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
     val_loss = mean_loss(model, val, val_cut, job.separator)
     train_loss = mean_loss(model, train, train_cut, job.separator)
     if not math.isfinite(val_loss):
