@@ -134,11 +134,14 @@ class _Shard:
             self._verify(block)
 
     def _verify(self, block: int) -> None:
-        ids = self._ids[block * self._block : (block + 1) * self._block]
         offset = HEADER.size + block * BLOCK_BYTES
+        with self.path.open("rb") as file:  # not through the map, whose pages would stay
+            file.seek(offset)
+            content = file.read(BLOCK_BYTES)
         remedy = f"remove {self.path.parent} and prepare the data again"
-        if zlib.crc32(ids.tobytes()) != self._checksums[block]:
+        if zlib.crc32(content) != self._checksums[block]:
             raise DataError(f"{self.path}: the block at offset {offset} is damaged; {remedy}")
+        ids = np.frombuffer(content, self._ids.dtype)
         if len(ids) and int(ids.max()) >= self._vocab_size:
             raise DataError(
                 f"{self.path}: id {int(ids.max())} in the block at offset {offset} is outside "
