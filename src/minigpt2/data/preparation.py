@@ -149,9 +149,12 @@ class _Work:
         self._say, self._progress = say, progress
         self._made_parent = not folder.parent.exists()
         self._progress_path, self._survey_path = folder / "progress.json", folder / "survey.json"
-        self._states = {"train": WriterState(), "val": WriterState()}
-        if self._take_up():
-            done = sum(len(state.shards) for state in self._states.values())
+        left = self._left_behind()
+        self._states = left or {"train": WriterState(), "val": WriterState()}
+        if left is None:
+            self._begin()
+        else:
+            done = sum(len(state.shards) for state in left.values())
             say(f"going on where an interrupted call stopped: {done} shards are done")
 
     def complete(self, tokenizer: Tokenizer | None, processes: int) -> None:
@@ -191,22 +194,22 @@ class _Work:
             with contextlib.suppress(OSError):  # something else came into it
                 self.folder.parent.rmdir()
 
-    def _take_up(self) -> bool:
-        """Load what an earlier call for the same request left; else begin with an empty folder."""
+    def _left_behind(self) -> dict[str, WriterState] | None:
+        """Return where an earlier call for the same request stopped, if that can be believed."""
         try:
             stored = read_sealed(self._progress_path)
             states = {split: WriterState(**state) for split, state in stored["states"].items()}
-            whole = all(is_whole(self.folder, split, state) for split, state in states.items())
-            if stored["request"] == self._request and whole:
-                self._states = states
-                return True
         except (MiniGPT2Error, KeyError, TypeError):
-            pass  # nothing, or nothing that can be believed
+            return None
+        whole = all(is_whole(self.folder, split, state) for split, state in states.items())
+        return states if whole and stored["request"] == self._request else None
+
+    def _begin(self) -> None:
+        """Make the folder anew, empty but for the request."""
         with storage_errors(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
         self._save()
-        return False
 
     def _save(self) -> None:
         states = {split: asdict(state) for split, state in self._states.items()}

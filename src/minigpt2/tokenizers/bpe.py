@@ -17,7 +17,8 @@ import numpy as np
 import tiktoken
 
 from minigpt2.tokenizers.bytes import byte_symbols
-from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
+from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word
@@ -96,28 +97,17 @@ class BPETokenizer:
         def write(token: bytes) -> str:
             return "".join(map(symbols.__getitem__, token))
 
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-        vocab = {write(token): rank for token, rank in self._ranks.items()}
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added_tokens(self.specials),
-            "normalizer": None,
-            "pre_tokenizer": {**byte_level, "use_regex": True},
-            "post_processor": None,
-            "decoder": {**byte_level, "use_regex": True},
-            "model": {
-                "type": "BPE",
-                "dropout": None,
-                "unk_token": None,
-                "continuing_subword_prefix": "",
-                "end_of_word_suffix": "",
-                "fuse_unk": False,
-                "vocab": vocab | self.specials,
-                "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
-            },
+        model = {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "vocab": {write(token): rank for token, rank in self._ranks.items()} | self.specials,
+            "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
+        return tokenizer_tree(self.specials, byte_level(True), byte_level(True), model)
 
 
 def every_token_is_reached(merges: Sequence[Merge]) -> bool:

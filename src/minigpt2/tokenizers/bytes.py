@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
+from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 
 class ByteTokenizer:
@@ -43,31 +44,9 @@ class ByteTokenizer:
     def to_json(self) -> dict[str, Any]:
         """Return a byte-level BPE without merges, as `tokenizers` reads it."""
         symbols = byte_symbols()
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added_tokens(self.specials),
-            "normalizer": None,
-            "pre_tokenizer": {
-                "type": "ByteLevel",
-                "add_prefix_space": False,
-                "trim_offsets": True,
-                "use_regex": False,
-            },
-            "post_processor": None,
-            "decoder": {
-                "type": "ByteLevel",
-                "add_prefix_space": False,
-                "trim_offsets": True,
-                "use_regex": False,
-            },
-            "model": {
-                "type": "BPE",
-                "vocab": {symbols[byte]: byte for byte in range(256)},
-                "merges": [],
-            },
-        }
+        vocab = {symbols[byte]: byte for byte in range(256)}
+        model = {"type": "BPE", "vocab": vocab, "merges": []}
+        return tokenizer_tree(self.specials, byte_level(False), byte_level(False), model)
 
 
 def byte_symbols() -> dict[int, str]:

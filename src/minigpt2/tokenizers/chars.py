@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minigpt2.errors import DataError
-from minigpt2.tokenizers.specials import END_OF_TEXT, added_tokens
+from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.tree import tokenizer_tree
 
 
 class CharTokenizer:
@@ -87,19 +88,11 @@ class CharTokenizer:
 
     def to_json(self) -> dict[str, Any]:
         """Return a WordLevel model split on every character, as `tokenizers` reads it."""
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added_tokens(self.specials),
-            "normalizer": None,
-            "pre_tokenizer": {
-                "type": "Split",
-                "pattern": {"Regex": r"[\s\S]"},
-                "behavior": "Isolated",
-                "invert": False,
-            },
-            "post_processor": None,
-            "decoder": {"type": "Fuse"},
-            "model": {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"},
+        every_character = {
+            "type": "Split",
+            "pattern": {"Regex": r"[\s\S]"},
+            "behavior": "Isolated",
+            "invert": False,
         }
+        model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
+        return tokenizer_tree(self.specials, every_character, {"type": "Fuse"}, model)
