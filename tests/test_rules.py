@@ -24,6 +24,7 @@ FLOORS = [
     ["tokenizers"],
     ["data"],
     ["checkpoints"],
+    ["interop"],
     ["generation"],
     ["evaluation"],
     ["training"],
@@ -112,7 +113,8 @@ def test_the_model_imports_torch_and_itself_alone():
             module = node.module if isinstance(node, ast.ImportFrom) else None
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             for name in [module] if module else names:
-                allowed = ("torch", "math", "dataclasses", "collections.abc", "minigpt2.model")
+                allowed = ("torch", "math", "dataclasses", "functools", "fnmatch",
+                           "collections.abc", "minigpt2.model")  # fmt: skip
                 assert name.startswith(allowed), f"{path} imports {name}"
 
 
@@ -152,7 +154,8 @@ def test_functions_stay_small():
 
 
 BANNED = {
-    r"\bimport pickle|\btorch\.load\(|\bnumpy\.load\(|\bnp\.load\(": "pickle is never read",
+    r"\bimport pickle|\b(numpy|np)\.load\(": "pickle is never read",
+    r"\btorch\.load\((?!path, weights_only=True)": "only the restricted unpickler",
     r"\byaml\.(load|unsafe_load|full_load)\(": "yaml.safe_load",
     r"(?<![.\w])(eval|exec)\((?!\s*$)": "no code from data",
     r"trust_remote_code": "no foreign code",

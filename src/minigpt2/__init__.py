@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from minigpt2.checkpoints.pretrained import from_pretrained, save_pretrained
     from minigpt2.config import Config
     from minigpt2.errors import (
         ConfigError,
@@ -19,14 +18,15 @@ if TYPE_CHECKING:
     )
     from minigpt2.evaluation import evaluate
     from minigpt2.generation import Sampling, generate
+    from minigpt2.interop import from_pretrained, save_pretrained
     from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
     from minigpt2.settings import resolve
     from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
     from minigpt2.training import train
 
 _HOME = {
-    "from_pretrained": "checkpoints.pretrained",
-    "save_pretrained": "checkpoints.pretrained",
+    "from_pretrained": "interop",
+    "save_pretrained": "interop",
     "Config": "config",
     "ConfigError": "errors",
     "DataError": "errors",

@@ -33,7 +33,8 @@ def cache_dir() -> Path:
 # What data directories and checkpoints consist of.
 _OUR_FILES = re.compile(
     r"(manifest|tokenizer|tokenizer_config|config|generation_config|state)\.json|statistics\.png"
-    r"|(model|optimizer)\.safetensors|(train|val)-(\d{5}|documents)\.bin"
+    r"|(model|optimizer|adapter_model)\.safetensors|adapter_config\.json|README\.md"
+    r"|(train|val)-(\d{5}|documents)\.bin"
 )
 
 

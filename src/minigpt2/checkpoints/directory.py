@@ -13,10 +13,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from minigpt2.checkpoints.weights import config_to_json, read_model, state_to_disk
+from minigpt2.checkpoints.adapters import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    adapter_tensors,
+    adapter_to_json,
+    is_adapter,
+)
+from minigpt2.checkpoints.architecture import config_to_json
+from minigpt2.checkpoints.weights import WEIGHTS, read_model, state_to_disk
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import new_directory, read_json, read_sealed, sealed, sha256_of, write_file
-from minigpt2.model import LanguageModel
+from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
 MANIFEST = "manifest.json"
@@ -32,18 +40,20 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: LanguageModel, tokenizer: Tokenizer, progress: Progress | None = None
+    folder: Path,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    progress: Progress | None = None,
+    base: str | None = None,
+    more: dict[str, bytes] | None = None,
 ) -> None:
-    """Write `folder` atomically; a failure leaves whatever stood there before."""
-    block_size = model.config.block_size
-    eos = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
-    tensors = {name: value.detach().contiguous() for name, value in state_to_disk(model).items()}
-    files = {
-        "config.json": _json_bytes(config_to_json(model, tokenizer.eos_id)),
-        "generation_config.json": _json_bytes({**eos, "do_sample": True}),
-        "model.safetensors": save(tensors, metadata={"format": "pt"}),
-        **tokenizer_files(tokenizer, block_size),
-    }
+    """Write `folder` atomically; a failure leaves whatever stood there before.
+
+    A model with LoRA layers becomes an adapter, which names its `base`. `more` are files to write
+    beside.
+    """
+    files = _adapter_files(model, base) if lora_layers(model) else _model_files(model, tokenizer)
+    files |= {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
     if progress is not None:
         files[_OPTIMIZER] = save(progress.optimizer)
         files[_STATE] = _json_bytes(progress.numbers)
@@ -58,14 +68,41 @@ def save_checkpoint(
         write_file(temporary / MANIFEST, sealed(manifest))
 
 
-def verify(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None; a foreign one has no manifest."""
+def _model_files(model: LanguageModel, tokenizer: Tokenizer) -> dict[str, bytes]:
+    eos = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
+    return {
+        "config.json": _json_bytes(config_to_json(model, tokenizer.eos_id)),
+        "generation_config.json": _json_bytes({**eos, "do_sample": True}),
+        WEIGHTS: _tensor_bytes(state_to_disk(model)),
+    }
+
+
+def _adapter_files(model: LanguageModel, base: str | None) -> dict[str, bytes]:
+    return {
+        ADAPTER_CONFIG: _json_bytes(adapter_to_json(model, base)),
+        ADAPTER: _tensor_bytes(adapter_tensors(model)),
+    }
+
+
+def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
+    whole = {name: value.detach().contiguous() for name, value in tensors.items()}
+    return save(whole, metadata={"format": "pt"})
+
+
+def verify(folder: Path, resumable: bool = True) -> str | None:
+    """Return what is wrong with a checkpoint's files, or None; a foreign one has no manifest.
+
+    Who only wants the model leaves out the optimizer's numbers: `resumable` False.
+    """
     path = folder / MANIFEST
     try:
         entries = read_sealed(path)["files"]
-        if missing := {"config.json", "model.safetensors"} - entries.keys():
+        needed = {ADAPTER_CONFIG, ADAPTER} if is_adapter(folder) else {"config.json", WEIGHTS}
+        if missing := needed - entries.keys():
             return f"{MANIFEST} lacks {', '.join(sorted(missing))}"
         for name, entry in entries.items():
+            if not resumable and name == _OPTIMIZER:
+                continue
             file = folder / name
             if Path(name).name != name or not file.is_file():
                 return f"{name} is missing"
@@ -82,20 +119,29 @@ def verify(folder: Path) -> str | None:
     return None
 
 
-def load_checkpoint(folder: Path) -> tuple[LanguageModel, Tokenizer]:
-    """Open a checkpoint or any Hugging Face GPT-2 directory, verifying it where it can be."""
+def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, Tokenizer]:
+    """Open a checkpoint or any Hugging Face GPT-2 directory, verifying it where it can be.
+
+    `mapped` weights lie in the file until they are written to: opened at once, and never twice in
+    memory.
+    """
     if not (folder / "config.json").is_file():
         raise InputMissingError(f"{folder} holds no model: config.json is missing")
-    ours = (folder / MANIFEST).exists() or (folder / _STATE).exists()
-    if ours and (fault := verify(folder)):
-        raise DataError(f"checkpoint {folder}: {fault}; use another step, or train again")
-    model, tokenizer = read_model(folder), load_tokenizer(folder)
+    check_checkpoint(folder)
+    model, tokenizer = read_model(folder, mapped), load_tokenizer(folder)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise DataError(
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, "
             f"the model only {model.config.vocab_size}"
         )
     return model, tokenizer
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise DataError if a checkpoint of ours is not as it was written; others can't be asked."""
+    ours = (folder / MANIFEST).exists() or (folder / _STATE).exists()
+    if ours and (fault := verify(folder, resumable=False)):
+        raise DataError(f"checkpoint {folder}: {fault}; use another step, or train again")
 
 
 def load_progress(folder: Path) -> Progress:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt2.checkpoints.directory import Progress, save_checkpoint, verify
-from minigpt2.errors import DataError, InputMissingError, UsageError
+from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import (
     parse_json,
     point,
@@ -34,6 +34,7 @@ class RunDirectory:
         self.config_path = path / "config.yaml"
         self.facts_path = path / "run.json"
         self.data_dir = path / "data"
+        self.base_dir = path / "base"  # the model beneath LoRA layers
 
     def exists(self) -> bool:
         """Say whether a run was begun here."""
@@ -54,7 +55,7 @@ class RunDirectory:
     ) -> Path:
         """Write the checkpoint of this step, point at it, and drop what is no longer kept."""
         folder = self.step_dir(progress.numbers["step"])
-        save_checkpoint(folder, model, tokenizer, progress)
+        save_checkpoint(folder, model, tokenizer, progress, str(self.base_dir.resolve()))
         point(self.path / "latest", folder.name)
         best = self.step_dir(best_step)
         if best.is_dir():
@@ -123,33 +124,6 @@ class RunDirectory:
         return [entry for entry in entries if entry is not None]
 
 
-def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> Path:
-    """Return the checkpoint folder MODEL means: a run's best, or the folder itself.
-
-    Without a name it is the newest run under `runs_dir`. The choice is said.
-    """
-    path = Path(name) if name else newest_run(runs_dir)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt") and not path.is_dir():
-        raise DataError(
-            f"{path} is a pickled checkpoint, which can run code when opened and is never read; "
-            "give a directory with config.json and model.safetensors"
-        )
-    if path.is_file():  # `best` and `latest` where links fail
-        path = pointed(path) or path
-    run = RunDirectory(path)
-    if run.exists() or run.checkpoints():
-        folder = run.best(say)
-        if folder is None:
-            raise DataError(f"run {path} has no checkpoint that verifies")
-        say(f"model: {folder}")
-        return folder
-    if not path.exists():
-        raise InputMissingError(f"no run or model directory {path}{_runs_hint(runs_dir)}")
-    if not path.is_dir():
-        raise UsageError(f"{path} is a file; MODEL is a run or a checkpoint directory")
-    return path
-
-
 def newest_run(runs_dir: Path) -> Path:
     """Return the run under `runs_dir` that wrote last; raise InputMissingError if there is none."""
     runs = [path for path in runs_dir.glob("*") if RunDirectory(path).checkpoints()]
@@ -183,8 +157,3 @@ def _cut_samples(content: bytes, step: int) -> bytes:
         if int(header[1]) > step:
             return content[: header.start()]
     return content
-
-
-def _runs_hint(runs_dir: Path) -> str:
-    names = sorted(str(path) for path in runs_dir.glob("*") if RunDirectory(path).exists())
-    return f"; runs here: {', '.join(names[-5:])}" if names else "; train one: minigpt2 train"

@@ -12,14 +12,19 @@ from minigpt2.errors import UsageError
 
 COMMANDS = {
     "train": "Train a model; with nothing at all, on Shakespeare.",
+    "finetune": "Go on training a model on a text of yours: all of it, or LoRA.",
     "prepare": "Make training data of any text: files, folders, tables, crawls.",
     "tokenize": "Show a text as a tokenizer sees it.",
     "generate": "Write text with a model.",
     "chat": "Talk to a model in the terminal.",
     "eval": "Measure a model's loss on a whole split.",
+    "export": "Write a model for other programs: Hugging Face, GGUF, ONNX.",
+    "import": "Make a model of a pickled checkpoint: nanoGPT's, or an old Hugging Face one.",
     "report": "Draw the loss curves of runs.",
     "doctor": "Show what this machine offers and what would be chosen.",
 }
+# Where a verb is not a module's and a function's name.
+_PLACES = {"import": "import_:import_model"}
 
 
 def build_app() -> App:
@@ -39,7 +44,8 @@ def build_app() -> App:
         help_epilogue="Every command takes --help, and --debug to show a traceback.",
     )
     for place, (name, help_line) in enumerate(COMMANDS.items()):
-        app.command(f"minigpt2.cli.{name}:{name}", name=name, help=help_line, sort_key=place)
+        module = _PLACES.get(name, f"{name}:{name}")
+        app.command(f"minigpt2.cli.{module}", name=name, help=help_line, sort_key=place)
     app.register_install_completion_command(name="--install-completion")
     return app
 

@@ -38,17 +38,21 @@ def chat(
     device
         auto, cpu, cuda, cuda:N or mps.
     """
-    from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling
+    from minigpt2.interop import open_model, resolve_model
     from minigpt2.terminal.chat import chat_loop
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, tuple(stop or ()), seed)
-    folder = resolve_model(model, lambda line: print(line, file=sys.stderr))
+    folder = resolve_model(model, _say)
     target = find_device(device)
-    network, tokenizer = load_checkpoint(folder)
+    network, tokenizer = open_model(folder, _say)
     if sys.stdin.isatty():
         print("Type the beginning of a text; the model goes on. 'quit' leaves.", file=sys.stderr)
     chat_loop(network.to(target), replacing_unknown(tokenizer, unknown), sampling)
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -54,14 +54,14 @@ def eval(
     out
         Also write the JSON object to this file.
     """
-    from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.evaluation import evaluate
+    from minigpt2.interop import open_model, resolve_model
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
     target = find_device(device)
     folder = resolve_model(model, _say)
-    network, tokenizer = load_checkpoint(folder)
+    network, tokenizer = open_model(folder, _say)
     tokenizer = replacing_unknown(tokenizer, unknown)
     run_dir, config = folder.parent, _run_config(folder.parent)
     if window is None and config is not None:

@@ -65,15 +65,15 @@ def generate(
     text = _read_prompt(prompt, prompt_file)
     if not 1 <= n <= _MOST_SAMPLES:
         raise UsageError(f"--n must be at least 1 and at most {_MOST_SAMPLES}, not {n}")
-    from minigpt2.checkpoints import load_checkpoint, resolve_model
     from minigpt2.generation import Sampling, generate_many
+    from minigpt2.interop import open_model, resolve_model
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
     stops = (*(stop or ()), *(("\n",) if stop_at_newline else ()))
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, stops, seed)
     target = find_device(device)
-    network, tokenizer = load_checkpoint(resolve_model(model, _say))
+    network, tokenizer = open_model(resolve_model(model, _say), _say)
     tokenizer = replacing_unknown(tokenizer, unknown)
     ids = tokenizer.encode(text)  # an unknown character is told before anything is written
     if unknown is not None:

@@ -37,7 +37,7 @@ def tokenize(
             f"this is the name of a file; its text: minigpt2 tokenize - < {content}",
             file=sys.stderr,
         )
-    from minigpt2.checkpoints import resolve_model
+    from minigpt2.interop import resolve_model
     from minigpt2.tokenizers import make_tokenizer
 
     given = Path(tokenizer)

@@ -3,6 +3,7 @@
 from minigpt2.model.attention import ATTENTION
 from minigpt2.model.bigram import Bigram, BigramConfig
 from minigpt2.model.gpt2 import (
+    ACTIVATIONS,
     GPT2,
     MLP,
     Block,
@@ -12,11 +13,21 @@ from minigpt2.model.gpt2 import (
     cross_entropy,
     set_attention,
 )
+from minigpt2.model.lora import (
+    LoRALinear,
+    add_lora,
+    load_lora_state,
+    lora_layers,
+    lora_state,
+    merge_lora,
+)
+from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions
 
 # What the package itself builds. Anything with the same `config` and `forward` works as well.
 LanguageModel = GPT2 | Bigram
 
 __all__ = [
+    "ACTIVATIONS",
     "ATTENTION",
     "GPT2",
     "MLP",
@@ -27,6 +38,15 @@ __all__ = [
     "GPT2Config",
     "KVCache",
     "LanguageModel",
+    "LoRALinear",
+    "add_lora",
     "cross_entropy",
+    "freeze",
+    "grow_vocabulary",
+    "load_lora_state",
+    "lora_layers",
+    "lora_state",
+    "merge_lora",
+    "resize_positions",
     "set_attention",
 ]

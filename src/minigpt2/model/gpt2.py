@@ -1,4 +1,4 @@
-"""GPT-2, exactly: pre-LayerNorm blocks, learned positions, tanh-GELU, tied head.
+"""GPT-2, exactly: pre-LayerNorm blocks, learned positions, GELU, tied head.
 
 It knows tensors and nothing else: no disk, tokenizer, optimizer, precision policy or process.
 Whatever changes how it runs (autocast, compilation, another attention path) is applied to the
@@ -13,6 +13,7 @@ Shapes: B batch, T time, C = n_embd, H = n_head, D = C // H, V = vocab_size, S =
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,21 @@ from torch.nn import functional as F
 
 from minigpt2.model.attention import ATTENTION, Attend, fused_attention
 
+# Under their names in released checkpoints: GPT-2's own, and the exact one of some descendants
+# (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu": F.gelu,
+}
+
 
 @dataclass(frozen=True)
 class GPT2Config:
-    """The numbers that fix a GPT-2's shape; everything else about it is GPT-2."""
+    """The numbers that fix a GPT-2's shape; everything else about it is GPT-2.
+
+    The last three are as released unless a model from elsewhere says otherwise: `n_inner` None is
+    four times n_embd, `activation_function` one of `ACTIVATIONS`.
+    """
 
     vocab_size: int
     block_size: int = 1024
@@ -31,10 +43,15 @@ class GPT2Config:
     n_head: int = 12
     n_embd: int = 768
     dropout: float = 0.0
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if self.activation_function not in ACTIVATIONS:
+            raise ValueError(f"activation_function {self.activation_function!r} is unknown here")
 
 
 class KVCache:
@@ -91,17 +108,19 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear maps around a tanh-GELU, four times as wide inside."""
+    """Two linear maps around a GELU, four times as wide inside."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        inner = config.n_inner or 4 * config.n_embd
+        self.c_fc = nn.Linear(config.n_embd, inner)
+        self.c_proj = nn.Linear(inner, config.n_embd)
+        self.act = ACTIVATIONS[config.activation_function]
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
 
 
 class Block(nn.Module):
@@ -109,9 +128,9 @@ class Block(nn.Module):
 
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.attn = CausalSelfAttention(config, layer)
-        self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
     def forward(
@@ -137,7 +156,7 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(block(config, layer) for layer in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.apply(_init_weights)
         for name, parameter in self.named_parameters():
             # Each block adds twice to the residual stream: keep its variance at depth (GPT-2, 2.3).

@@ -1,0 +1,122 @@
+"""`config.json`, both ways: what a model is, in the words of the released checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from minigpt2.errors import DataError
+from minigpt2.model import (
+    ACTIVATIONS,
+    ATTENTION,
+    GPT2,
+    MLP,
+    Bigram,
+    BigramConfig,
+    Block,
+    CausalSelfAttention,
+    GPT2Config,
+    LanguageModel,
+)
+
+_MOST_LAYERS = 10_000  # a damaged number must not build modules for hours
+# Fields that change the mathematics, with the one value that is GPT-2 as built here. The others,
+# activation_function, n_inner and layer_norm_epsilon, are honoured.
+_FIXED = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "tie_word_embeddings": True,
+    "add_cross_attention": False,
+}
+# The same function under another name.
+_SAME_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new"}
+
+
+def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
+    """Return the content of config.json; only a GPT-2 as published claims to be one."""
+    if isinstance(model, Bigram):
+        return {"model_type": "minigpt2-bigram", **vars(model.config)}
+    if not isinstance(model, GPT2):
+        return {"model_type": f"minigpt2-{type(model).__name__.lower()}"}
+    c = model.config
+    standard = type(model) is GPT2 and all(_is_gpt2s(block) for block in model.h)
+    return {
+        "model_type": "gpt2" if standard else "minigpt2-variant",
+        "architectures": ["GPT2LMHeadModel"] if standard else [],
+        "vocab_size": c.vocab_size,
+        "n_positions": c.block_size,
+        "n_ctx": c.block_size,
+        "n_embd": c.n_embd,
+        "n_layer": c.n_layer,
+        "n_head": c.n_head,
+        "n_inner": c.n_inner,
+        "activation_function": c.activation_function,
+        "layer_norm_epsilon": c.layer_norm_epsilon,
+        **_FIXED,
+        "resid_pdrop": c.dropout,
+        "embd_pdrop": c.dropout,
+        "attn_pdrop": c.dropout,
+        "initializer_range": 0.02,
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "use_cache": True,
+        "dtype": "float32",
+    }
+
+
+def _is_gpt2s(block: nn.Module) -> bool:
+    """Say whether a block computes what GPT-2's does."""
+    return (
+        type(block) is Block
+        and type(block.attn) is CausalSelfAttention
+        and type(block.mlp) is MLP
+        and block.attn.attend in ATTENTION.values()
+        and all(type(part) is nn.Linear for part in block.modules() if isinstance(part, nn.Linear))
+    )
+
+
+def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
+    """Build the model a config.json describes, untrained; refuse by name what we cannot honour."""
+    try:
+        if tree.get("model_type") == "minigpt2-bigram":
+            return Bigram(BigramConfig(int(tree["vocab_size"]), int(tree["block_size"])))
+        config = _gpt2_config(tree, where)
+        with torch.device("meta"):  # no number is drawn: the weights are about to be loaded
+            return GPT2(config)
+    except (KeyError, TypeError, ValueError, OverflowError, ArithmeticError, RuntimeError) as error:
+        raise DataError(f"{where} is no model configuration: {error!r}") from None
+
+
+def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
+    if tree.get("model_type") != "gpt2":
+        kind, classes = tree.get("model_type"), tree.get("architectures")
+        named = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) else ""
+        raise DataError(f"{where}: model_type is {kind!r}{named}; only gpt2 can be opened")
+    for field, value in _FIXED.items():
+        if tree.get(field, value) not in (value, None):
+            raise DataError(f"{where}: {field} {tree[field]!r} is not supported, only {value}")
+    activation = tree.get("activation_function") or "gelu_new"
+    activation = _SAME_ACTIVATIONS.get(activation, activation)
+    if activation not in ACTIVATIONS:
+        known = ", ".join([*ACTIVATIONS, *_SAME_ACTIVATIONS])
+        raise DataError(
+            f"{where}: activation_function {activation!r} is not supported, only {known}"
+        )
+    inner = tree.get("n_inner")
+    config = GPT2Config(
+        vocab_size=int(tree["vocab_size"]),
+        block_size=int(tree.get("n_positions") or tree["n_ctx"]),
+        n_layer=int(tree["n_layer"]),
+        n_head=int(tree["n_head"]),
+        n_embd=int(tree["n_embd"]),
+        dropout=float(tree.get("resid_pdrop", 0.1)),
+        n_inner=None if inner in (None, 4 * int(tree["n_embd"])) else int(inner),
+        activation_function=activation,
+        layer_norm_epsilon=float(tree.get("layer_norm_epsilon", 1e-5)),
+    )
+    sizes = (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd)
+    if min(*sizes, config.n_inner or 1) < 1 or config.n_layer > _MOST_LAYERS:
+        raise DataError(f"{where}: no model has these sizes: {config}")
+    return config

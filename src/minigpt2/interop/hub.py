@@ -1,0 +1,87 @@
+"""Models by name from the Hugging Face hub, through its own library, cache and settings.
+
+HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like are that library's and work as ever.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from minigpt2.errors import InputMissingError, UnavailableError
+
+Say = Callable[[str], None]
+
+# The released models under the names everybody uses, and where they live today.
+RELEASED = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "distilgpt2": "distilbert/distilgpt2",
+}
+# What a model needs; the same repositories hold it for other frameworks too, and as pickles.
+_WANTED = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "merges.txt",
+    "vocab.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+]
+_PART = r"[A-Za-z0-9][\w.-]{0,95}"
+_NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?")
+
+
+def hub_address(name: str) -> tuple[str, str | None] | None:
+    """Return (repository, revision) if `name` can be a hub name, else None.
+
+    >>> hub_address("gpt2"), hub_address("you/novel@v2"), hub_address("novel")
+    (('openai-community/gpt2', None), ('you/novel', 'v2'), None)
+    """
+    bare, at, revision = name.partition("@")
+    found = _NAME.fullmatch(RELEASED.get(bare, bare) + at + revision)
+    return (found["repository"], found["revision"]) if found else None
+
+
+def fetch_model(name: str, say: Say) -> Path:
+    """Return a local folder with the model's files, downloading what the cache lacks.
+
+    Raises UnavailableError without huggingface_hub, InputMissingError where the model cannot be
+    had: then the line says what to place where.
+    """
+    address = hub_address(name)
+    assert address is not None
+    repository, revision = address
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError:
+        raise UnavailableError(
+            f"{name} is fetched by huggingface_hub, which is not installed: "
+            f'pip install "minigpt2[hub]"; or {_place(repository)}'
+        ) from None
+    say(f"{name}: {repository} on the Hugging Face hub, or its copy in the cache")
+    try:
+        folder = snapshot_download(repository, revision=revision, allow_patterns=_WANTED)
+    except LocalEntryNotFoundError:  # offline, and not in the cache
+        raise InputMissingError(
+            f"{name} is not in the cache and the hub cannot be reached; {_place(repository)}"
+        ) from None
+    except Exception as error:  # the library's own kinds are many, and change
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputMissingError(
+            f"{name} cannot be fetched ({reason[:150]}); {_place(repository)}"
+        ) from None
+    return Path(folder)
+
+
+def _place(repository: str) -> str:
+    return (
+        "place config.json, model.safetensors and tokenizer.json of "
+        f"{repository} in a directory and give its path"
+    )

@@ -1,0 +1,145 @@
+"""Open a model by whatever names it: a run, a checkpoint, an adapter, a hub name; and save one."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from minigpt2.checkpoints import (
+    RunDirectory,
+    add_adapter,
+    check_checkpoint,
+    is_adapter,
+    load_checkpoint,
+    newest_run,
+    save_checkpoint,
+)
+from minigpt2.checkpoints.adapters import adapter_base
+from minigpt2.errors import DataError, InputMissingError, UsageError
+from minigpt2.files import pointed
+from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
+from minigpt2.model import LanguageModel, merge_lora
+from minigpt2.tokenizers import Tokenizer, load_tokenizer
+
+Say = Callable[[str], None]
+
+PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+_OTHERS = {
+    ".gguf": "is GGUF, which is written here and not read; give the directory it was made from",
+    ".onnx": "is ONNX, which is written here and not read; give the directory it was made from",
+    ".safetensors": "is one file of a model; give the directory that also holds its config.json",
+}
+
+
+def from_pretrained(
+    name_or_dir: str | Path, merge: bool = False
+) -> tuple[LanguageModel, Tokenizer]:
+    """Open a run (its best checkpoint), a checkpoint, a Hugging Face directory or a hub name.
+
+    Returns the model in evaluation mode, fp32, and its tokenizer. An adapter comes with LoRA layers
+    on its base model, or, with `merge`, as the plain model it amounts to. Raises InputMissingError,
+    DataError or UnavailableError.
+    """
+    quiet: Say = lambda line: None  # noqa: E731
+    return open_model(resolve_model(str(name_or_dir), quiet), quiet, merge)
+
+
+def save_pretrained(
+    model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, base: str | None = None
+) -> None:
+    """Write a directory that `transformers` and `from_pretrained` open; atomic.
+
+    A model with LoRA layers becomes an adapter that `peft` opens; `base` is the name or directory
+    of the model beneath it.
+    """
+    save_checkpoint(Path(folder), model, tokenizer, base=base)
+
+
+def open_model(
+    folder: Path, say: Say, merge: bool = True, mapped: bool = True
+) -> tuple[LanguageModel, Tokenizer]:
+    """Open what `resolve_model` returned; `merge` makes of an adapter and its base one model."""
+    if not is_adapter(folder):
+        return load_checkpoint(folder, mapped)
+    check_checkpoint(folder)
+    model, tokenizer = load_checkpoint(_base_of(folder, say), mapped)
+    add_adapter(model, folder)
+    model.eval()
+    if merge:
+        merge_lora(model)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = load_tokenizer(folder)
+    return model, tokenizer
+
+
+def _base_of(folder: Path, say: Say) -> Path:
+    """Return the folder of the model an adapter sits on: the run's own copy, else what it names."""
+    kept = RunDirectory(folder.resolve().parent).base_dir
+    if (kept / "config.json").is_file():
+        return kept
+    name = adapter_base(folder)
+    if name is None:
+        raise DataError(f"{folder} is an adapter that does not name its base model")
+    try:
+        base = resolve_model(name, say)
+    except InputMissingError as error:
+        raise InputMissingError(f"the base model of the adapter {folder}: {error}") from None
+    if is_adapter(base):
+        raise DataError(f"{folder} names {base} as its base, which is an adapter itself")
+    return base
+
+
+def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> Path:
+    """Return the folder MODEL means: a run's best checkpoint, a directory, or a hub model's copy.
+
+    A path that exists wins over a name. Without a name it is the newest run under `runs_dir`. The
+    choice is said.
+    """
+    path = Path(name) if name else newest_run(runs_dir)
+    if path.is_file() or path.suffix in (*PICKLED, *_OTHERS):
+        path = _pointed_or_refused(path)
+    run = RunDirectory(path)
+    if run.exists() or run.checkpoints():
+        folder = run.best(say)
+        if folder is None:
+            raise DataError(f"run {path} has no checkpoint that verifies")
+        say(f"model: {folder}")
+        return folder
+    if path.is_dir():
+        return path
+    if name and hub_address(name) and not _is_under_a_folder(name):
+        return fetch_model(name, say)
+    raise InputMissingError(f"no run or model directory {path}{_hint(name, runs_dir)}")
+
+
+def _pointed_or_refused(path: Path) -> Path:
+    """Follow `best` and `latest` where links fail; say of any other file what to give instead."""
+    if path.is_dir():
+        return path
+    if not path.exists():
+        raise InputMissingError(f"no model {path}")
+    if path.suffix in PICKLED:
+        stem = path.stem if path.stem not in ("ckpt", "pytorch_model", "model") else "imported"
+        raise DataError(
+            f"{path} is a pickled checkpoint, which can run code when opened; make a model "
+            f"directory of it: minigpt2 import {shlex.quote(str(path))} --out {stem or 'imported'}"
+        )
+    if path.suffix in _OTHERS:
+        raise UsageError(f"{path} {_OTHERS[path.suffix]}")
+    target = pointed(path)
+    if target is None:
+        raise UsageError(f"{path} is a file; MODEL is a run, a model directory or a hub name")
+    return target
+
+
+def _is_under_a_folder(name: str) -> bool:
+    """Say whether the first part of "a/b" is a folder here: then a path was meant, mistyped."""
+    return "/" in name and Path(name.split("/")[0]).is_dir()
+
+
+def _hint(name: str | None, runs_dir: Path) -> str:
+    names = sorted(str(path) for path in runs_dir.glob("*") if RunDirectory(path).exists())
+    hint = f"; runs here: {', '.join(names[-5:])}" if names else "; train one: minigpt2 train"
+    if name and re.fullmatch(r"[\w-]+", name):
+        hint += f"; on the hub: {', '.join(RELEASED)}, or OWNER/NAME"
+    return hint
