@@ -224,6 +224,7 @@ def batches(folder):
     from minigpt2.training.loop import accumulate
     from minigpt2.training.optimizers import build_optimizer
     from minigpt2.training.plan import make_plan
+    from minigpt2.training.transforms import apply_transforms
 
     speeches = [part + "\n" for part in read_text("shakespeare").split("\n\n")]
     lines = [json.dumps({"text": speech}) + "\n" for speech in speeches]
@@ -236,7 +237,7 @@ def batches(folder):
         size, length, seed = config.training.batch_size, config.sequence_length, 1
         plan = make_plan(config)
         model = build_model(config, data.tokenizer)
-        plan.apply(model)
+        apply_transforms(model, config, plan)
         optimizer = build_optimizer(model, config.training)
         forms = {
             "packed": Batches(data.train, size, length, seed),

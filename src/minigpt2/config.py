@@ -9,7 +9,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -40,6 +40,9 @@ class ModelSection:
         None, "null: the tokenizer's; a larger number adds unused rows", low=1, high=2**31
     )
     dropout: float = option(0.0, "probability of dropping an activation", low=0.0, high=0.99)
+    init: str | None = option(
+        None, "a model to start from: run, directory or hub name; its shape is the model's"
+    )
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,16 @@ class DataSection:
         "char, byte, bpe:N, gpt2, or a directory with tokenizer.json; prepared data brings its own",
         common=True,
     )
-    batching: Literal["packed", "documents"] = option(
-        "packed", "rows cut from one stream, or one document a row"
+    batching: Literal["auto", "packed", "documents"] = option(
+        "auto",
+        "packed: rows cut from one stream; documents: one a row; auto: documents for prompts "
+        "and answers",
     )
     mask_documents: bool = option(
         False, "packed rows: no document sees another, and positions restart"
+    )
+    special_tokens: str | None = option(
+        None, "with model.init: tokens to add, by commas, that the text contains"
     )
     val_fraction: float = option(
         0.1,
@@ -90,7 +98,9 @@ class TrainingSection:
     min_learning_rate: float | None = option(
         None, "learning rate at the end; null: a tenth of learning_rate", low=0.0
     )
-    warmup_steps: int = option(100, "steps of linear warm-up", low=0)
+    warmup_steps: int | None = option(
+        100, "steps of linear warm-up; null: a twentieth of the run", low=0
+    )
     decay_steps: int | None = option(None, "step at which the rate is lowest; null: the end", low=1)
     schedule: Literal["cosine", "linear", "wsd", "constant"] = option(
         "cosine", "shape of the learning rate after warm-up"
@@ -99,7 +109,9 @@ class TrainingSection:
     beta1: float = option(0.9, "Adam's first moment", low=0.0, high=0.99999)
     beta2: float = option(0.99, "Adam's second moment", low=0.0, high=0.999999)
     grad_clip: float = option(1.0, "largest gradient norm; 0: no clipping", low=0.0)
-    eval_interval: int = option(250, "steps between evaluations", low=1)
+    eval_interval: int | None = option(
+        250, "steps between evaluations; null: a twentieth of the run", low=1
+    )
     patience: int | None = option(
         None, "stop after this many evaluations without a better one; null: never", low=1
     )
@@ -114,6 +126,22 @@ class TrainingSection:
         "auto", "how attention is computed; auto measures"
     )
     compile: bool = option(False, "torch.compile the model")
+    freeze: str | None = option(
+        None, "parameters that stay as they are, by commas: wte, h.0, h.*.mlp, *.bias"
+    )
+    lora_rank: int | None = option(
+        None, "train corrections of this rank (LoRA) and nothing else", low=1, high=65536
+    )
+    lora_alpha: float | None = option(
+        None, "the corrections count by alpha / rank; null: twice the rank", above=0.0
+    )
+    lora_dropout: float = option(0.0, "dropout before the corrections", low=0.0, high=0.99)
+    lora_targets: str = option(
+        "c_attn,c_proj,c_fc", "linear layers that get corrections, by commas"
+    )
+    activation_checkpointing: int | None = option(
+        None, "recompute every k-th block in the backward pass: slower, and less memory", low=1
+    )
     threads: int | None = option(None, "CPU threads; null: one a core", low=1, high=4096)
 
 
@@ -152,6 +180,23 @@ class Config:
         """Tokens a training sequence: the configured number, else the model's block_size."""
         return self.training.sequence_length or self.model.block_size
 
+    def for_data(self, prompts: int) -> "Config":
+        """Return the configuration with `batching` settled: is there what is not to be learnt?"""
+        batching = self.data.batching
+        if batching == "auto":
+            batching = "documents" if prompts else "packed"
+        return replace(self, data=replace(self.data, batching=batching))
+
+    def for_length(self, total_steps: int) -> "Config":
+        """Return the configuration with what depends on the length of the run settled."""
+        training, part = self.training, max(1, total_steps // 20)
+        settled = replace(
+            training,
+            warmup_steps=part if training.warmup_steps is None else training.warmup_steps,
+            eval_interval=training.eval_interval or part,
+        )
+        return replace(self, training=settled)
+
 
 SECTIONS: dict[str, type] = {
     "model": ModelSection,
@@ -161,6 +206,15 @@ SECTIONS: dict[str, type] = {
 }
 # Exactly one of these says how long a run is; a later source that sets one unsets the others.
 LENGTH_KEYS = ("training.max_steps", "training.num_epochs")
+
+
+def comma_list(value: str | None) -> list[str]:
+    """Return the parts of a value that lists several.
+
+    >>> comma_list("wte, h.0"), comma_list(None)
+    (['wte', 'h.0'], [])
+    """
+    return [part.strip() for part in (value or "").split(",") if part.strip()]
 
 
 def options() -> Iterator[tuple[str, dataclasses.Field]]:
@@ -206,7 +260,7 @@ def coerce(key: str, value: Any) -> Any:
     section, name = key.split(".", 1)
     item, kind = SECTIONS[section].__dataclass_fields__[name], hint(key)
     if value is None or (isinstance(value, str) and value.lower() in ("null", "none", "")):
-        if item.default is None:
+        if isinstance(get_type_hints(SECTIONS[section])[name], types.UnionType):
             return None
         raise ValueError(f"needs {_expectation(kind)}, not {value!r}")
     result = _convert(kind, value)

@@ -58,17 +58,19 @@ def resolve(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
+    base_name: str = "the run's config.yaml",
 ) -> Settings:
     """Merge all sources into one checked configuration.
 
-    `flags` are dotted keys; `base` replaces the defaults (a resumed run's own values). Raises
-    ConfigError with every problem found, InputMissingError for a missing file.
+    `flags` are dotted keys; `base` replaces the defaults (a resumed run's own values, or those of
+    the model that is trained further). Raises ConfigError with every problem found,
+    InputMissingError for a missing file.
     """
     problems: list[str] = []
     values = schema.flatten(Config())
     sources = dict.fromkeys(values, "default")
     readers: list[tuple[str, Callable[[], Mapping[str, Any]]]] = [
-        ("the run's config.yaml", lambda: base or {}),
+        (base_name, lambda: base or {}),
         (f"preset {preset}", lambda: _read_preset(preset) if preset else {}),
         (str(config_path), lambda: _read_yaml(config_path) if config_path else {}),
         ("environment", lambda: _read_environment(environment)),
@@ -110,9 +112,8 @@ def stored_config(run_dir: Path) -> Settings:
     return settings
 
 
-def find_out(config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
-    """Return the run directory the sources name, before anything else in them is checked."""
-    key = "logging.model_save_path"
+def find_value(key: str, config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
+    """Return what the sources say of one key, before anything else in them is checked."""
     for read in (
         lambda: flags,
         lambda: _read_environment(None),
@@ -175,6 +176,12 @@ def _inconsistencies(config: Config) -> list[str]:
             f"training.min_learning_rate {training.min_learning_rate} "
             f"exceeds training.learning_rate {training.learning_rate}"
         )
+    if config.data.special_tokens and not model.init:
+        problems.append(
+            "data.special_tokens needs model.init; for a new vocabulary: minigpt2 prepare --special"
+        )
+    if training.lora_rank and not model.init:
+        problems.append("training.lora_rank needs model.init, a trained model to correct")
     if training.micro_batch_size and training.micro_batch_size > training.batch_size:
         problems.append(
             f"training.micro_batch_size {training.micro_batch_size} "

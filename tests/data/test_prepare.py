@@ -584,14 +584,15 @@ def test_recipes_that_cannot_be_meant(recipe, problem, mixed, tmp_path):
     assert not list(tmp_path.glob(".d*"))
 
 
-def test_special_tokens_join_the_vocabulary_and_never_come_from_text(tmp_path):
+def test_special_tokens_join_the_vocabulary_and_are_found_in_text(tmp_path):
     (tmp_path / "x.txt").write_text("<|user|> hello <|user|> hello " * 20)
     for tokenizer in ("char", "byte", "bpe:280"):
         recipe = Recipe(tokenizer, specials=("<|user|>",))
         data = prepare([str(tmp_path / "x.txt")], tmp_path / tokenizer.replace(":", ""), recipe)
         special = data.tokenizer.specials["<|user|>"]
         assert special == data.manifest["vocab_size"] - 1
-        assert special not in data.all.read(0, len(data.all))
+        assert (data.all.read(0, len(data.all)) == special).sum() == 40
+        assert data.tokenizer.eos_id not in data.all.read(0, len(data.all))
 
 
 def test_statistics_are_those_of_the_text(mixed, tmp_path):

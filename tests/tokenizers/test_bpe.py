@@ -192,10 +192,12 @@ def test_a_text_in_pieces_has_the_ids_of_the_whole(chunks, size):
      CharTokenizer(sorted("<|endoftext|>user \n"), specials=(END_OF_TEXT, "<|user|>"))],
     ids=["gpt2", "byte", "bpe", "char"],
 )  # fmt: skip
-def test_special_tokens_never_arise_from_text(tokenizer):
-    text = "user <|endoftext|>\n<|user|> <|endoftext|>"
+def test_added_tokens_arise_from_text_and_the_end_of_text_never(tokenizer):
+    text = "user <|endoftext|>\n<|user|> <|endoftext|><|user|>"
     ids = tokenizer.encode(text)
-    assert not set(ids) & set(tokenizer.specials.values())
+    assert tokenizer.eos_id not in ids
+    added = tokenizer.specials.get("<|user|>")
+    assert added is None or [i for i in ids if i == added] == [added, added]
     assert tokenizer.decode(ids) == text
     assert encode_array(tokenizer, text).tolist() == ids
     assert tokenizer.decode([tokenizer.eos_id]) == END_OF_TEXT

@@ -104,15 +104,16 @@ def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
         raise DataError(
             f"{where}: activation_function {activation!r} is not supported, only {known}"
         )
-    inner = tree.get("n_inner")
+    width = int(tree["n_embd"])
+    inner = int(tree.get("n_inner") or 4 * width)
     config = GPT2Config(
         vocab_size=int(tree["vocab_size"]),
         block_size=int(tree.get("n_positions") or tree["n_ctx"]),
         n_layer=int(tree["n_layer"]),
         n_head=int(tree["n_head"]),
-        n_embd=int(tree["n_embd"]),
+        n_embd=width,
         dropout=float(tree.get("resid_pdrop", 0.1)),
-        n_inner=None if inner in (None, 4 * int(tree["n_embd"])) else int(inner),
+        n_inner=None if inner == 4 * width else inner,
         activation_function=activation,
         layer_norm_epsilon=float(tree.get("layer_norm_epsilon", 1e-5)),
     )

@@ -15,7 +15,9 @@ def chat(
     unknown: str | None = None,
     device: str = "auto",
 ) -> int:
-    """Talk to a model: type the beginning of a text, it goes on. 'quit' or Ctrl-D leaves.
+    """Talk to a model: begin a text, and it goes on; of one trained on conversations, ask.
+
+    'quit' or Ctrl-D leaves.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def chat(
     """
     from minigpt2.generation import Sampling
     from minigpt2.interop import open_model, resolve_model
-    from minigpt2.terminal.chat import chat_loop
+    from minigpt2.terminal.chat import chat_loop, converses
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
 
@@ -49,7 +51,10 @@ def chat(
     target = find_device(device)
     network, tokenizer = open_model(folder, _say)
     if sys.stdin.isatty():
-        print("Type the beginning of a text; the model goes on. 'quit' leaves.", file=sys.stderr)
+        form = "Ask; it answers." if converses(tokenizer) else "Begin a text; the model goes on."
+        _say(f"{form} 'quit' leaves.")
+    if tokenizer.chat_template is not None and not converses(tokenizer):
+        _say("its chat template is of another kind and not used: the model continues what you type")
     chat_loop(network.to(target), replacing_unknown(tokenizer, unknown), sampling)
     return 0
 

@@ -94,6 +94,7 @@ def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:
     """Return how the run this model comes from has read documents: it is measured so, too."""
     if config is None:
         return {}
+    config = config.for_data(dataset.manifest["prompts"])
     separator = dataset.separator if config.masks_documents else None
     return {"by_document": config.by_document, "separator": separator}
 

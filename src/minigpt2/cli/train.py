@@ -1,9 +1,11 @@
 """`minigpt2 train`: from any text, or none, to a trained model with its curve."""
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cyclopts import App
 from rich.console import Console
@@ -11,9 +13,11 @@ from rich.console import Console
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
 from minigpt2.errors import UsageError
-from minigpt2.settings import Settings, find_out, presets, resolve, stored_config
+from minigpt2.settings import Settings, find_value, presets, resolve, stored_config
 
-DEFAULT_PRESET, GPU_PRESET = "shakespeare-char", "shakespeare-char-10m"
+DEFAULT_PRESET, GPU_PRESET, INIT_PRESET = "shakespeare-char", "shakespeare-char-10m", "finetune"
+# Before the model that is trained further is opened, any length within reason may be its own.
+_UNKNOWN_SHAPE = {"model.block_size": 2**24}
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,17 @@ class Sources:
     preset: str | None
     config: Path | None
     flags: dict[str, str]
-
     resume: bool
+    start: dict[str, Any] | None = None  # what the model that is trained further brings along
+
+    @property
+    def init(self) -> str | None:
+        """The model to start from, if there is one to open."""
+        return None if self.standing_run() else find_value("model.init", self.config, self.flags)
 
     def standing_run(self) -> Path | None:
         """Return the run directory that is to be continued, if there is one."""
-        out = find_out(self.config, self.flags)
+        out = find_value("logging.model_save_path", self.config, self.flags)
         return Path(out) if self.resume and out and (Path(out) / "config.yaml").is_file() else None
 
     def resolve(self, fitting: str = DEFAULT_PRESET) -> Settings:
@@ -37,6 +46,10 @@ class Sources:
         A run that stands supplies its own values instead of the defaults.
         """
         run_dir = self.standing_run()
+        if self.init is not None:
+            base, name = self.start or _UNKNOWN_SHAPE, f"model {self.init}"
+            preset = self.preset or INIT_PRESET
+            return resolve(preset, self.config, None, self.flags, base=base, base_name=name)
         if run_dir is None:
             free = self.preset is None and self.config is None
             return resolve(fitting if free else self.preset, self.config, None, self.flags)
@@ -51,6 +64,7 @@ def _train(
     preset: str | None = None,
     config: Path | None = None,
     out: str | None = None,
+    init: str | None = None,
     resume: Literal["auto", "never"] = "auto",
     chat: bool = False,
     print_config: bool = False,
@@ -73,6 +87,8 @@ def _train(
         YAML file with sections model, data, training, logging.
     out
         Run directory; an existing one is continued.
+    init
+        Model to start from, as `minigpt2 finetune` does.
     resume
         "never" refuses to continue an existing run.
     chat
@@ -83,23 +99,31 @@ def _train(
         Show every option.
     """
     if help_all:
-        return _print_all_options()
+        return print_all_options(_train, "train")
     given = dotted(flags)
-    if input is not None:
-        given["data.input_file"] = input
-    if out is not None:
-        if not out:
-            raise UsageError("--out is empty; name a directory")
-        given["logging.model_save_path"] = out
-    sources = Sources(preset, config, given, resume == "auto")
+    named = {"data.input_file": input, "logging.model_save_path": out, "model.init": init}
+    if out == "":
+        raise UsageError("--out is empty; name a directory")
+    given |= {key: value for key, value in named.items() if value is not None}
+    return start(Sources(preset, config, given, resume == "auto"), chat, print_config)
+
+
+train = with_config_flags(_train, every=False)
+
+
+def start(sources: Sources, chat: bool, print_config: bool) -> int:
+    """Train what `sources` say, or print it."""
     settings = sources.resolve()  # mistakes are told before torch is imported
+    if sources.init is not None:
+        from minigpt2.training import starting_values
+
+        lora = settings.config.training.lora_rank is not None
+        sources = replace(sources, start=starting_values(sources.init, lora, lambda line: None))
+        settings = sources.resolve()
     if print_config:
         print(settings.describe())
         return 0
     return _run(sources, settings.config.training.device, chat)
-
-
-train = with_config_flags(_train, every=False)
 
 
 def _run(sources: Sources, device: str, chat: bool) -> int:
@@ -109,7 +133,7 @@ def _run(sources: Sources, device: str, chat: bool) -> int:
     from minigpt2.training import train as train_events
 
     fitting = DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
-    if find_out(sources.config, sources.flags) is None:
+    if find_value("logging.model_save_path", sources.config, sources.flags) is None:
         text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
         name = sources.preset or (sources.config.stem if sources.config else text or fitting)
         flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
@@ -129,9 +153,14 @@ def _run(sources: Sources, device: str, chat: bool) -> int:
     return 0
 
 
-def _print_all_options() -> int:
+def print_all_options(function: Callable[..., int], verb: str) -> int:
+    """Print the help of `verb` with every option there is."""
     app = App(name="minigpt2", result_action="return_value")
-    app.command(with_config_flags(_train, every=True), name="train")
-    app(["train", "--help"])
+    app.command(with_config_flags(function, every=True), name=verb)
+    app([verb, "--help"])
     print(f"\nPresets: {', '.join(presets())}")
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigpt2.data.records import BadRecordError, Record, checked, choose, lacking, refuse_twins
+from minigpt2.data.records import (
+    MESSAGES,
+    BadRecordError,
+    Record,
+    checked,
+    choose,
+    conversation,
+    holds_messages,
+    lacking,
+    refuse_twins,
+)
 from minigpt2.errors import DataError, UnavailableError
 
 _ROWS_AT_ONCE = 256
@@ -23,6 +33,9 @@ def parquet_records(path: Path, name: str, field: str | None) -> Iterator[Record
         # Buffered: a row group is streamed, never held as a whole.
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             names = file.schema_arrow.names
+            if holds_messages(names, field):
+                yield from _conversations(file)
+                return
             chosen = choose(names, field)
             if chosen is None:
                 raise DataError(f"{name} {lacking(names, field)}")
@@ -37,6 +50,17 @@ def parquet_records(path: Path, name: str, field: str | None) -> Iterator[Record
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
+
+
+def _conversations(file: Any) -> Iterator[Record]:
+    number = 0
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[MESSAGES], use_threads=False):
+        for messages in _values(batch.column(MESSAGES)):
+            number += 1
+            if isinstance(messages, UnicodeDecodeError):
+                yield BadRecordError(f"row {number}: not UTF-8 at byte {messages.start}")
+            else:
+                yield from conversation(messages, f"row {number}")
 
 
 def _values(column: Any) -> Iterator[Any]:

@@ -15,7 +15,8 @@ PIECE_CHARACTERS = 1 << 18
 class Piece:
     """Part of a document, or all of it: `first` and `last` say where it stands.
 
-    `prompt` is text that a model is given and never learns to say. A `bad` piece ends a document
+    `prompt` is text that a model is given and never learns to say. Documents of one
+    `conversation`, whose turns they are, fall to one split. A `bad` piece ends a document
     that could not be read and is to be left out. `source` and `offset`, in characters, are for
     messages.
     """
@@ -25,6 +26,7 @@ class Piece:
     first: bool = True
     last: bool = True
     bad: bool = False
+    conversation: str = ""
     source: str = ""
     offset: int = 0
 

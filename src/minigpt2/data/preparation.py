@@ -6,6 +6,7 @@ call on the same text finds its own request in the manifest and has nothing to d
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import shutil
@@ -38,6 +39,7 @@ from minigpt2.files import (
 )
 from minigpt2.tokenizers import (
     END_OF_TEXT,
+    TRANSCRIPT,
     Tokenizer,
     bpe_size,
     load_tokenizer,
@@ -164,7 +166,8 @@ class _Work:
         if found.separated and tokenizer.eos_id is None:
             raise DataError(
                 f"{found.documents} documents need an end-of-text token between them, and this "
-                "tokenizer has none; give one text, or another --tokenizer"
+                "tokenizer has none; give one text, another --tokenizer, or, fine-tuning, add it: "
+                '--data.special-tokens "<|endoftext|>"'
             )
         splits = self._encoded(found, tokenizer)
         manifest = {
@@ -175,6 +178,7 @@ class _Work:
             "split": found.split,
             "separated": found.separated,
             "prompts": found.prompts,
+            "turns": found.turns,
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
@@ -251,7 +255,9 @@ class _Work:
         """Return the tokenizer, made once: what learned from the text is kept with the work."""
         if given is None and (self.folder / "tokenizer.json").exists():
             return load_tokenizer(self.folder)
-        tokenizer = given or self._make_tokenizer(found, processes)
+        tokenizer = copy.copy(given or self._make_tokenizer(found, processes))
+        if found.turns:
+            tokenizer.chat_template = TRANSCRIPT
         files = tokenizer_files(tokenizer, block_size=1024)
         for name in sorted(files, reverse=True):  # tokenizer.json last: it says that all is there
             replace_file(self.folder / name, files[name])

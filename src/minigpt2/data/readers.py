@@ -92,8 +92,8 @@ def _record_pieces(record: Record, source: Source, reading: Reading, note: Note)
             raise DataError(f"{source.name}, {record}; --skip-bad leaves such ones out") from None
         note("bad records left out", 1)
         return
-    prompt, text = (_newlines(part, note) for part in record)
-    yield Piece(text, prompt, source=source.name)
+    prompt, text = (_newlines(part, note) for part in (record.prompt, record.text))
+    yield Piece(text, prompt, conversation=record.conversation, source=source.name)
 
 
 def _records(source: Source, reading: Reading) -> Iterator[Record]:

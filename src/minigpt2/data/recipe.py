@@ -50,8 +50,8 @@ class Recipe:
             problems.append("shard_tokens must be at least 1 and min_length at least 0")
         if self.specials and not _makes_vocabulary(self.tokenizer):
             problems.append(f"special tokens cannot join {self.tokenizer}: its vocabulary is fixed")
-        if any(len(special) < 2 for special in self.specials):
-            problems.append("a special token needs two characters or more, as in <|user|>")
+        if any(len(special) < 2 or len(special.split()) != 1 for special in self.specials):
+            problems.append("a special token has two characters or more and no blanks: <|user|>")
         if self.tokenizer.startswith("bpe:"):
             try:
                 bpe_size(self.tokenizer, len({END_OF_TEXT, *self.specials}))

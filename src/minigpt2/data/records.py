@@ -1,7 +1,8 @@
 """Records, one a line or row: JSONL, CSV and TSV, read by the standard library.
 
-The standard library's readers know the line they are in and stop at a bad one; a record is a pair
-(prompt, text), or a BadRecordError that says what is wrong with it and where.
+The standard library's readers know the line they are in and stop at a bad one; a record is an
+Example, or a BadRecordError that says what is wrong with it and where. A conversation is an
+example for each of its answers.
 """
 
 import csv
@@ -9,9 +10,11 @@ import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from minigpt2.errors import DataError
+from minigpt2.tokenizers.transcript import ROLES, answers
 
 LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
 
@@ -23,13 +26,23 @@ PAIRS = (
     ("question", "answer"),
     ("instruction", "output"),
 )
+MESSAGES = "messages"  # the field that holds a conversation
 
 
 class BadRecordError(Exception):
     """A record that cannot be used; its text names the place and the reason."""
 
 
-Record = tuple[str, str] | BadRecordError
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text, what is given before it, and the conversation it is a turn of, if it is."""
+
+    prompt: str
+    text: str
+    conversation: str = ""
+
+
+Record = Example | BadRecordError
 
 
 def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
@@ -39,7 +52,7 @@ def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Reco
         if isinstance(line, BadRecordError):
             yield BadRecordError(f"{place}: {line}")
         elif line.strip():
-            yield _json_record(line.removeprefix(b"\xef\xbb\xbf"), place, field)
+            yield from _json_records(line.removeprefix(b"\xef\xbb\xbf"), place, field)
 
 
 def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iterator[Record]:
@@ -112,7 +125,37 @@ def checked(prompt: Any, text: Any, place: str) -> Record:
             return BadRecordError(
                 f"{place}: no valid text at character {error.start}: {what} (U+{stray:04X})"
             )
-    return prompt, text
+    return Example(prompt, text)
+
+
+def holds_messages(names: Sequence[str], field: str | None) -> bool:
+    """Say whether the fields hold a conversation, and none that would be taken before it."""
+    wanted = field in (None, MESSAGES) and MESSAGES in names
+    return wanted and (field is not None or choose(names, None) is None)
+
+
+def conversation(messages: Any, place: str) -> Iterator[Record]:
+    """Yield an example for each answer in a list of {"role", "content"}, or what is wrong."""
+    fault = _fault(messages)
+    turns = [] if fault else list(answers(messages))
+    if fault or not turns:
+        yield BadRecordError(f"{place}: {fault or 'nobody speaks as assistant'}")
+        return
+    group = json.dumps(messages, sort_keys=True)
+    for prompt, text in turns:
+        record = checked(prompt, text, place)
+        yield replace(record, conversation=group) if isinstance(record, Example) else record
+
+
+def _fault(messages: Any) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return f"{MESSAGES} is no list of messages"
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            return 'a message is {"role": ..., "content": a text}'
+        if message.get("role") not in ROLES:
+            return f"role {message.get('role')!r}; roles are {', '.join(ROLES)}"
+    return None
 
 
 def lacking(names: Sequence[str], field: str | None) -> str:
@@ -129,15 +172,25 @@ def refuse_twins(names: Sequence[str], chosen: tuple[str | None, str], name: str
             raise DataError(f"{name} has two columns {column!r}; rename one")
 
 
-def _json_record(line: bytes, place: str, field: str | None) -> Record:
+def _json_records(line: bytes, place: str, field: str | None) -> Iterator[Record]:
+    tree = _json_object(line, place)
+    if isinstance(tree, dict) and holds_messages(list(tree), field):
+        yield from conversation(tree[MESSAGES], place)
+    else:
+        yield _json_record(tree, place, field) if isinstance(tree, dict) else tree
+
+
+def _json_object(line: bytes, place: str) -> dict[str, Any] | BadRecordError:
     try:
         tree = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return BadRecordError(f"{place}: not UTF-8 at byte {error.start}")
     except (ValueError, RecursionError) as error:
         return BadRecordError(f"{place}: no JSON: {str(error)[:80]}")
-    if not isinstance(tree, dict):
-        return BadRecordError(f"{place}: no JSON object")
+    return tree if isinstance(tree, dict) else BadRecordError(f"{place}: no JSON object")
+
+
+def _json_record(tree: dict[str, Any], place: str, field: str | None) -> Record:
     chosen = choose(list(tree), field)
     if chosen is None:
         return BadRecordError(f"{place} {lacking(list(tree), field)}")

@@ -34,6 +34,7 @@ class Survey:
     characters: int
     documents: int
     prompts: int  # documents whose first part is only given
+    turns: int  # of these, turns of a conversation
     decisions: bytearray
     repairs: dict[str, int]
     cleaning: dict[str, Any]
@@ -94,7 +95,7 @@ def survey(
     Validation files come first. What stands in them, word for word, is left out of training.
     """
     decisions, counts = bytearray(), Counter[int]()
-    characters, last_start, prompts, notes = 0, 0, 0, []
+    characters, last_start, prompts, turns, notes = 0, 0, 0, 0, []
     with _Seen(scratch_dir / "seen.sqlite") as seen:
         for document in _documents(pieces):
             reason = _reason_to_leave_out(document, cleaner, min_length, seen, files_given)
@@ -109,6 +110,7 @@ def survey(
             last_start = characters
             characters += document.characters
             prompts += document.prompted
+            turns += bool(document.conversation)
     documents = sum(counts.values())
     if files_given and not counts[VAL]:
         raise DataError("the validation files hold no document")
@@ -132,6 +134,7 @@ def survey(
         characters,
         documents,
         prompts,
+        turns,
         decisions,
         dict(repairs),
         cleaner.report(),
@@ -184,11 +187,13 @@ class _Document:
     characters: int = 0
     bad: bool = False
     prompted: bool = False
+    conversation: str = ""
     _hash: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
 
     def add(self, piece: Piece) -> None:
         self.characters += len(piece.prompt) + len(piece.text)
         self.bad |= piece.bad
+        self.conversation = piece.conversation
         if piece.prompt:
             self.prompted = True
             self._hash.update(piece.prompt.encode() + b"\0")
@@ -200,8 +205,11 @@ class _Document:
 
     @property
     def share(self) -> float:
-        """A number from 0 to 1 that depends on the content alone."""
-        return int.from_bytes(self.digest[:8], "big") / 2**64
+        """A number from 0 to 1 that depends on the content, or the conversation's, alone."""
+        digest = self.digest
+        if self.conversation:
+            digest = hashlib.blake2b(self.conversation.encode(), digest_size=16).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _documents(pieces: Iterable[tuple[bool, Piece]]) -> Iterator[_Document]:

@@ -73,9 +73,9 @@ def fetch_model(name: str, say: Say) -> Path:
             f"{name} is not in the cache and the hub cannot be reached; {_place(repository)}"
         ) from None
     except Exception as error:  # the library's own kinds are many, and change
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputMissingError(
-            f"{name} cannot be fetched ({reason[:150]}); {_place(repository)}"
+            f"{name} cannot be fetched ({reason[:200]}); {_place(repository)}"
         ) from None
     return Path(folder)
 

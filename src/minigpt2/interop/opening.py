@@ -62,7 +62,7 @@ def open_model(
     if not is_adapter(folder):
         return load_checkpoint(folder, mapped)
     check_checkpoint(folder)
-    model, tokenizer = load_checkpoint(_base_of(folder, say), mapped)
+    model, tokenizer = load_checkpoint(base_of(folder, say), mapped)
     add_adapter(model, folder)
     model.eval()
     if merge:
@@ -72,7 +72,7 @@ def open_model(
     return model, tokenizer
 
 
-def _base_of(folder: Path, say: Say) -> Path:
+def base_of(folder: Path, say: Say) -> Path:
     """Return the folder of the model an adapter sits on: the run's own copy, else what it names."""
     kept = RunDirectory(folder.resolve().parent).base_dir
     if (kept / "config.json").is_file():

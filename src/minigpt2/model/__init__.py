@@ -20,8 +20,9 @@ from minigpt2.model.lora import (
     lora_layers,
     lora_state,
     merge_lora,
+    without_lora,
 )
-from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions
+from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
 
 # What the package itself builds. Anything with the same `config` and `forward` works as well.
 LanguageModel = GPT2 | Bigram
@@ -49,4 +50,6 @@ __all__ = [
     "merge_lora",
     "resize_positions",
     "set_attention",
+    "set_dropout",
+    "without_lora",
 ]

@@ -6,11 +6,15 @@ parameters stay what they were; the new ones are `lora_A` and `lora_B` beside th
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class LoRALinear(nn.Linear):
@@ -28,10 +32,10 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
-        correction = self.lora_B(self.lora_A(self.lora_dropout(x)))
-        return F.linear(x, self.weight, self.bias) + self.scaling * correction
+        correction = self.lora_B(self.lora_A(self.lora_dropout(input)))
+        return F.linear(input, self.weight, self.bias) + self.scaling * correction
 
     def merged(self) -> nn.Linear:
         """Return a plain layer that computes the same, in memory of its own."""
@@ -74,6 +78,21 @@ def merge_lora(model: nn.Module) -> None:
     for name, layer in lora_layers(model).items():
         model.set_submodule(name, layer.merged())
     model.requires_grad_(True)
+
+
+@contextmanager
+def without_lora(model: Model) -> Iterator[Model]:
+    """Lend the model beneath the corrections: the same parameters, in plain layers."""
+    layers = lora_layers(model)
+    for name, layer in layers.items():
+        plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
+        plain.weight, plain.bias = layer.weight, layer.bias
+        model.set_submodule(name, plain)
+    try:
+        yield model
+    finally:
+        for name, layer in layers.items():
+            model.set_submodule(name, layer)
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:

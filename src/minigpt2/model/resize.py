@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minigpt2.model.gpt2 import GPT2
+from minigpt2.model.gpt2 import GPT2, CausalSelfAttention
 
 
 def resize_positions(model: GPT2, block_size: int) -> None:
@@ -42,6 +42,16 @@ def grow_vocabulary(model: GPT2, vocab_size: int) -> None:
     rows = old_VC.mean(dim=0).expand(vocab_size - len(old_VC), -1)
     model.wte = nn.Embedding.from_pretrained(torch.cat([old_VC, rows]), freeze=False)
     model.config = replace(model.config, vocab_size=vocab_size)
+
+
+def set_dropout(model: GPT2, probability: float) -> None:
+    """Give every part of `model` this probability of dropping an activation."""
+    for part in model.modules():
+        if isinstance(part, CausalSelfAttention):
+            part.dropout = probability
+        elif isinstance(part, nn.Dropout):
+            part.p = probability
+    model.config = replace(model.config, dropout=probability)
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> int:

@@ -61,6 +61,7 @@ class TrainingView(contextlib.AbstractContextManager):
             self._show_step(event)
         elif isinstance(event, Evaluated):
             mark = "  best so far" if event.is_best else ""
+            mark = "  before training" if event.step == 0 else mark
             self.say(
                 f"step {event.step}: validation loss {event.val_loss:.4f} (whole split), "
                 f"training {event.train_eval_loss:.4f}{mark}"
@@ -81,7 +82,8 @@ class TrainingView(contextlib.AbstractContextManager):
             f"text: {event.train_characters:,} characters to learn from, {event.val_characters:,} "
             f"to validate; {event.vocab_size} symbols"
         )
-        self.say(f"model: {event.parameters:,} parameters; run: {event.run_dir}")
+        part = "" if event.trained == event.parameters else f", {event.trained:,} of them trained"
+        self.say(f"model: {event.parameters:,} parameters{part}; run: {event.run_dir}")
         self.say(f"plan: {event.plan.describe()}")
         self._task = self._progress.add_task(
             "training", total=event.total_steps, completed=event.step, figures=""

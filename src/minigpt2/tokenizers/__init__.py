@@ -13,10 +13,12 @@ from minigpt2.tokenizers.bytes import ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.decode import IncrementalDecoder
 from minigpt2.tokenizers.directory import load_tokenizer, tokenizer_files, tokenizer_from_json
+from minigpt2.tokenizers.foreign import ForeignTokenizer
 from minigpt2.tokenizers.gpt2 import gpt2_tokenizer
 from minigpt2.tokenizers.merges import count_words, learn_merges
 from minigpt2.tokenizers.protocol import Tokenizer, encode_array
 from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.transcript import NEXT_TURN, TRANSCRIPT, answers, transcript
 
 
 def make_tokenizer(
@@ -70,20 +72,52 @@ def bpe_size(name: str, specials: int = 1) -> int:
     return int(digits)
 
 
+def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
+    """Return the tokenizer with these special tokens added after its own ids.
+
+    Raises ConfigError for one that cannot be added.
+    """
+    old: dict[str, int] = getattr(tokenizer, "specials", {})
+    new = [name for name in dict.fromkeys(names) if name not in old]
+    if bad := [name for name in new if len(name) < 2 or any(map(str.isspace, name))]:
+        raise ConfigError([f"a special token has two characters or more and no blanks: {bad[0]!r}"])
+    if not new:
+        return tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        grown: Tokenizer = CharTokenizer(tokenizer.characters, tokenizer.unknown, (*old, *new))
+    elif isinstance(tokenizer, ByteTokenizer):
+        grown = ByteTokenizer((*old, *new))
+    elif isinstance(tokenizer, BPETokenizer):
+        grown = BPETokenizer(tokenizer.merges, (*old, *new))
+    elif isinstance(tokenizer, ForeignTokenizer):
+        grown = tokenizer.with_specials(new)
+    else:
+        raise ConfigError(["special tokens cannot be added to a tokenizer of your own"])
+    if grown.vocab_size != tokenizer.vocab_size + len(new):
+        raise ConfigError([f"one of {', '.join(new)} is a token of the vocabulary already"])
+    grown.chat_template = tokenizer.chat_template
+    return grown
+
+
 def replacing_unknown(tokenizer: Tokenizer, replacement: str | None) -> Tokenizer:
     """Return a tokenizer that encodes unknown characters as `replacement`; None: leave it."""
     if replacement is None or not isinstance(tokenizer, CharTokenizer):
         return tokenizer
-    return CharTokenizer(tokenizer.characters, replacement, tuple(tokenizer.specials))
+    replacing = CharTokenizer(tokenizer.characters, replacement, tuple(tokenizer.specials))
+    replacing.chat_template = tokenizer.chat_template
+    return replacing
 
 
 __all__ = [
     "END_OF_TEXT",
+    "NEXT_TURN",
+    "TRANSCRIPT",
     "BPETokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "IncrementalDecoder",
     "Tokenizer",
+    "answers",
     "bpe_size",
     "count_words",
     "encode_array",
@@ -94,4 +128,6 @@ __all__ = [
     "replacing_unknown",
     "tokenizer_files",
     "tokenizer_from_json",
+    "transcript",
+    "with_specials",
 ]

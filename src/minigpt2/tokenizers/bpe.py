@@ -17,7 +17,7 @@ import numpy as np
 import tiktoken
 
 from minigpt2.tokenizers.bytes import byte_symbols
-from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.specials import END_OF_TEXT, recognised
 from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
@@ -46,6 +46,8 @@ class BPETokenizer:
         self.specials = {text: len(self._ranks) + i for i, text in enumerate(specials)}
         self.vocab_size = len(self._ranks) + len(self.specials)
         self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+        self.chat_template: str | None = None
+        self._recognised = set(recognised(self.specials))
 
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:
@@ -54,17 +56,21 @@ class BPETokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`; what looks like a special token in it is text all the same."""
+        """Return the ids of `text`; `<|endoftext|>` in it is text all the same."""
         try:
             text.encode()
         except UnicodeEncodeError:  # lone surrogates: tiktoken would replace them
             return self.encode_bytes(text.encode("utf-8", "surrogatepass"))
-        return self._encoding.encode_ordinary(text)
+        if not self._recognised:
+            return self._encoding.encode_ordinary(text)
+        return self._encoding.encode(text, allowed_special=self._recognised, disallowed_special=())
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; other threads run meanwhile."""
         try:
-            return self._encoding.encode_to_numpy(text, disallowed_special=())
+            return self._encoding.encode_to_numpy(
+                text, allowed_special=self._recognised, disallowed_special=()
+            )
         except UnicodeEncodeError:
             return np.array(self.encode(text), np.uint32)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.specials import END_OF_TEXT, encode_around, recognised
 from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 
@@ -20,14 +20,20 @@ class ByteTokenizer:
         self.specials = {text: 256 + i for i, text in enumerate(specials)}
         self.vocab_size = 256 + len(self.specials)
         self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+        self.chat_template: str | None = None
         self._texts = list(self.specials)
+        self._recognised = recognised(self.specials)
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of `text` in UTF-8."""
-        return list(text.encode("utf-8", "surrogatepass"))
+        return encode_around(
+            text, self._recognised, lambda part: list(part.encode("utf-8", "surrogatepass"))
+        )
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array."""
+        if self._recognised:
+            return np.array(self.encode(text), np.int64)
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:

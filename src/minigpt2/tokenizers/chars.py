@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigpt2.errors import DataError
-from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.specials import END_OF_TEXT, encode_around, recognised
 from minigpt2.tokenizers.tree import tokenizer_tree
 
 
@@ -32,6 +32,8 @@ class CharTokenizer:
         self._ids = {character: i for i, character in enumerate(self.characters)}
         self.specials = {text: len(self.characters) + i for i, text in enumerate(specials)}
         self.eos_id: int | None = self.specials.get(END_OF_TEXT)
+        self.chat_template: str | None = None
+        self._recognised = recognised(self.specials)
         self._texts = [*self.characters, *self.specials]
         if unknown is not None and unknown not in self._ids:
             raise DataError(f"the replacement {unknown!r} is not in the vocabulary itself")
@@ -49,6 +51,9 @@ class CharTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
+        return encode_around(text, self._recognised, self._encode)
+
+    def _encode(self, text: str) -> list[int]:
         try:
             return [self._ids[character] for character in text]
         except KeyError as missing:
@@ -66,6 +71,8 @@ class CharTokenizer:
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; raises DataError at an unknown character."""
+        if self._recognised:
+            return np.array(self.encode(text), np.int64)
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         ids = self._table[np.minimum(points, len(self._table) - 1)]
         return ids if (ids >= 0).all() else np.array(self.encode(text))

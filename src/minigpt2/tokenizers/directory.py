@@ -28,11 +28,20 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises InputMissingError where there is none, DataError for one that cannot be used.
     """
     path = folder if folder.is_file() else folder / "tokenizer.json"
-    if not path.exists():
-        for old in (folder / name for name in _OLD_MERGES):
-            if old.is_file():
-                return _from_merges(old)
-    return tokenizer_from_json(read_json(path), path)
+    olds = [folder / name for name in _OLD_MERGES if (folder / name).is_file()]
+    if olds and not path.exists():
+        return _from_merges(olds[0])
+    tokenizer = tokenizer_from_json(read_json(path), path)
+    tokenizer.chat_template = _chat_template(path.with_name("tokenizer_config.json"))
+    return tokenizer
+
+
+def _chat_template(path: Path) -> str | None:
+    """Return the template a tokenizer_config.json holds; it is compared and written, never run."""
+    if not path.is_file():
+        return None
+    template = read_json(path).get("chat_template")
+    return template if isinstance(template, str) else None
 
 
 def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
@@ -63,6 +72,8 @@ def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
         "bos_token": eos,
         "eos_token": eos,
     }
+    if tokenizer.chat_template is not None:
+        config["chat_template"] = tokenizer.chat_template
     return {
         "tokenizer.json": _json_bytes(tokenizer.to_json()),
         "tokenizer_config.json": _json_bytes(config),

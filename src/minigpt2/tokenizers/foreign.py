@@ -33,10 +33,19 @@ class ForeignTokenizer:
         except Exception as error:  # the library raises nothing more special
             raise DataError(f"{path} is refused by the library tokenizers: {error}") from None
         self._tokenizer.encode_special_tokens = True  # text stays text
-        self._tree = tree
+        self._tree, self._path = tree, path
+        self.chat_template: str | None = None
         self.vocab_size: int = self._tokenizer.get_vocab_size()
         ids = (self._tokenizer.token_to_id(name) for name in _ENDS)
         self.eos_id: int | None = next((i for i in ids if i is not None), None)
+
+    def with_specials(self, names: Sequence[str]) -> "ForeignTokenizer":
+        """Return the same tokenizer with more tokens, each recognised wherever it stands."""
+        from tokenizers import AddedToken, Tokenizer
+
+        grown = Tokenizer.from_str(json.dumps(self._tree))
+        grown.add_tokens([AddedToken(name, normalized=False) for name in names])
+        return ForeignTokenizer(json.loads(grown.to_str()), self._path)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without the tokens a template would add."""

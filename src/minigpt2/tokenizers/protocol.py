@@ -20,6 +20,10 @@ class Tokenizer(Protocol):
         """The id that ends a document, if there is one."""
         ...
 
+    # The Jinja template of conversations, where the model was trained on some; it travels in
+    # tokenizer_config.json.
+    chat_template: str | None
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; raise DataError for text that has none."""
         ...

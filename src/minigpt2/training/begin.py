@@ -27,12 +27,14 @@ from minigpt2.data import (
 )
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
-from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
+from minigpt2.model import LanguageModel
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
+from minigpt2.training.start import Start, build_model, keep_base, open_start
 from minigpt2.training.state import Counters, TrainState
+from minigpt2.training.transforms import apply_transforms
 
 Say = Callable[[str], None]
 
@@ -94,27 +96,31 @@ def begin(
         raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
     if not resuming:
         _refuse_foreign_files(run)
+    last = _last_checkpoint(run, say) if resuming else None
+    start = Start(model, tokenizer) if model else open_start(config, last, say)
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
-    data = _open_data(config, run, tokenizer, say)
+    data = _open_data(config, run, tokenizer or start.tokenizer, say)
     if resuming:
         _check_data(run, data)
     tokenizer = tokenizer or data.tokenizer
-    training = config.training
-    form = DocumentBatches if config.by_document else Batches
-    batches = batches or form(
-        data.train, training.batch_size, config.sequence_length, training.seed
-    )
-    total_steps = training.max_steps or batches.steps(training.num_epochs or 1)
-    baseline = bigram_loss(data.train, data.val, tokenizer.vocab_size)
-    model = model or build_model(config, tokenizer)
-    plan.apply(model)
-    state = TrainState(model, build_optimizer(model, training), Counters())
+    settled = config.for_data(data.manifest["prompts"])
+    batches = batches or _batches(settled, data)
+    total_steps = settled.training.max_steps or batches.steps(settled.training.num_epochs or 1)
+    settled = settled.for_length(total_steps)
+    baseline = None if settled.by_document else _bigram_loss(data, tokenizer)
+    model = start.model or build_model(config, tokenizer)
+    keep_base(run, model, tokenizer)
+    apply_transforms(model, config, plan)
+    state = TrainState(model, build_optimizer(model, config.training), Counters())
+    if last is not None:
+        state.take_up(last)
+        say(f"resuming {last}")
     if resuming:
-        _take_up(state, run, say)
+        run.rewind(state.counters.step or -1)  # what was measured before step 1 is measured anew
     _write_facts(config, run, plan, data, baseline)
     return Job(
-        config,
+        settled,
         run,
         plan,
         data,
@@ -123,8 +129,18 @@ def begin(
         state,
         total_steps,
         baseline,
-        _separator(config, data),
+        _separator(settled, data),
     )
+
+
+def _batches(config: Config, data: Dataset) -> BatchSource:
+    form = DocumentBatches if config.by_document else Batches
+    training = config.training
+    return form(data.train, training.batch_size, config.sequence_length, training.seed)
+
+
+def _bigram_loss(data: Dataset, tokenizer: Tokenizer) -> float | None:
+    return bigram_loss(data.train, data.val, tokenizer.vocab_size)
 
 
 def _separator(config: Config, data: Dataset) -> int | None:
@@ -142,19 +158,6 @@ def _refuse_foreign_files(run: RunDirectory) -> None:
     for path in (run.path / name for name in names):
         if path.exists() and not run.checkpoints():
             raise UsageError(f"{path} exists and {run.path} is no run; choose another --out")
-
-
-def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
-    """Build the configured model with freshly drawn weights; they depend on the seed alone."""
-    m, vocab_size = config.model, config.model.vocab_size or tokenizer.vocab_size
-    if vocab_size < tokenizer.vocab_size:
-        raise ConfigError(
-            [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
-        )
-    torch.manual_seed(config.training.seed)
-    if m.kind == "bigram":
-        return Bigram(BigramConfig(vocab_size, m.block_size))
-    return GPT2(GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout))
 
 
 def new_run_dir(name: str, runs_dir: Path = Path("runs")) -> Path:
@@ -175,7 +178,10 @@ def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: 
         recipe = Recipe(config.data.tokenizer, val_fraction=config.data.val_fraction)
         data = prepare([config.data.input_file], run.data_dir, recipe, tokenizer=given, say=say)
     if given is not None and given.to_json() != data.tokenizer.to_json():
-        raise DataError(f"{data.folder} was prepared with another tokenizer than the one given")
+        raise DataError(
+            f"{data.folder} was prepared with another tokenizer than the model's; give the text "
+            "itself, or prepare it with --tokenizer and the model's directory"
+        )
     if len(data.val) < 2:
         raise DataError(
             f"the validation split of {config.data.input_file} has {len(data.val)} tokens, and 2 "
@@ -229,15 +235,12 @@ def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     return plan
 
 
-def _take_up(state: TrainState, run: RunDirectory, say: Say) -> None:
-    """Resume from the newest checkpoint that verifies, cutting the logs back to its step."""
+def _last_checkpoint(run: RunDirectory, say: Say) -> Path | None:
+    """Return the newest checkpoint that verifies; None if there is none yet."""
     folder = run.latest(say)
     if folder is None and run.checkpoints():
         raise DataError(f"no checkpoint under {run.path} verifies; it cannot be resumed")
-    if folder is not None:
-        state.take_up(folder)
-        say(f"resuming {folder}")
-    run.rewind(state.counters.step)
+    return folder
 
 
 def _write_facts(

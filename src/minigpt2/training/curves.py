@@ -25,8 +25,9 @@ def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = No
         colour = _COLOURS[number % len(_COLOURS)]
         # A dollar sign would begin a formula, a leading underscore hide the entry.
         label = f" {name}: ".replace("$", r"\$") if len(logs) > 1 else ""
-        steps = [entry["step"] for entry in log]
-        losses = [entry["train_loss"] for entry in log]
+        taken = [entry for entry in log if "train_loss" in entry]  # before step 1 there is none
+        steps = [entry["step"] for entry in taken]
+        losses = [entry["train_loss"] for entry in taken]
         axes.plot(steps, losses, color=colour, alpha=0.3, linewidth=0.8)
         axes.plot(
             steps, smoothed(losses), color=colour, linewidth=1.2, label=f"{label}training, smoothed"

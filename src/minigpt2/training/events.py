@@ -15,6 +15,7 @@ class Started:
     step: int
     total_steps: int
     parameters: int
+    trained: int
     vocab_size: int
     train_tokens: int
     val_tokens: int

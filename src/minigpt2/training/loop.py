@@ -55,6 +55,8 @@ def train(
     yield _started(job)
     reason = "already" if job.finished() else "complete"
     try:
+        if job.config.model.init and counters.step == 0:
+            yield _evaluate_start(job, tracker)
         while not job.finished():
             step = train_step(job)
             counters.seconds = time.perf_counter() - started
@@ -136,8 +138,8 @@ def _milestones(
     """Do what is due after a step: evaluate, log, sample, save."""
     logging, counters = job.config.logging, job.state.counters
 
-    def due(interval: int) -> bool:
-        return step.step % interval == 0 or step.step == job.total_steps
+    def due(interval: int | None) -> bool:
+        return step.step % (interval or 1) == 0 or step.step == job.total_steps
 
     evaluated = _evaluate(job, step.step) if due(job.config.training.eval_interval) else None
     if evaluated or due(logging.log_interval):
@@ -160,13 +162,28 @@ def _milestones(
         yield Saved(step.step, folder)
 
 
-def _evaluate(job: Job, step: int) -> Evaluated:
-    """Measure the whole validation split and as much of training; remember the best."""
-    counters, config = job.state.counters, job.config
-    train, val, model = job.data.train, job.data.val, job.state.model
+def _evaluate_start(job: Job, tracker: Tracker) -> Evaluated:
+    """Measure the model that is to be trained further, as the log's step 0."""
+    val_loss, train_loss = _measure(job)
+    entry = {"step": 0, "tokens": 0, "seconds": 0.0}
+    entry |= {"val_loss": val_loss, "train_eval_loss": train_loss}
+    job.run.log(entry)
+    tracker.log(entry)
+    return Evaluated(0, val_loss, train_loss, is_best=False)
+
+
+def _measure(job: Job) -> tuple[float, float]:
+    """Return the loss over the whole validation split, and over as much of training."""
+    config, train, val = job.config, job.data.train, job.data.val
     train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
-    val_loss = mean_loss(model, val, val_cut, job.separator)
-    train_loss = mean_loss(model, train, train_cut, job.separator)
+    model, separator = job.state.model, job.separator
+    return mean_loss(model, val, val_cut, separator), mean_loss(model, train, train_cut, separator)
+
+
+def _evaluate(job: Job, step: int) -> Evaluated:
+    """Measure the model and remember the best."""
+    counters = job.state.counters
+    val_loss, train_loss = _measure(job)
     if not math.isfinite(val_loss):
         raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
     is_best = counters.best_loss is None or val_loss < counters.best_loss
@@ -202,6 +219,7 @@ def _started(job: Job) -> Started:
         step=job.state.counters.step,
         total_steps=job.total_steps,
         parameters=sum(parameter.numel() for parameter in job.state.model.parameters()),
+        trained=sum(p.numel() for p in job.state.model.parameters() if p.requires_grad),
         vocab_size=job.tokenizer.vocab_size,
         train_tokens=len(job.data.train),
         val_tokens=len(job.data.val),

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from minigpt2.config import Config
 from minigpt2.errors import MiniGPT2Error, StorageError, UnavailableError
@@ -51,13 +50,6 @@ class Plan:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(kind, getattr(torch, self.dtype))
-
-    def apply(self, model: nn.Module) -> None:
-        """Move `model` to the device and give it the attention path; compile it if planned."""
-        set_attention(model, ATTENTION[self.attention])
-        model.to(self.device)
-        if self.compile:
-            model.compile()
 
 
 def make_plan(config: Config) -> Plan:

@@ -18,12 +18,13 @@ def learning_rate(step: int, total_steps: int, training: TrainingSection) -> flo
     """
     peak, least = training.learning_rate, training.min_learning_rate
     least = peak / 10 if least is None else least
-    if step < training.warmup_steps:
-        return peak * (step + 1) / (training.warmup_steps + 1)
+    warmup = training.warmup_steps or 0
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
     if training.schedule == "constant":
         return peak
     end = training.decay_steps or total_steps
-    begin = training.warmup_steps
+    begin = warmup
     if training.schedule == "wsd":
         begin = max(begin, round(end * (1 - WSD_DECAY)))
     if step < begin:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from minigpt2.checkpoints import Progress, load_progress, load_weights
+from minigpt2.checkpoints import Progress, is_adapter, load_adapter, load_progress, load_weights
 from minigpt2.errors import DataError
 from minigpt2.model import LanguageModel
 from minigpt2.training.optimizers import load_optimizer_tensors, optimizer_tensors
@@ -42,7 +42,10 @@ class TrainState:
     def take_up(self, folder: Path) -> None:
         """Become the state that the checkpoint `folder` holds."""
         progress = load_progress(folder)
-        load_weights(self.model, folder)
+        if is_adapter(folder):
+            load_adapter(self.model, folder)
+        else:
+            load_weights(self.model, folder)
         load_optimizer_tensors(self.optimizer, self.model, progress.optimizer)
         try:
             values = {item.name: progress.numbers[item.name] for item in fields(Counters)}

@@ -1,0 +1,69 @@
+"""`minigpt2 finetune`: the one trainer with another start, a model that is there already."""
+
+from pathlib import Path
+from typing import Literal
+
+from minigpt2.cli.options import dotted, with_config_flags
+from minigpt2.cli.train import Sources, print_all_options, start
+from minigpt2.errors import UsageError
+
+
+def _finetune(
+    model: str | None = None,
+    input: str | None = None,
+    *,
+    config: Path | None = None,
+    out: str | None = None,
+    lora: bool = False,
+    resume: Literal["auto", "never"] = "auto",
+    chat: bool = False,
+    print_config: bool = False,
+    help_all: bool = False,
+    **flags: str | None,
+) -> int:
+    """Train a model further, on a text, prompts and answers, or conversations.
+
+    It starts gently and ends when the held-out loss gets no better. Shape and tokenizer are the
+    model's; --model.block-size may be shorter or longer than its own. Of prompts and answers, or
+    "messages", in JSONL or parquet, only the answers are learnt.
+
+    Parameters
+    ----------
+    model
+        Run, model directory, or hub name: gpt2, gpt2-medium, OWNER/NAME.
+    input
+        Text file, folder, prepared data directory, data set name or URL.
+    config
+        YAML file with sections model, data, training, logging.
+    out
+        Run directory; an existing one is continued.
+    lora
+        Train small corrections beside the linear layers (LoRA, rank 8) and leave the rest.
+    resume
+        "never" refuses to continue an existing run.
+    chat
+        Talk to the model when it is trained.
+    print_config
+        Show every value and where it came from, then leave.
+    help_all
+        Show every option.
+    """
+    if help_all:
+        return print_all_options(_finetune, "finetune")
+    given = dotted(flags)
+    if out == "":
+        raise UsageError("--out is empty; name a directory")
+    if lora:
+        given.setdefault("training.lora_rank", "8")
+    named = {"model.init": model, "data.input_file": input, "logging.model_save_path": out}
+    given |= {key: value for key, value in named.items() if value is not None}
+    sources = Sources(None, config, given, resume == "auto")
+    if sources.standing_run() is None:
+        if "model.init" not in given:
+            raise UsageError("what is to be trained further? minigpt2 finetune MODEL TEXT")
+        if "data.input_file" not in given and config is None:
+            raise UsageError("on what? minigpt2 finetune MODEL TEXT, or a data directory")
+    return start(sources, chat, print_config)
+
+
+finetune = with_config_flags(_finetune, every=False)

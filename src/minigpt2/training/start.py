@@ -1,0 +1,156 @@
+"""Where a run starts: new weights, a model that is trained further, or its own last checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minigpt2.checkpoints import RunDirectory, is_adapter, save_checkpoint
+from minigpt2.config import Config, comma_list
+from minigpt2.errors import ConfigError, DataError
+from minigpt2.files import read_json
+from minigpt2.interop import open_model, resolve_model
+from minigpt2.interop.opening import Say, base_of
+from minigpt2.model import (
+    GPT2,
+    Bigram,
+    BigramConfig,
+    GPT2Config,
+    LanguageModel,
+    add_lora,
+    freeze,
+    grow_vocabulary,
+    lora_layers,
+    resize_positions,
+    set_dropout,
+    without_lora,
+)
+from minigpt2.tokenizers import Tokenizer, with_specials
+
+_SHAPE = ("n_layer", "n_head", "n_embd")
+# The product of width and learning rate that fine-tuning takes: 5e-5 at GPT-2's 768, the rate of
+# its released descendants, and more for narrower models, whose best rates are higher.
+_RATE_TIMES_WIDTH = 0.04
+# LoRA's best rate is about ten times that of training everything (Biderman et al. 2024,
+# arXiv 2405.09673, section 4).
+_LORA_RATE = 10
+
+
+@dataclass
+class Start:
+    """What a run begins with; None: what the configuration and the data say."""
+
+    model: LanguageModel | None
+    tokenizer: Tokenizer | None
+
+
+def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
+    """Return the configuration values that a model to be trained further brings along.
+
+    Shape, dropout, and a learning rate for its width. Raises DataError, InputMissingError.
+    """
+    folder = resolve_model(init, say)
+    folder = base_of(folder, say) if is_adapter(folder) else folder
+    path = folder / "config.json"
+    tree = read_json(path)
+    try:
+        rate = _RATE_TIMES_WIDTH / int(tree["n_embd"]) * (_LORA_RATE if lora else 1)
+        block_size = int(tree.get("n_positions") or tree["n_ctx"])
+        return {
+            **{f"model.{name}": int(tree[name]) for name in _SHAPE},
+            "model.block_size": block_size,
+            "model.dropout": float(tree.get("resid_pdrop", 0.1)),
+            "training.learning_rate": float(f"{rate:.1g}"),
+        }
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        kind = tree.get("model_type")
+        raise DataError(
+            f"{path}: model_type {kind!r} is no GPT-2 that could be trained further ({error!r})"
+        ) from None
+
+
+def open_start(config: Config, last: Path | None, say: Say) -> Start:
+    """Open what a run starts from: `last`, its own checkpoint, else what model.init names."""
+    init = config.model.init
+    if init is None:
+        return Start(None, None)
+    if last is not None:
+        model, tokenizer = open_model(last, say, merge=False, mapped=False)
+        _freeze(config, model)
+        return Start(model, tokenizer)
+    model, tokenizer = open_model(resolve_model(init, say), say, mapped=False)
+    if not isinstance(model, GPT2):
+        raise ConfigError([f"model.init {init}: a bigram has nothing to fine-tune; train one anew"])
+    _check_shape(config, model)
+    tokenizer = with_specials(tokenizer, comma_list(config.data.special_tokens))
+    _fit(config, model, tokenizer, say)
+    torch.manual_seed(config.training.seed)
+    _adapt(config, model)
+    _freeze(config, model)
+    return Start(model, tokenizer)
+
+
+def _check_shape(config: Config, model: GPT2) -> None:
+    wanted = {name: getattr(config.model, name) for name in _SHAPE}
+    given = {name: getattr(model.config, name) for name in _SHAPE}
+    if problems := [
+        f"model.{name} {wanted[name]}: {config.model.init} has {given[name]}, and keeps its shape"
+        for name in _SHAPE
+        if wanted[name] != given[name]
+    ]:
+        raise ConfigError(problems)
+
+
+def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
+    """Give the model the configured context, dropout and room for added tokens, and say so."""
+    old, new = model.config.block_size, config.model.block_size
+    if new != old:
+        how = "cropped to the first" if new < old else "interpolated to"
+        say(f"positions: {old} learned ones, {how} {new}")
+        resize_positions(model, new)
+    wanted = max(config.model.vocab_size or 0, tokenizer.vocab_size)
+    if wanted > model.config.vocab_size:
+        say(f"vocabulary: {model.config.vocab_size} tokens, grown to {wanted}")
+        grow_vocabulary(model, wanted)
+    set_dropout(model, config.model.dropout)
+
+
+def _adapt(config: Config, model: LanguageModel) -> None:
+    training = config.training
+    if training.lora_rank is not None:
+        alpha = training.lora_alpha or 2.0 * training.lora_rank
+        try:
+            targets = comma_list(training.lora_targets)
+            add_lora(model, training.lora_rank, alpha, training.lora_dropout, targets)
+        except ValueError as error:
+            raise ConfigError([f"training.lora_targets: {error}"]) from None
+
+
+def _freeze(config: Config, model: LanguageModel) -> None:
+    try:
+        freeze(model, comma_list(config.training.freeze))
+    except ValueError as error:
+        raise ConfigError([f"training.freeze: {error}"]) from None
+
+
+def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer) -> None:
+    """Write the model beneath LoRA layers into the run, once: its checkpoints hold only those."""
+    if lora_layers(model) and not (run.base_dir / "config.json").is_file():
+        with without_lora(model) as plain:
+            save_checkpoint(run.base_dir, plain, tokenizer)
+
+
+def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
+    """Build the configured model with freshly drawn weights; they depend on the seed alone."""
+    m, vocab_size = config.model, config.model.vocab_size or tokenizer.vocab_size
+    if vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
+        )
+    torch.manual_seed(config.training.seed)
+    if m.kind == "bigram":
+        return Bigram(BigramConfig(vocab_size, m.block_size))
+    model = GPT2(GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout))
+    _freeze(config, model)
+    return model

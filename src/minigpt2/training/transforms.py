@@ -1,0 +1,32 @@
+"""What is done to a finished model before it is trained, from outside, in one order."""
+
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from minigpt2.config import Config
+from minigpt2.model import ATTENTION, GPT2, set_attention
+from minigpt2.training.plan import Plan
+
+
+def apply_transforms(model: nn.Module, config: Config, plan: Plan) -> None:
+    """Give `model` its attention path and device, checkpoint its blocks, compile it, as planned."""
+    set_attention(model, ATTENTION[plan.attention])
+    model.to(plan.device)
+    if config.training.activation_checkpointing is not None:
+        checkpoint_blocks(model, config.training.activation_checkpointing)
+    if plan.compile:
+        model.compile()
+
+
+def checkpoint_blocks(model: nn.Module, every: int) -> None:
+    """Let every k-th block keep its input alone and compute the rest again when it is needed.
+
+    Chen et al. 2016 (arXiv 1604.06174). Dropout masks are drawn again alike, so gradients are the
+    same; the price is a second forward pass of those blocks.
+    """
+    if not isinstance(model, GPT2):
+        return
+    for block in list(model.h)[::every]:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
