@@ -33,10 +33,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
         repository = self.server.repository
-        if (
-            path.startswith(f"/api/models/{repository}/revision/")
-            or path == f"/api/models/{repository}"
-        ):
+        if path.startswith(f"/api/models/{repository}/tree/"):
+            listed = [
+                {"type": "file", "oid": "0", "size": len(content), "path": name}
+                for name, content in self.server.files.items()
+            ]
+            return self.send(200, json.dumps(listed).encode(), body)
+        if path.startswith(f"/api/models/{repository}/revision/"):
             siblings = [{"rfilename": name} for name in self.server.files]
             tree = {"id": repository, "sha": COMMIT, "siblings": siblings, "private": False}
             return self.send(200, json.dumps(tree).encode(), body)

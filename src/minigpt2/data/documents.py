@@ -24,9 +24,9 @@ class DocumentRows:
     """The rows of a split: each document, cut into windows of at most `length` targets.
 
     Row i is (start, stop, first target): it feeds tokens [start, stop - 1), where `start` is the
-    separator before the document or the token before the window, and is scored on [first, stop).
-    What lies before a document's first target, a prompt, is fed only; a window of nothing else
-    is left out.
+    document's prompt, the separator before a document without one, or the token before the window,
+    and is scored on [first, stop). What lies before a document's first target, a prompt, is fed
+    only; a window of nothing else is left out.
     """
 
     def __init__(self, stream: TokenStream, length: int) -> None:
@@ -49,14 +49,17 @@ class DocumentRows:
         found = np.empty((len(numbers), 3), np.int64)
         for block in np.unique(blocks).tolist():
             here = blocks == block
-            counts, low, target, end = self._counts(block * _COARSE)
+            counts, first, low, target, end = self._counts(block * _COARSE)
             ends, inside = np.cumsum(counts), numbers[here] - self._starts[block]
             which = np.searchsorted(ends, inside, side="right")
             nth = inside - (ends - counts)[which]
             skipped = (target[which] - low[which]) // self._length
             begin = low[which] + (nth + skipped) * self._length
             stop = np.minimum(begin + self._length, end[which])
-            found[here] = np.stack([begin - 1, stop, np.maximum(begin, target[which])], axis=1)
+            # Where a prompt begins the row, the row begins with it, as it will when it is asked.
+            asked = (begin == low[which]) & (target[which] > first[which])
+            start = np.where(asked, first[which], begin - 1)
+            found[here] = np.stack([start, stop, np.maximum(begin, target[which])], axis=1)
         return [(start, stop, first) for start, stop, first in found.tolist()]
 
     def __iter__(self) -> Iterator[Window]:
@@ -75,7 +78,7 @@ class DocumentRows:
         low = np.maximum(start, 1)  # nothing stands before the stream's first token
         target = np.maximum(target, low)
         rows = -((low - end) // self._length) - (target - low) // self._length
-        return np.where(target < end, rows, 0), low, target, end
+        return np.where(target < end, rows, 0), start, low, target, end
 
 
 class DocumentBatches:
