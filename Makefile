@@ -10,10 +10,10 @@ train: .venv/ready
 	@$(BIN)/minigpt2 train $(ARGS)
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-all: .venv/ready lint
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu and not peers and not long and not released_weights" $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

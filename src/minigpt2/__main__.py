@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from minigpt2.errors import ConfigError, MiniGPT2Error, StorageError
+from minigpt2.errors import ConfigError, MiniGPT2Error, StorageError, is_out_of_memory
 
 
 def main() -> None:
@@ -44,12 +44,6 @@ def run(arguments: list[str]) -> int:
         return _report(error)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Say whether torch or Python could not get the memory they asked for."""
-    words = ("allocate memory", "out of memory", "enforce fail at alloc")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-
 def _tolerate_any_text() -> None:
     """Let no character of a model's or a user's text be one the terminal's encoding refuses."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -65,7 +59,7 @@ def _report(error: Exception) -> int:
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     if isinstance(error, MiniGPT2Error):
         code = error.exit_code
-    elif _is_out_of_memory(error):
+    elif is_out_of_memory(error):
         code = 1
         detail = (problems[0] or "MemoryError").splitlines()[0]
         problems = [

@@ -5,6 +5,12 @@ stay ordinary exceptions.
 """
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether torch or Python could not get the memory they asked for."""
+    words = ("allocate memory", "out of memory", "enforce fail at alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 class MiniGPT2Error(Exception):
     """Failed at run time (exit code 1); the base of every error meant for a user."""
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,17 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_by(path: Path, write: Callable[[Path], None]) -> None:
+    """Let a library write a new file, then fsync it and give it the usual permissions."""
+    with storage_errors(path):
+        path.touch()  # with what the umask leaves; libraries tend to choose 0600
+        mode = path.stat().st_mode
+        write(path)
+        path.chmod(mode)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Give `path` this content atomically, creating its folder where needed."""
     with storage_errors(path):
@@ -67,6 +78,29 @@ def replace_file(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replace_by(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name for a library to write, and put it at `path` on success.
+
+    What the library writes beside it goes beside it; on failure nothing is left.
+    """
+    folder = path.parent / f".tmp-{path.name}-{os.getpid()}"
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder / path.name
+            # The file itself last: what it refers to is there when it appears.
+            for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+                with written.open("rb+") as file:
+                    os.fsync(file.fileno())
+                written.replace(path.parent / written.name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         sync_folder(path.parent)
 
 

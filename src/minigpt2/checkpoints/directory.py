@@ -4,13 +4,16 @@ It is a Hugging Face model directory with what resuming needs beside it, and a m
 last, of every file's size and SHA-256.
 """
 
+import errno
 import json
+import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minigpt2.checkpoints.adapters import (
@@ -23,7 +26,15 @@ from minigpt2.checkpoints.adapters import (
 from minigpt2.checkpoints.architecture import config_to_json
 from minigpt2.checkpoints.weights import WEIGHTS, read_model, state_to_disk
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.files import new_directory, read_json, read_sealed, sealed, sha256_of, write_file
+from minigpt2.files import (
+    new_directory,
+    read_json,
+    read_sealed,
+    sealed,
+    sha256_of,
+    write_by,
+    write_file,
+)
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
@@ -52,17 +63,21 @@ def save_checkpoint(
     A model with LoRA layers becomes an adapter, which names its `base`. `more` are files to write
     beside.
     """
-    files = _adapter_files(model, base) if lora_layers(model) else _model_files(model, tokenizer)
-    files |= {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    adapted = bool(lora_layers(model))
+    files = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    files |= _adapter_files(model, base) if adapted else _model_files(model, tokenizer)
+    tensors = {ADAPTER: adapter_tensors(model)} if adapted else {WEIGHTS: state_to_disk(model)}
     if progress is not None:
-        files[_OPTIMIZER] = save(progress.optimizer)
         files[_STATE] = _json_bytes(progress.numbers)
+        tensors[_OPTIMIZER] = progress.optimizer
     with new_directory(folder, folder.name) as temporary:
         for name, content in files.items():
             write_file(temporary / name, content)
+        for name, named in tensors.items():
+            write_by(temporary / name, partial(_write_tensors, named))
+        paths = [temporary / name for name in (*files, *tensors)]
         entries = {
-            name: {"bytes": len(content), "sha256": sha256_of(temporary / name)}
-            for name, content in files.items()
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths
         }
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
         write_file(temporary / MANIFEST, sealed(manifest))
@@ -73,20 +88,21 @@ def _model_files(model: LanguageModel, tokenizer: Tokenizer) -> dict[str, bytes]
     return {
         "config.json": _json_bytes(config_to_json(model, tokenizer.eos_id)),
         "generation_config.json": _json_bytes({**eos, "do_sample": True}),
-        WEIGHTS: _tensor_bytes(state_to_disk(model)),
     }
 
 
 def _adapter_files(model: LanguageModel, base: str | None) -> dict[str, bytes]:
-    return {
-        ADAPTER_CONFIG: _json_bytes(adapter_to_json(model, base)),
-        ADAPTER: _tensor_bytes(adapter_tensors(model)),
-    }
+    return {ADAPTER_CONFIG: _json_bytes(adapter_to_json(model, base))}
 
 
-def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
-    whole = {name: value.detach().contiguous() for name, value in tensors.items()}
-    return save(whole, metadata={"format": "pt"})
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file straight from the tensors' memory."""
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(whole, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # the system's own reason stands in its text
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from None
 
 
 def verify(folder: Path, resumable: bool = True) -> str | None:

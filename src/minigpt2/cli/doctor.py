@@ -4,12 +4,23 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minigpt2 import __version__
+from minigpt2.config import Config
 
-EXTRAS = {"track": ("tensorboard",)}
+if TYPE_CHECKING:
+    from minigpt2.training import Plan
+
+EXTRAS = {
+    "data": ("pyarrow",),
+    "hub": ("huggingface_hub", "tokenizers"),
+    "export": ("gguf", "onnx", "onnxscript"),
+    "track": ("tensorboard",),
+}
 _MATMUL_SIZE = 2048
 
 
@@ -30,7 +41,8 @@ def doctor(*, preset: str | None = None) -> int:
 
     from minigpt2.training import make_plan
 
-    plan = make_plan(settings.config)
+    config = settings.config
+    plan = make_plan(config)
     table = Table(show_header=False, box=None)
     table.add_row("minigpt2", f"{__version__}, Python {platform.python_version()}")
     table.add_row("torch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}")
@@ -41,12 +53,39 @@ def doctor(*, preset: str | None = None) -> int:
         table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
     table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
     table.add_row(f"plan, {preset or 'shakespeare-char'}", plan.describe())
+    for name, line in memory_lines(config, plan):
+        table.add_row(name, line)
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
         state = f'not installed: pip install "minigpt2[{extra}]"' if missing else "installed"
         table.add_row(f"extra {extra}", state)
     Console().print(table)
     return 0
+
+
+def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
+    """Yield (name, line) about the memory that training and generating take, and what is free."""
+    from minigpt2 import training
+
+    size = vocabulary(config)
+    estimate = training.estimate_memory(config, plan, size)
+    yield "memory to train it", estimate.describe()
+    generating = estimate.parameters + training.cache_bytes(config)
+    yield "memory to generate", f"about {training.gigabytes(generating)}, a full cache included"
+    room = training.available_memory(plan.device)
+    if room is None:
+        return
+    yield "memory free", training.gigabytes(room)
+    if estimate.step > room:
+        remedy = training.cheapest_fit(config, plan, size, room)
+        yield "it will not fit", remedy or "a smaller model is needed here"
+
+
+def vocabulary(config: Config) -> int:
+    """Return the vocabulary a configuration will have, as far as it says without a text."""
+    name = config.data.tokenizer
+    size = int(name[4:]) if name.startswith("bpe:") else {"char": 65, "byte": 256}.get(name, 50257)
+    return config.model.vocab_size or size
 
 
 def matmul_gflops(device: str, dtype: str, repeats: int = 5) -> float:

@@ -18,6 +18,7 @@ from minigpt2.training import (
     Started,
     Step,
     draw_curves,
+    gigabytes,
 )
 
 _LINE_SECONDS = 10.0  # between plain lines
@@ -85,6 +86,8 @@ class TrainingView(contextlib.AbstractContextManager):
         part = "" if event.trained == event.parameters else f", {event.trained:,} of them trained"
         self.say(f"model: {event.parameters:,} parameters{part}; run: {event.run_dir}")
         self.say(f"plan: {event.plan.describe()}")
+        room = "" if event.room is None else f"; {gigabytes(event.room)} free"
+        self.say(f"memory: {event.memory.describe()}{room}")
         self._task = self._progress.add_task(
             "training", total=event.total_steps, completed=event.step, figures=""
         )

@@ -30,6 +30,13 @@ from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import LanguageModel
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
+from minigpt2.training.memory import (
+    MemoryEstimate,
+    available_memory,
+    cheapest_fit,
+    estimate_memory,
+    gigabytes,
+)
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
 from minigpt2.training.start import Start, build_model, keep_base, open_start
@@ -70,6 +77,8 @@ class Job:
     batches: BatchSource
     state: TrainState
     total_steps: int
+    memory: MemoryEstimate
+    room: int | None  # bytes that were to be had before the first step
     bigram_loss: float | None
     separator: int | None  # of documents that are not to see one another in a row
 
@@ -109,6 +118,7 @@ def begin(
     total_steps = settled.training.max_steps or batches.steps(settled.training.num_epochs or 1)
     settled = settled.for_length(total_steps)
     baseline = None if settled.by_document else _bigram_loss(data, tokenizer)
+    memory, room = _memory(settled, plan, start.model, tokenizer, say)
     model = start.model or build_model(config, tokenizer)
     keep_base(run, model, tokenizer)
     apply_transforms(model, config, plan)
@@ -128,9 +138,26 @@ def begin(
         batches,
         state,
         total_steps,
+        memory,
+        room,
         baseline,
         _separator(settled, data),
     )
+
+
+def _memory(
+    config: Config, plan: Plan, model: LanguageModel | None, tokenizer: Tokenizer, say: Say
+) -> tuple[MemoryEstimate, int | None]:
+    """Estimate what the run takes and what there is; say what would help if it is too much."""
+    size = model.config.vocab_size if model else config.model.vocab_size or tokenizer.vocab_size
+    held = sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
+    estimate = estimate_memory(config, plan, size, held)
+    room = available_memory(plan.device)
+    if room is not None and estimate.step > room:
+        remedy = cheapest_fit(config, plan, size, room)
+        hint = f"{remedy}" if remedy else "a smaller model is needed here"
+        say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
+    return estimate, room
 
 
 def _batches(config: Config, data: Dataset) -> BatchSource:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from minigpt2.training.memory import MemoryEstimate
 from minigpt2.training.plan import Plan
 
 
@@ -16,6 +17,8 @@ class Started:
     total_steps: int
     parameters: int
     trained: int
+    memory: MemoryEstimate
+    room: int | None
     vocab_size: int
     train_tokens: int
     val_tokens: int

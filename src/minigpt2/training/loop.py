@@ -5,6 +5,7 @@ dropout masks and the learning rate of a step are functions of the step's number
 run equals never having stopped it, bit for bit on a CPU under the same plan.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from minigpt2.config import Config
 from minigpt2.data import restart_at
 from minigpt2.data.batches import IGNORED, mix
-from minigpt2.errors import MiniGPT2Error
+from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
+from minigpt2.training.memory import cheapest_fit
 from minigpt2.training.plan import Plan
 from minigpt2.training.schedules import learning_rate
 from minigpt2.training.tracking import Tracker
@@ -81,7 +83,8 @@ def train_step(job: Job) -> Step:
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
-    loss = accumulate(job.state.model, tokens, targets, job.plan, job.separator)
+    with _memory_told(job):
+        loss = accumulate(job.state.model, tokens, targets, job.plan, job.separator)
     grad_norm = clip_gradients(job.state.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
@@ -97,6 +100,27 @@ def train_step(job: Job) -> Step:
     counters.tokens += learnt
     speed = learnt / (time.perf_counter() - began)
     return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
+
+
+@contextlib.contextmanager
+def _memory_told(job: Job) -> Iterator[None]:
+    """Turn an out-of-memory error into a line with the cheapest change that would do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        detail = next(iter(str(error).splitlines()), type(error).__name__)
+    else:
+        return
+    # Out of the except clause: what the failed step held is free again.
+    room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
+    size: int = job.state.model.config.vocab_size
+    remedy = cheapest_fit(job.config, job.plan, size, room)
+    hint = f"the cheapest change: {remedy}" if remedy else "a smaller model is needed here"
+    raise MiniGPT2Error(
+        f"out of memory at step {job.state.counters.step + 1}; {hint} ({detail[:150]})"
+    )
 
 
 def accumulate(
@@ -220,6 +244,8 @@ def _started(job: Job) -> Started:
         total_steps=job.total_steps,
         parameters=sum(parameter.numel() for parameter in job.state.model.parameters()),
         trained=sum(p.numel() for p in job.state.model.parameters() if p.requires_grad),
+        memory=job.memory,
+        room=job.room,
         vocab_size=job.tokenizer.vocab_size,
         train_tokens=len(job.data.train),
         val_tokens=len(job.data.val),

@@ -14,19 +14,18 @@ def apply_transforms(model: nn.Module, config: Config, plan: Plan) -> None:
     """Give `model` its attention path and device, checkpoint its blocks, compile it, as planned."""
     set_attention(model, ATTENTION[plan.attention])
     model.to(plan.device)
-    if config.training.activation_checkpointing is not None:
-        checkpoint_blocks(model, config.training.activation_checkpointing)
+    checkpoint_blocks(model, config.training.activation_checkpointing)
     if plan.compile:
         model.compile()
 
 
-def checkpoint_blocks(model: nn.Module, every: int) -> None:
-    """Let every k-th block keep its input alone and compute the rest again when it is needed.
+def checkpoint_blocks(model: nn.Module, every: int | None) -> None:
+    """Let every k-th block keep its input alone and compute the rest again; None: no block.
 
     Chen et al. 2016 (arXiv 1604.06174). Dropout masks are drawn again alike, so gradients are the
     same; the price is a second forward pass of those blocks.
     """
-    if not isinstance(model, GPT2):
+    if every is None or not isinstance(model, GPT2):
         return
     for block in list(model.h)[::every]:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -1,0 +1,115 @@
+"""`minigpt2 export`: a model in the formats of other programs, each checked by its own engine."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from minigpt2.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from minigpt2.model import LanguageModel
+    from minigpt2.tokenizers import Tokenizer
+
+_PROMPT = "The "
+
+
+def export(
+    model: str | None = None,
+    *,
+    format: Literal["hf", "gguf", "onnx"] = "hf",
+    out: Path | None = None,
+    type: Literal["f32", "f16", "bf16", "q8_0"] | None = None,
+    merge: bool = False,
+) -> int:
+    """Write a model for other programs; its own engine checks the file where it is installed.
+
+    hf: a directory for transformers, peft and the hub, with a model card. gguf: one file for
+    llama.cpp, tokenizer included. onnx: one file for onnxruntime, input_ids to logits.
+
+    Parameters
+    ----------
+    model
+        Run, model directory or hub name; default: the newest run under runs/.
+    format
+        hf, gguf or onnx.
+    out
+        Where to write; default: beside you, called after the model.
+    type
+        Of gguf's matrices: f32, f16, bf16 or q8_0; default: f16.
+    merge
+        Make of a LoRA adapter and its base one model; gguf and onnx always do.
+    """
+    if type is not None and format != "gguf":
+        raise UsageError("--type is for --format gguf")
+    from minigpt2.interop import open_model, resolve_model
+
+    folder = resolve_model(model, _say)
+    opened, tokenizer = open_model(folder, _say, merge=merge or format != "hf")
+    name = out.stem if out else _name_of(folder)
+    if format == "hf":
+        return _export_directory(opened, tokenizer, folder, out or Path(name))
+    return _export_file(opened, tokenizer, format, out or Path(f"{name}.{format}"), type or "f16")
+
+
+def _export_directory(
+    model: "LanguageModel", tokenizer: "Tokenizer", folder: Path, out: Path
+) -> int:
+    from minigpt2.checkpoints import save_checkpoint
+    from minigpt2.checkpoints.adapters import adapter_base, is_adapter
+    from minigpt2.interop.card import model_card
+    from minigpt2.model import lora_layers
+
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"{out} is the model itself; choose another --out")
+    card = model_card(out.name, model, tokenizer, folder)
+    base = adapter_base(folder) if is_adapter(folder) else None
+    save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
+    _say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
+    if lora_layers(model):
+        _say(f"it is an adapter of {base}: publish that too, or export with --merge")
+    return 0
+
+
+def _export_file(
+    model: "LanguageModel", tokenizer: "Tokenizer", form: str, out: Path, kind: str
+) -> int:
+    from minigpt2.files import replace_by
+    from minigpt2.interop import gguf_file, onnx_file
+    from minigpt2.model import GPT2
+
+    if not isinstance(model, GPT2):
+        raise DataError(f"a bigram cannot become {form}, which knows no such model; a GPT-2 can")
+    if out.is_dir() or (out.exists() and out.suffix != f".{form}"):
+        raise UsageError(f"{out} exists and is no {form} file; choose another --out")
+    prompt = tokenizer.encode(_PROMPT) if _encodes(tokenizer) else [0]
+    prompt = prompt[: model.config.block_size // 2] or [0]
+    with replace_by(out) as temporary:
+        if form == "gguf":
+            for remark in gguf_file.export_gguf(model, tokenizer, temporary, kind):
+                _say(remark)
+            agreed = gguf_file.check_gguf(model, temporary, kind, prompt)
+        else:
+            onnx_file.export_onnx(model, temporary)
+            agreed = onnx_file.check_onnx(model, temporary, prompt)
+    _say(f"wrote {out}: {out.stat().st_size / 1e6:,.1f} MB")
+    engine = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}[form]
+    _say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
+    return 0
+
+
+def _encodes(tokenizer: "Tokenizer") -> bool:
+    try:
+        return bool(tokenizer.encode(_PROMPT))
+    except DataError:
+        return False
+
+
+def _name_of(folder: Path) -> str:
+    """Return what to call an export of a checkpoint: its run's name, else its own."""
+    inside = (folder.resolve().parent / "config.yaml").is_file()
+    name = folder.resolve().parent.name if inside else folder.resolve().name
+    return f"{name}-export"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

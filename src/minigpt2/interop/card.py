@@ -1,0 +1,153 @@
+"""A model card, README.md, from what a run knows of itself: what it is, what it was trained on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from minigpt2 import __version__
+from minigpt2.checkpoints import RunDirectory
+from minigpt2.config import Config
+from minigpt2.errors import MiniGPT2Error
+from minigpt2.files import read_json, read_sealed
+from minigpt2.interop.hub import hub_address
+from minigpt2.model import GPT2, LanguageModel, lora_layers
+from minigpt2.settings import stored_config
+from minigpt2.tokenizers import Tokenizer
+
+_EXCERPT = 600  # characters of a sample
+_KINDS = {
+    "CharTokenizer": "characters",
+    "ByteTokenizer": "bytes",
+    "BPETokenizer": "byte-level BPE",
+    "ForeignTokenizer": "another program's tokenizer.json",
+}
+
+
+def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> str:
+    """Return the card of the checkpoint in `folder`, under `name`; facts that are not there are
+    left out."""
+    run = RunDirectory(folder.resolve().parent)
+    config = stored_config(run.path).config if run.exists() else None
+    parts = [
+        _front(model, config),
+        f"# {name}\n",
+        _what(model, tokenizer, config),
+        _facts(model, tokenizer),
+        _training(run, config, folder) if config else "",
+        _sample(run) if config else "",
+        _usage(name, model, tokenizer),
+        f"Written by minigpt2 {__version__}.\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _front(model: LanguageModel, config: Config | None) -> str:
+    """Return what the hub reads: YAML between lines of dashes."""
+    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+    tags = ["gpt2", "minigpt2"]
+    if lora_layers(model):
+        lines[0] = "library_name: peft"
+        tags.append("lora")
+    start = config.model.init if config else None
+    if start and not Path(start).exists() and (address := hub_address(start)):
+        lines.append(f"base_model: {address[0]}")
+    lines += ["tags:", *(f"- {tag}" for tag in tags)]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _what(model: LanguageModel, tokenizer: Tokenizer, config: Config | None) -> str:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    kind = "A GPT-2" if isinstance(model, GPT2) else "A bigram table"
+    adapted = " with LoRA corrections" if lora_layers(model) else ""
+    text = f"{kind}{adapted} of {count:,} parameters"
+    if config is not None:
+        verb = f"fine-tuned from `{config.model.init}`" if config.model.init else "trained"
+        text += f", {verb} on `{Path(config.data.input_file).name}`"
+    asked = " It answers as in a conversation." if tokenizer.chat_template else ""
+    return f"{text}.{asked} It continues text; it knows no more than what it was trained on.\n"
+
+
+def _facts(model: LanguageModel, tokenizer: Tokenizer) -> str:
+    rows = [("context", f"{model.config.block_size} tokens")]
+    if isinstance(model, GPT2):
+        c = model.config
+        rows.append(("layers, heads, width", f"{c.n_layer}, {c.n_head}, {c.n_embd}"))
+    kind = _KINDS.get(type(tokenizer).__name__, "its own")
+    rows.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens ({kind})"))
+    return _table(rows)
+
+
+def _training(run: RunDirectory, config: Config, folder: Path) -> str:
+    """Return how it was trained and what was measured, as the run's own files say."""
+    training, rows = config.training, []
+    state = _read(folder / "state.json")
+    if state:
+        rows.append(("optimizer steps", f"{state['step']:,}"))
+        rows.append(("tokens seen", f"{state['tokens']:,}"))
+        rows.append(("time", f"{state['seconds']:.0f} s"))
+    facts = _read_sealed(run.facts_path)
+    if facts:
+        rows.append(("computed with", f"{facts['plan']['dtype']} on {facts['plan']['machine']}"))
+    rows.append(("batch", f"{training.batch_size} sequences of {config.sequence_length} tokens"))
+    rows.append(("optimizer", f"{training.optimizer}, learning rate {training.learning_rate:g}"))
+    measured = [e for e in _log(run) if "val_loss" in e and e["step"] == (state or {}).get("step")]
+    if measured:
+        loss = f"{measured[-1]['val_loss']:.4f} nats a token, whole validation split"
+        rows.append(("validation loss", loss))
+    if facts and facts.get("bigram_loss"):
+        rows.append(("a bigram table's", f"{facts['bigram_loss']:.4f}"))
+    return "## Training\n\n" + _table(rows)
+
+
+def _sample(run: RunDirectory) -> str:
+    """Return the last sample the run wrote down."""
+    try:
+        text = run.samples_path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    last = text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
+    block = "\n".join("    " + line for line in last.splitlines())
+    return f"## What it writes\n\n{block}\n" if last else ""
+
+
+def _usage(name: str, model: LanguageModel, tokenizer: Tokenizer) -> str:
+    if not isinstance(model, GPT2):
+        return f"## Use\n\n```sh\nminigpt2 generate {name}\n```\n"
+    opened = (
+        "from peft import AutoPeftModelForCausalLM\n"
+        if lora_layers(model)
+        else "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+    )
+    kind = "AutoPeftModelForCausalLM" if lora_layers(model) else "AutoModelForCausalLM"
+    if lora_layers(model):
+        opened += "from transformers import AutoTokenizer\n"
+    return (
+        f"## Use\n\n```sh\nminigpt2 {'chat' if tokenizer.chat_template else 'generate'} {name}\n"
+        f"```\n\n```python\n{opened}\nmodel = {kind}.from_pretrained({json.dumps(name)})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(name)})\n```\n"
+    )
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), ""])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except MiniGPT2Error:
+        return None
+
+
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_sealed(path)
+    except MiniGPT2Error:
+        return None
+
+
+def _log(run: RunDirectory) -> list[dict[str, Any]]:
+    try:
+        return run.read_log()
+    except MiniGPT2Error:
+        return []

@@ -1,0 +1,246 @@
+"""How much memory a run takes, before it takes it: by the shapes of one step, run on no data.
+
+The step runs on fake tensors, which have shapes and no content; every storage that comes to life
+in it is counted until it is gone. So whatever a step does (precision, attention path, dropout,
+recomputed blocks) is in the figure without a formula of its own. Two small depths are run; what a
+block adds is their difference.
+"""
+
+import contextlib
+import os
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from minigpt2.config import Config, comma_list
+from minigpt2.model import (
+    ATTENTION,
+    GPT2,
+    Bigram,
+    BigramConfig,
+    GPT2Config,
+    add_lora,
+    freeze,
+    set_attention,
+)
+from minigpt2.training.plan import Plan
+from minigpt2.training.transforms import checkpoint_blocks
+
+# On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
+# library's allocator keeps gaps between blocks; how much, benchmarks/memory.md measured.
+_KERNELS, _GAPS = 50_000_000, 0.25
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes at the peak of a training step; `process` is what Python and torch take themselves."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    process: int
+
+    @property
+    def step(self) -> int:
+        """What training adds to the process."""
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        return self.step + self.process
+
+    def describe(self) -> str:
+        """Return the estimate as one line."""
+        return (
+            f"about {gigabytes(self.total)}: parameters {gigabytes(self.parameters)}, gradients "
+            f"{gigabytes(self.gradients)}, optimizer {gigabytes(self.optimizer)}, activations "
+            f"{gigabytes(self.activations)}"
+        )
+
+
+def estimate_memory(config: Config, plan: Plan, vocab_size: int, held: int = 0) -> MemoryEstimate:
+    """Return what training `config` by `plan` takes at its peak.
+
+    `held` bytes of this process are the model already and counted as such.
+    """
+    with _fakes():
+        model = _fake_model(config, vocab_size, config.model.n_layer)
+    parameters = sum(_bytes(parameter) for parameter in model.parameters())
+    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    shallow = [_peak(config, plan, vocab_size, depth) for depth in (1, 2)]
+    depth = config.model.n_layer if config.model.kind == "gpt2" else 1
+    activations = shallow[0] + (depth - 1) * (shallow[1] - shallow[0])
+    process = 0
+    if torch.device(plan.device).type == "cpu":
+        process = max(0, _resident() - held) + _KERNELS + int(_GAPS * activations)
+    return MemoryEstimate(parameters, gradients, 2 * gradients, activations, process)
+
+
+def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
+    """Return what the keys and values of one full context take while generating."""
+    m = config.model
+    return 2 * m.n_layer * m.block_size * m.n_embd * dtype.itemsize if m.kind == "gpt2" else 0
+
+
+def available_memory(device: str) -> int | None:
+    """Return the bytes that can still be had on a device; None where nobody tells."""
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return torch.cuda.mem_get_info(kind)[0]
+    if kind.type != "cpu":
+        return None
+    found = [_meminfo("MemAvailable"), _cgroup_room()]
+    return min((number for number in found if number is not None), default=None)
+
+
+def cheapest_fit(config: Config, plan: Plan, vocab_size: int, room: int) -> str | None:
+    """Return the cheapest change, as options and its figure, by which a step fits into `room`.
+
+    Smaller micro-batches change nothing but speed, recomputed blocks cost a forward pass, shorter
+    sequences another context; they are tried in that order.
+    """
+    for changed, options in _changes(config, plan):
+        smaller = replace(plan, micro_batch_size=changed.training.micro_batch_size or 1)
+        needed = estimate_memory(changed, smaller, vocab_size).step
+        if needed <= room:
+            return f"{options} needs about {gigabytes(needed)}"
+    return None
+
+
+def _changes(config: Config, plan: Plan) -> Iterator[tuple[Config, str]]:
+    def with_training(base: Config, **values: Any) -> Config:
+        return replace(base, training=replace(base.training, **values))
+
+    micro, sizes = plan.micro_batch_size, []
+    while micro > 1:
+        micro = max(1, micro // 2)
+        sizes.append(micro)
+    for size in sizes:
+        yield (
+            with_training(config, micro_batch_size=size),
+            f"--training.micro-batch-size {size}",
+        )
+    least = with_training(config, micro_batch_size=1)
+    checkpointed = with_training(least, activation_checkpointing=1)
+    tail = "--training.micro-batch-size 1 --training.activation-checkpointing 1"
+    yield checkpointed, tail
+    length = config.sequence_length
+    while length > 32:
+        length //= 2
+        shorter = with_training(checkpointed, sequence_length=length)
+        yield shorter, f"{tail} --training.sequence-length {length}"
+
+
+def gigabytes(count: int) -> str:
+    """Write a number of bytes for a person.
+
+    >>> gigabytes(1_240_000_000), gigabytes(3_400_000)
+    ('1.24 GB', '3.4 MB')
+    """
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of every storage made while it is on, until it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, Tensor):
+                self._meet(value.untyped_storage())
+        self.peak = max(self.peak, self.now)
+        return result
+
+    def _meet(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self.now += size
+            weakref.finalize(storage, self._part, key, size)
+
+    def _part(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def _fake_model(config: Config, vocab_size: int, n_layer: int) -> nn.Module:
+    """Build the model that is to be trained, without memory, at another depth."""
+    m, training = config.model, config.training
+    if m.kind == "bigram":
+        return Bigram(BigramConfig(vocab_size, m.block_size))
+    shape = (vocab_size, m.block_size, n_layer, m.n_head, m.n_embd, m.dropout)
+    model = GPT2(GPT2Config(*shape))
+    with contextlib.suppress(ValueError):  # a name that is none is told where it is used
+        if training.lora_rank:
+            add_lora(model, training.lora_rank, 1.0, 0.0, comma_list(training.lora_targets))
+        freeze(model, comma_list(training.freeze))
+    return model
+
+
+def _peak(config: Config, plan: Plan, vocab_size: int, n_layer: int) -> int:
+    """Return the most that lives at once in a step, parameters and their gradients left out."""
+    B, T = plan.micro_batch_size, config.sequence_length
+    plan = replace(plan, device="cpu")  # shapes are the same on every device
+    with _fakes():
+        model = _fake_model(config, vocab_size, n_layer)
+        set_attention(model, ATTENTION[plan.attention])
+        checkpoint_blocks(model, config.training.activation_checkpointing)
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
+        tokens = torch.zeros(B, T, dtype=torch.int64)
+        with _Live() as live:
+            with plan.autocast():
+                loss = model(tokens, tokens)
+            loss.backward()
+    return live.peak
+
+
+@contextlib.contextmanager
+def _fakes() -> Iterator[None]:
+    """Let tensors that are made have a shape and no content, and numbers drawn count for none."""
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _resident() -> int:
+    """Return what this process holds now; a typical figure where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 400_000_000
+
+
+def _meminfo(name: str) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _cgroup_room() -> int | None:
+    """Return what a container still allows, where there is a limit."""
+    folder = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((folder / "memory.max").read_text(encoding="ascii"))
+        return limit - int((folder / "memory.current").read_text(encoding="ascii"))
+    return None
