@@ -2,18 +2,17 @@
 
 import sys
 
-from minigpt2 import from_pretrained, resolve, train
+from minigpt2 import resolve, train
+from minigpt2.training import starting_values
 
-start, text, out, steps = sys.argv[1:]
-model, tokenizer = from_pretrained(start)
+model, text, out, steps = sys.argv[1:]  # a run, a directory, or a hub name such as gpt2
+start = starting_values(model, lora=True, say=print)  # its shape, and a rate that suits it
 flags = {
+    "model.init": model,
     "data.input_file": text,
-    "model.block_size": model.config.block_size,
     "training.max_steps": steps,
-    "training.learning_rate": 3e-4,
-    "training.warmup_steps": 10,
-    "training.patience": 3,
+    "training.lora_rank": 8,
     "logging.model_save_path": out,
 }
-for event in train(resolve(flags=flags).config, model=model, tokenizer=tokenizer):
+for event in train(resolve("finetune", flags=flags, base=start).config):
     print(event)

@@ -227,10 +227,12 @@ def test_accumulation_and_start_are_translated():
     )
     assert translate(["train", "--init_from=scratch"])[0][1:] == ["--resume", "never"]
     with pytest.raises(UsageError, match="scratch or resume"):
-        translate(["train", "--init_from=gpt2"])
+        translate(["train", "--init_from=llama"])
+    assert translate(["train", "--init_from=gpt2-xl"])[0][1:] == ["--init", "gpt2-xl"]
     with pytest.raises(UsageError, match="whole number"):
         translate(["train", "--batch_size=3", "--gradient_accumulation_steps=x"])
-    assert translate(["generate", "--init_from=gpt2"])[0][1] == "--init-from"  # told as unknown
+    assert translate(["generate", "--init_from=gpt2"])[0][1:] == ["--model", "gpt2"]
+    assert translate(["generate", "--init_from=resume"])[0][1:] == []
     line = "generate --start=Hi --num_samples=2 --max_new_tokens=5 --out_dir=x --top_k=3"
     assert translate(line.split())[0] == (
         "generate --prompt Hi --n 2 --max-new-tokens 5 --model x --top-k 3".split()

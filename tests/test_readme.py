@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -9,15 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from minigpt2 import gpt2_tokenizer, save_pretrained
 from minigpt2 import model as models
 from minigpt2.__main__ import run
+from minigpt2.model import GPT2, GPT2Config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
     "train": "--model.n-layer 1 --model.n-head 2 --model.n-embd 16 --training.max-steps 2 "
     "--training.attention explicit --training.dtype float32",
+    "finetune": "--training.max-steps 2 --training.attention explicit --training.dtype float32",
     "generate": "--max-new-tokens 5",
     "chat": "--max-new-tokens 5",
 }
@@ -42,6 +47,12 @@ def desk(tmp_path, monkeypatch):
         (tmp_path / "notes" / f"{day}.md").write_text(note, encoding="utf-8")
     novel = "The cat sat on the mat. It looked at the moon, and said nothing.\n" * 80
     (tmp_path / "novel.txt").write_text(novel, encoding="utf-8")
+    questions = [{"prompt": f"the cat {n}", "answer": " sat"} for n in "abcdefghijklmnop" * 2]
+    lines = "".join(json.dumps(question) + "\n" for question in questions)
+    (tmp_path / "questions.jsonl").write_text(lines, encoding="utf-8")
+    small = GPT2(GPT2Config(50257, 64, 1, 2, 16))  # a path that exists wins over the hub's name
+    save_pretrained(small, gpt2_tokenizer(), tmp_path / "gpt2")
+    torch.save(nanogpt_checkpoint(sorted(set(novel))), tmp_path / "ckpt.pt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIGPT2_DATA_INPUT_FILE", "novel.txt")
     monkeypatch.setattr("sys.stdin", io.StringIO("quit\n"))
@@ -64,6 +75,14 @@ def test_every_command_runs(page, desk, capsys):
         python_blocks_run(page)
     if page.name == "data.md":
         python_blocks_run(page)
+
+
+def nanogpt_checkpoint(letters):
+    """A checkpoint as nanoGPT writes it, for a text of these letters."""
+    model = GPT2(GPT2Config(len(letters), 8, 1, 2, 16))
+    shape = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8, "bias": True}
+    state = {f"transformer.{name}": value for name, value in model.state_dict().items()}
+    return {"model": state, "model_args": {**shape, "vocab_size": len(letters), "dropout": 0.0}}
 
 
 def python_blocks_run(page):
@@ -113,3 +132,4 @@ def test_every_example_runs(name, desk):
     )
     assert result.returncode == 0, result.stderr
     assert list((desk / "out").rglob("model.safetensors"))
+    assert name != "fine_tuning" or list((desk / "out/best").glob("adapter_model.safetensors"))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 
 # What the common refusals mean for a person; any other is told in the system's own words.
 _REFUSALS = {
@@ -162,7 +162,20 @@ def _may_replace(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = [entry.name for entry in folder.iterdir()]
-    return not names or (has_our_manifest(folder) and all(map(_OUR_FILES.fullmatch, names)))
+    if not names:
+        return True
+    ours = has_our_manifest(folder) and all(map(_OUR_FILES.fullmatch, names))
+    return ours and ("README.md" not in names or _is_as_written(folder / "README.md"))
+
+
+def _is_as_written(path: Path) -> bool:
+    """Say whether a file that people like to edit is the one the manifest knows."""
+    try:
+        return read_json(path.parent / "manifest.json")["files"][path.name]["sha256"] == sha256_of(
+            path
+        )
+    except (MiniGPT2Error, KeyError, TypeError, OSError):
+        return False
 
 
 def has_our_manifest(folder: Path) -> bool:

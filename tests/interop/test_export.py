@@ -121,6 +121,10 @@ def test_a_directory_with_a_card_opens_and_says_what_the_run_knows(trained, tmp_
     for (name, a), (_, b) in zip(model.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert run(["export", str(trained), "--out", str(tmp_path / "novel")]) == 0  # ours: replaced
+    (tmp_path / "novel/README.md").write_text(card + "mine\n", encoding="utf-8")
+    assert run(["export", str(trained), "--out", str(tmp_path / "novel")]) == 2
+    assert (tmp_path / "novel/README.md").read_text(encoding="utf-8").endswith("mine\n")
+    (tmp_path / "novel/README.md").write_text(card, encoding="utf-8")
     (tmp_path / "novel/mine.txt").write_text("x", encoding="utf-8")
     assert run(["export", str(trained), "--out", str(tmp_path / "novel")]) == 2
     assert "what minigpt2 did not write" in capsys.readouterr().err

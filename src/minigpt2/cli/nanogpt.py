@@ -49,7 +49,10 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
         return _rename_all(arguments, {}), []
     verb, *rest = arguments
     if verb == "generate":
-        return [verb, *_rename_all(rest, _GENERATE)], []
+        rest, special = _take(rest, {"init-from"})
+        released = special.get("init-from", "resume")
+        model = [] if released == "resume" else ["--model", released]
+        return [verb, *model, *_rename_all(rest, _GENERATE)], []
     remarks: list[str] = []
     rest, special = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
     if "eval-iters" in special:
@@ -110,7 +113,9 @@ def _init_from(value: str | None) -> list[str]:
         return []
     if value == "scratch":
         return ["--resume", "never"]
-    raise UsageError(f"--init_from takes scratch or resume, not {value!r}")
+    if value.startswith("gpt2"):
+        return ["--init", value]
+    raise UsageError(f"--init_from takes scratch, resume or gpt2..., not {value!r}")
 
 
 def _accumulation(arguments: list[str], steps: str | None) -> list[str]:

@@ -77,13 +77,21 @@ def estimate_memory(config: Config, plan: Plan, vocab_size: int, held: int = 0) 
         model = _fake_model(config, vocab_size, config.model.n_layer)
     parameters = sum(_bytes(parameter) for parameter in model.parameters())
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
-    shallow = [_peak(config, plan, vocab_size, depth) for depth in (1, 2)]
-    depth = config.model.n_layer if config.model.kind == "gpt2" else 1
-    activations = shallow[0] + (depth - 1) * (shallow[1] - shallow[0])
+    activations = _activations(config, plan, vocab_size)
     process = 0
     if torch.device(plan.device).type == "cpu":
         process = max(0, _resident() - held) + _KERNELS + int(_GAPS * activations)
     return MemoryEstimate(parameters, gradients, 2 * gradients, activations, process)
+
+
+def _activations(config: Config, plan: Plan, vocab_size: int) -> int:
+    """Return what a step adds at its peak: of two small depths, continued to the whole one."""
+    depth = config.model.n_layer if config.model.kind == "gpt2" else 1
+    unit = config.training.activation_checkpointing or 1  # blocks that repeat as a group
+    if depth <= 2 * unit:
+        return _peak(config, plan, vocab_size, depth)
+    one, two = (_peak(config, plan, vocab_size, groups * unit) for groups in (1, 2))
+    return one + (two - one) * (depth - unit) // unit
 
 
 def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
