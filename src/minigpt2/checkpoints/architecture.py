@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from minigpt2.errors import DataError
 from minigpt2.model import (
@@ -83,10 +84,23 @@ def model_from_json(tree: dict[str, Any], where: Path) -> LanguageModel:
         if tree.get("model_type") == "minigpt2-bigram":
             return Bigram(BigramConfig(int(tree["vocab_size"]), int(tree["block_size"])))
         config = _gpt2_config(tree, where)
-        with torch.device("meta"):  # no number is drawn: the weights are about to be loaded
+        with torch.device("meta"), _NothingDrawn():
             return GPT2(config)
     except (KeyError, TypeError, ValueError, OverflowError, ArithmeticError, RuntimeError) as error:
         raise DataError(f"{where} is no model configuration: {error!r}") from None
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out the drawing of weights that are about to be loaded.
+
+    On the meta device it would cost no memory, but torch imports its compiler to do it: a second.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:

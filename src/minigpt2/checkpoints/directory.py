@@ -7,6 +7,7 @@ last, of every file's size and SHA-256.
 import errno
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from minigpt2.checkpoints.adapters import (
 )
 from minigpt2.checkpoints.architecture import config_to_json
 from minigpt2.checkpoints.weights import WEIGHTS, read_model, state_to_disk
-from minigpt2.errors import DataError, InputMissingError
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.files import (
     new_directory,
     read_json,
@@ -143,8 +144,14 @@ def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, T
     """
     if not (folder / "config.json").is_file():
         raise InputMissingError(f"{folder} holds no model: config.json is missing")
-    check_checkpoint(folder)
-    model, tokenizer = read_model(folder, mapped), load_tokenizer(folder)
+    with ThreadPoolExecutor(1) as pool:  # hashing lets others run, and takes as long as the rest
+        checked = pool.submit(check_checkpoint, folder)
+        try:
+            model, tokenizer = read_model(folder, mapped), load_tokenizer(folder)
+        except MiniGPT2Error:
+            checked.result()  # that a file was altered says more than what came of it
+            raise
+        checked.result()
     if tokenizer.vocab_size > model.config.vocab_size:
         raise DataError(
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, "

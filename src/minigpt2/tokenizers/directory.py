@@ -126,7 +126,7 @@ def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
     """Return what decides about ids, in one form for all who write the file."""
     model, cutter = tree["model"], dict(tree.get("pre_tokenizer") or {})
     cutter.setdefault("use_regex", True)  # the library's default, which older files leave out
-    merges = [m.split(" ") if isinstance(m, str) else list(m) for m in model.get("merges", [])]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model.get("merges", [])]
     added = [(entry["id"], entry["content"]) for entry in tree.get("added_tokens") or []]
     vocab = model["vocab"] | {content: number for number, content in added}
     return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
