@@ -226,7 +226,7 @@ def test_accumulation_and_start_are_translated():
         "train --training.batch-size 24 --out x --training.micro-batch-size 3".split()
     )
     assert translate(["train", "--init_from=scratch"])[0][1:] == ["--resume", "never"]
-    with pytest.raises(UsageError, match="scratch or resume"):
+    with pytest.raises(UsageError, match="scratch, resume or gpt2"):
         translate(["train", "--init_from=llama"])
     assert translate(["train", "--init_from=gpt2-xl"])[0][1:] == ["--init", "gpt2-xl"]
     with pytest.raises(UsageError, match="whole number"):

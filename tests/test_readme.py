@@ -47,7 +47,8 @@ def desk(tmp_path, monkeypatch):
         (tmp_path / "notes" / f"{day}.md").write_text(note, encoding="utf-8")
     novel = "The cat sat on the mat. It looked at the moon, and said nothing.\n" * 80
     (tmp_path / "novel.txt").write_text(novel, encoding="utf-8")
-    questions = [{"prompt": f"the cat {n}", "answer": " sat"} for n in "abcdefghijklmnop" * 2]
+    words = ("cat", "mat", "moon", "sat", "said", "looked", "nothing")
+    questions = [{"prompt": f"the {a} {b}", "answer": " sat"} for a in words for b in words]
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     (tmp_path / "questions.jsonl").write_text(lines, encoding="utf-8")
     small = GPT2(GPT2Config(50257, 64, 1, 2, 16))  # a path that exists wins over the hub's name

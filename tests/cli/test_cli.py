@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-from minigpt2 import files
 from minigpt2.__main__ import run
 from minigpt2.checkpoints import RunDirectory
 
@@ -156,7 +157,7 @@ def test_without_a_run_the_remedy_is_named(capsys):
 def test_a_foreign_pickle_gets_one_clear_line(tmp_path, capsys):
     (tmp_path / "ckpt.pt").write_bytes(b"\x80\x04")
     assert run(["generate", "ckpt.pt"]) == 65
-    one_line(capsys, "never read")
+    one_line(capsys, "minigpt2 import ckpt.pt --out imported")
 
 
 def test_generate_is_repeatable_and_says_which_model(a_run, capsys, tmp_path):
@@ -296,15 +297,12 @@ def test_a_damaged_checkpoint_is_named(a_run, capsys):
 
 
 def test_a_full_disk_ends_with_74_and_keeps_the_old_checkpoint(a_run, capsys, monkeypatch):
-    write = files.write_file
-
-    def full(path, content):
+    def full(tensors, path, metadata):
         if path.name == "optimizer.safetensors":
-            with files.storage_errors(path):
-                raise OSError(28, "No space left on device")
-        write(path, content)
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        save_file(tensors, path, metadata=metadata)
 
-    monkeypatch.setattr("minigpt2.checkpoints.directory.write_file", full)
+    monkeypatch.setattr("minigpt2.checkpoints.directory.save_file", full)
     before = RunDirectory(a_run).latest(print)
     capsys.readouterr()
     assert run(["train", "--out", str(a_run), "--training.max-steps", "20"]) == 74
@@ -444,7 +442,7 @@ def test_an_unexpected_fault_is_one_line_and_debug_shows_it(a_run, capsys, monke
     def broken(*args, **kwargs):
         raise RuntimeError("inner fault")
 
-    monkeypatch.setattr("minigpt2.checkpoints.load_checkpoint", broken)
+    monkeypatch.setattr("minigpt2.interop.open_model", broken)
     assert run(["generate", str(a_run)]) == 1
     one_line(capsys, "RuntimeError: inner fault")
     with pytest.raises(RuntimeError):

@@ -11,6 +11,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def estimate_memory(config: Config, plan: Plan, vocab_size: int, held: int = 0) 
 
 def _activations(config: Config, plan: Plan, vocab_size: int) -> int:
     """Return what a step adds at its peak: of two small depths, continued to the whole one."""
+    config = Config(model=config.model, training=config.training)  # what decides, and no more
     depth = config.model.n_layer if config.model.kind == "gpt2" else 1
     unit = config.training.activation_checkpointing or 1  # blocks that repeat as a group
     if depth <= 2 * unit:
@@ -200,6 +202,7 @@ def _fake_model(config: Config, vocab_size: int, n_layer: int) -> nn.Module:
     return model
 
 
+@cache
 def _peak(config: Config, plan: Plan, vocab_size: int, n_layer: int) -> int:
     """Return the most that lives at once in a step, parameters and their gradients left out."""
     B, T = plan.micro_batch_size, config.sequence_length
