@@ -203,6 +203,7 @@ def test_the_command_writes_onnx_and_checks_it(trained, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+ALLOWED = {"f32": 1e-3, "f16": 1e-3, "bf16": 1e-3, "q8_0": 1e-2}  # of perplexity
 TOKENIZERS = {
     "char": lambda text: CharTokenizer.from_text(text),
     "byte": lambda text: ByteTokenizer(),
@@ -215,7 +216,6 @@ TOKENIZERS = {
 def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     """Same ids, same greedy tokens in f32, perplexity within 0.1 % in bf16 and 1 % in q8_0."""
     llama_cpp = pytest.importorskip("llama_cpp")
-    from minigpt2 import evaluate
     from minigpt2.data import open_dataset
     from minigpt2.data.text import read_text
     from minigpt2.generation import Sampling, decode
@@ -275,7 +275,8 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
         for w in windows
     ) / (len(ids) - 1)
     perplexity = np.exp(measured)
-    assert np.exp(loss(full)) == pytest.approx(perplexity, rel=1e-3)
-    assert np.exp(loss(engine("bf16"))) == pytest.approx(perplexity, rel=1e-3)
-    assert np.exp(loss(engine("q8_0"))) == pytest.approx(perplexity, rel=1e-2)
-    assert evaluate(model, val).tokens == len(val) - 1
+    theirs = {kind: np.exp(loss(full if kind == "f32" else engine(kind))) for kind in ALLOWED}
+    shares = ", ".join(f"{kind} {theirs[kind] / perplexity - 1:+.4%}" for kind in ALLOWED)
+    print(f"\n{name}: {len(ours)} greedy tokens equal; perplexity {perplexity:.4f}, there {shares}")
+    for kind, share in ALLOWED.items():
+        assert theirs[kind] == pytest.approx(perplexity, rel=share), kind
