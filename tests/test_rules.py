@@ -187,7 +187,9 @@ HEAVY = ("torch", "numpy", "matplotlib", "safetensors", "prompt_toolkit")
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["train", "--help"], ["train", "--print-config"],
-     ["train", "--model.n-head", "x"], ["generate", "--help"], ["eval", "--nonsense"]],
+     ["train", "--model.n-head", "x"], ["generate", "--help"], ["eval", "--nonsense"],
+     ["finetune", "--help"], ["finetune"], ["finetune", "gpt2", "x", "--training.lora-rank", "x"],
+     ["export", "--help"], ["import", "--help"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_and_mistakes_import_nothing_heavy(arguments):

@@ -274,8 +274,8 @@ def pointed(link: Path) -> Path | None:
     """Resolve what `point` wrote: the sibling folder it names, or None."""
     try:
         name = str(link.readlink()) if link.is_symlink() else link.read_text(encoding="utf-8")
-    except (OSError, ValueError):  # a file of bytes that are no name
+        target = link.parent / name
+        # A name with a separator would leave the run directory: never followed.
+        return target if name and Path(name).name == name and target.is_dir() else None
+    except (OSError, ValueError):  # a file of bytes, or of a text, that are no name
         return None
-    target = link.parent / name
-    # A name with a separator would leave the run directory: never followed.
-    return target if name and Path(name).name == name and target.is_dir() else None

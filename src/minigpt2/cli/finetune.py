@@ -4,8 +4,38 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt2.cli.options import dotted, with_config_flags
-from minigpt2.cli.train import Sources, print_all_options, start
+from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start
 from minigpt2.errors import UsageError
+from minigpt2.settings import resolve
+
+_THE_MODELS = (
+    "model.n_layer",
+    "model.n_head",
+    "model.n_embd",
+    "model.block_size",
+    "model.dropout",
+    "data.tokenizer",
+)
+_SHOWN = frozenset(
+    {
+        "model.block_size",
+        "model.dropout",
+        "data.special_tokens",
+        "training.num_epochs",
+        "training.max_steps",
+        "training.batch_size",
+        "training.micro_batch_size",
+        "training.sequence_length",
+        "training.learning_rate",
+        "training.patience",
+        "training.freeze",
+        "training.lora_rank",
+        "training.lora_targets",
+        "training.activation_checkpointing",
+        "training.seed",
+        "training.device",
+    }
+)
 
 
 def _finetune(
@@ -49,7 +79,7 @@ def _finetune(
         Show every option.
     """
     if help_all:
-        return print_all_options(_finetune, "finetune")
+        return print_all_options(_finetune, "finetune", defaults())
     given = dotted(flags)
     if out == "":
         raise UsageError("--out is empty; name a directory")
@@ -66,4 +96,14 @@ def _finetune(
     return start(sources, chat, print_config)
 
 
-finetune = with_config_flags(_finetune, every=False)
+def defaults() -> dict[str, str]:
+    """Return what the help says an option is by itself: the preset's, or the model's own."""
+    told = {
+        key: str(value).lower() for key, value in resolve(INIT_PRESET, None, {}).given().items()
+    }
+    nulls = {"training.warmup_steps": "a twentieth", "training.eval_interval": "a twentieth"}
+    rate = {"training.learning_rate": "by the model's width"}
+    return {**told, **nulls, **rate, **dict.fromkeys(_THE_MODELS, "the model's")}
+
+
+finetune = with_config_flags(_finetune, _SHOWN, defaults())

@@ -1,19 +1,26 @@
 """Flags from the configuration schema: one for every key, none kept by hand."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from minigpt2 import config as schema
 
+COMMON = frozenset(key for key, item in schema.options() if item.metadata["common"])
+EVERY = frozenset(key for key, _ in schema.options())
 
-def with_config_flags(function: Callable[..., int], every: bool) -> Callable[..., int]:
+
+def with_config_flags(
+    function: Callable[..., int],
+    shown: frozenset[str] = COMMON,
+    defaults: Mapping[str, str] | None = None,
+) -> Callable[..., int]:
     """Return `function` with its `**flags` spelled out: a string option for each dotted key.
 
-    The values reach it as {"section__name": text}; `settings` coerces and checks them. The short
-    help shows the common options, or `every` one.
+    The values reach it as {"section__name": text}; `settings` coerces and checks them. The help
+    has the keys that are `shown`, with the schema's defaults or, where they differ, `defaults`.
     """
 
     def command(*args: Any, **kwargs: Any) -> int:
@@ -21,7 +28,8 @@ def with_config_flags(function: Callable[..., int], every: bool) -> Callable[...
 
     own = inspect.signature(function).parameters.values()
     named = [item for item in own if item.kind is not inspect.Parameter.VAR_KEYWORD]
-    signature = inspect.Signature([*named, *_options(every)], return_annotation=int)
+    options = _options(shown, defaults or {})
+    signature = inspect.Signature([*named, *options], return_annotation=int)
     command.__doc__, command.__name__ = function.__doc__, function.__name__
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {item.name: item.annotation for item in signature.parameters.values()}
@@ -46,16 +54,17 @@ def _plain_type(key: str) -> type:
     return hint if isinstance(hint, type) else str
 
 
-def _options(every: bool) -> Iterator[inspect.Parameter]:
+def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
     for key, item in schema.options():
         section, name = key.split(".", 1)
         default = "none" if item.default is None else str(item.default).lower()
+        default = defaults.get(key, default)
         parameter = Parameter(
             name=f"--{section}.{name.replace('_', '-')}",
             help=f"{item.metadata['help']} [{default}]",
             group=Group(section.capitalize(), sort_key=list(schema.SECTIONS).index(section)),
             metavar=_METAVARS[_plain_type(key)],
-            show=every or item.metadata["common"],
+            show=key in shown,
             show_default=False,
         )
         yield inspect.Parameter(

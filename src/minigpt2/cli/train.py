@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cyclopts import App
 from rich.console import Console
 
-from minigpt2.cli.options import dotted, with_config_flags
+from minigpt2.cli.options import EVERY, dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
 from minigpt2.errors import UsageError
 from minigpt2.settings import Settings, find_value, presets, resolve, stored_config
@@ -108,7 +108,7 @@ def _train(
     return start(Sources(preset, config, given, resume == "auto"), chat, print_config)
 
 
-train = with_config_flags(_train, every=False)
+train = with_config_flags(_train)
 
 
 def start(sources: Sources, chat: bool, print_config: bool) -> int:
@@ -153,10 +153,12 @@ def _run(sources: Sources, device: str, chat: bool) -> int:
     return 0
 
 
-def print_all_options(function: Callable[..., int], verb: str) -> int:
+def print_all_options(
+    function: Callable[..., int], verb: str, defaults: Mapping[str, str] | None = None
+) -> int:
     """Print the help of `verb` with every option there is."""
     app = App(name="minigpt2", result_action="return_value")
-    app.command(with_config_flags(function, every=True), name=verb)
+    app.command(with_config_flags(function, EVERY, defaults), name=verb)
     app([verb, "--help"])
     print(f"\nPresets: {', '.join(presets())}")
     return 0
