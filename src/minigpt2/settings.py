@@ -193,8 +193,8 @@ def _inconsistencies(config: Config) -> list[str]:
 def _read_preset(name: str) -> dict[str, Any]:
     if name not in presets():
         match = difflib.get_close_matches(name, presets(), n=1)
-        hint = f"; did you mean {match[0]}?" if match else ";"
-        raise ConfigError([f"no preset {name!r}{hint} There are {', '.join(presets())}"])
+        hint = f"; did you mean {match[0]}? There are" if match else "; there are"
+        raise ConfigError([f"no preset {name!r}{hint} {', '.join(presets())}"])
     path = resources.files("minigpt2") / "presets" / f"{name}.yaml"
     return _flatten_yaml(f"preset {name}", path.read_text(encoding="utf-8"))
 

@@ -154,7 +154,9 @@ def test_empty_files_among_others_are_left_out_and_counted(tmp_path):
 
 def test_a_table_without_the_field(tmp_path):
     (tmp_path / "x.csv").write_text("id,body\n1,hello\n")
-    with pytest.raises(DataError, match=r"no field 'text'; it has id, body: choose with --field"):
+    with pytest.raises(
+        DataError, match=r"no field 'text'; it has id, body: choose with .* --field"
+    ):
         text_of(tmp_path / "x.csv", tmp_path)
     assert text_of(tmp_path / "x.csv", tmp_path, field="body") == "hello"
     with pytest.raises(DataError, match="no field 'boody'"):
@@ -197,7 +199,7 @@ def test_rows_that_are_too_short_and_fields_with_line_ends(tmp_path):
 def test_parquet_with_nulls_other_types_and_other_columns(tmp_path):
     path = tmp_path / "x.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None, "b"]}), path)
-    with pytest.raises(DataError, match=r"x\.parquet, row 2: the text is null; --skip-bad"):
+    with pytest.raises(DataError, match=r"x\.parquet, row 2: the text is null; .* --skip-bad"):
         text_of(path, tmp_path)
     assert sorted(text_of(path, tmp_path, skip_bad=True)) == ["a", "b"]
     pyarrow.parquet.write_table(pyarrow.table({"text": [1, 2]}), path)

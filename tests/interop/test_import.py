@@ -109,9 +109,19 @@ def test_what_does_not_fit_is_told(theirs, tmp_path):
     told({**tree, "model_args": {**tree["model_args"], "n_head": 4}}, "n_embd 21 is not a multiple")
     told({**tree, "model_args": {}}, "no model configuration")
     told({**tree, "model_args": 3}, "must be dictionaries")
-    told({**tree, "model": {"wte": "x"}}, "wte is no tensor")
+    told({**tree, "model": {"wte": "x"}}, "wte is no plain tensor")
     del tree["model"]["_orig_mod.transformer.wte.weight"]
     told(tree, "missing wte.weight")
+    tree = nanogpt(theirs)
+    del tree["model"]["_orig_mod.transformer.h.1.ln_1.bias"]
+    told(tree, r"missing h\.1\.ln_1\.bias")
+    tree = nanogpt(theirs)
+    tree["model"]["_orig_mod.lm_head.weight"] = torch.ones(29, 21)
+    told(tree, "only tied heads")
+    tree = nanogpt(theirs)
+    tree["model"]["_orig_mod.transformer.ln_f.bias"] = torch.ones(21).to_sparse()
+    told(tree, "no plain tensor")
+    told(nanogpt(theirs), "vocabulary of 29", ConfigError, text=None, tokenizer="char")
     told({"weights": torch.ones(2)}, "lacks model_args")
     told([torch.ones(2)], "not a dictionary")
     with pytest.raises(InputMissingError):

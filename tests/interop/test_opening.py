@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from minigpt2 import from_pretrained, save_pretrained
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.interop import resolve_model
-from minigpt2.model import GPT2, GPT2Config
-from minigpt2.tokenizers import gpt2_tokenizer
+from minigpt2.model import GPT2, GPT2Config, add_lora
+from minigpt2.tokenizers import gpt2_tokenizer, load_tokenizer
 
 TOKENS = torch.randint(29, (5, 11), generator=torch.Generator().manual_seed(1))
 
@@ -194,3 +194,69 @@ def test_the_124m_shape_loads_in_a_second_and_never_lies_twice_in_memory(tmp_pat
         figures.append([float(number) for number in out.split()])
     assert min(seconds for seconds, _ in figures) < 1.0
     assert max(ratio for _, ratio in figures) < 1.3
+
+
+def test_a_head_of_its_own_is_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
+    save_file(tensors, folder / "model.safetensors")
+    from_pretrained(folder)  # the same numbers once more
+    tensors["lm_head.weight"] += 1
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(DataError, match="only tied heads"):
+        from_pretrained(folder)
+
+
+def test_a_precision_nobody_computes_in_is_named(folder):
+    tensors = load_file(folder / "model.safetensors")
+    name = "transformer.h.0.mlp.c_fc.weight"
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(DataError, match=r"float8_e4m3fn h\.0\.mlp\.c_fc\.weight"):
+        from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("layer_norm_epsilon", float("nan")), ("layer_norm_epsilon", -1), ("resid_pdrop", 1.5)],
+)
+def test_numbers_that_cannot_be_computed_with_are_refused(folder, field, value):
+    tree = json.loads((folder / "config.json").read_text()) | {field: value}
+    (folder / "config.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=field):
+        from_pretrained(folder)
+
+
+def test_a_folder_that_happens_to_be_called_base_is_not_an_adapter_s_base(
+    tiny, tokenizer, tmp_path
+):
+    save_pretrained(tiny, tokenizer, tmp_path / "true")
+    other = GPT2(tiny.config)
+    save_pretrained(other, tokenizer, tmp_path / "pool/base")
+    add_lora(tiny, 2, 4.0)
+    save_pretrained(tiny, tokenizer, tmp_path / "pool/a", base=str(tmp_path / "true"))
+    again, _ = from_pretrained(tmp_path / "pool/a")
+    assert torch.equal(again(TOKENS), tiny(TOKENS))
+
+
+def test_a_foreign_tokenizer_cuts_nothing_off_and_adds_nothing(tmp_path):
+    library = pytest.importorskip("tokenizers")
+    made = library.ByteLevelBPETokenizer()
+    made.train_from_iterator(["the quick brown fox"] * 9, vocab_size=280)
+    whole = made.encode("the quick brown fox the quick").ids
+    made.enable_truncation(4, stride=2)
+    made.enable_padding(length=64)
+    tree = json.loads(made.to_str()) | {"normalizer": {"type": "NFC"}}  # which ours have not
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    assert load_tokenizer(tmp_path).encode("the quick brown fox the quick") == whole
+
+
+def test_a_vocab_json_of_other_numbers_is_refused(tmp_path):
+    library = pytest.importorskip("tokenizers")
+    made = library.ByteLevelBPETokenizer()
+    made.train_from_iterator(
+        ["the quick brown fox"] * 9, vocab_size=280, special_tokens=["<s>", "</s>"]
+    )
+    made.save_model(str(tmp_path))
+    with pytest.raises(DataError, match="numbers its tokens otherwise"):
+        load_tokenizer(tmp_path)

@@ -167,7 +167,9 @@ def test_we_open_peft_s(tiny, tokenizer, tmp_path, more):
     [("use_dora", True, "use_dora True"), ("peft_type", "IA3", "peft_type 'IA3'"),
      ("modules_to_save", ["wte"], "modules_to_save"), ("r", 0, "rank 0"), ("r", "x", "no adapter"),
      ("r", 5, "misshaped h.0.attn.c_attn.lora_A.weight"), ("lora_alpha", None, "no adapter"),
-     ("init_lora_weights", "pissa", "init_lora_weights 'pissa'")],
+     ("init_lora_weights", "pissa", "init_lora_weights 'pissa'"), ("lora_alpha", 1e300, "alpha"),
+     ("target_modules", ["c_attn", "q_proj"], "no tensors for q_proj"),
+     ("use_rslora", "no", "use_rslora"), ("use_qalora", True, "use_qalora")],
 )  # fmt: skip
 def test_other_adapters_are_refused_by_name(adapted, tokenizer, tmp_path, field, value, match):
     with without_lora(adapted) as plain:

@@ -144,6 +144,35 @@ def test_lora_keeps_its_base_and_saves_adapters_alone(base, tiny, text_file, tmp
     assert torch.equal(from_pretrained(moved)[0](tokens), model(tokens))
 
 
+def test_the_base_of_a_lora_run_is_the_one_it_was_trained_on(base, tiny, text_file, tmp_path):
+    out = tmp_path / "run"
+    other = GPT2(tiny.config)
+    save_pretrained(other, from_pretrained(base)[1], out / "base")  # left there by somebody
+    list(train(config_for(base, text_file, out, **LORA)))
+    kept, _ = from_pretrained(out / "base")
+    assert torch.equal(kept.wte.weight, tiny.wte.weight)
+    save_pretrained(other, from_pretrained(base)[1], out / "base")
+    with pytest.raises(DataError, match="is not the model that"):
+        from_pretrained(out)
+
+
+def test_recomputing_may_be_chosen_when_a_run_goes_on(base, text_file, tmp_path):
+    config = config_for(base, text_file, tmp_path / "run")
+    list(train(config, stop=lambda: True))
+    more = {"training.activation_checkpointing": 1}
+    assert list(train(config_for(base, text_file, tmp_path / "run", **more)))[-1].step == 12
+
+
+def test_too_little_text_is_said_with_what_to_do(base, tmp_path):
+    (tmp_path / "little.txt").write_text("the fox and the dog.\n" * 9)
+    lines = []
+    more = {"training.max_steps": None, "training.num_epochs": 3}
+    config = config_for(base, tmp_path / "little.txt", tmp_path / "run", **more)
+    list(train(config, say=lines.append))
+    assert any("steps in 3 epochs; --training.num-epochs" in line for line in lines)
+    assert any("tokens are held out" in line for line in lines)
+
+
 def test_frozen_parts_stay_and_the_rest_moves(base, tiny, text_file, tmp_path):
     list(train(config_for(base, text_file, tmp_path / "run", **{"training.freeze": "wte,h.0"})))
     model, _ = from_pretrained(tmp_path / "run")
@@ -159,12 +188,19 @@ def test_frozen_parts_stay_and_the_rest_moves(base, tiny, text_file, tmp_path):
         ({"model.n_layer": 3}, "model.n_layer 3: .* has 2"),
         ({"data.special_tokens": "a b"}, "no blanks"),
         ({"data.special_tokens": "x"}, "two characters"),
+        ({"data.tokenizer": "char"}, "data.tokenizer char: .* keeps its own"),
+        ({**LORA, "data.special_tokens": "<u>,<e>"}, "with LoRA the new tokens' rows"),
     ],
 )
 def test_what_cannot_be_meant_is_told(base, text_file, tmp_path, more, match):
     with pytest.raises(ConfigError, match=match):
         list(train(config_for(base, text_file, tmp_path / "run", **more)))
     assert not (tmp_path / "run/config.yaml").exists()
+
+
+def test_a_token_of_the_vocabulary_cannot_be_added():
+    with pytest.raises(ConfigError, match="a token of the vocabulary already"):
+        with_specials(gpt2_tokenizer(), ["the"])
 
 
 def test_a_bigram_has_nothing_to_fine_tune(tokenizer, tmp_path):
@@ -309,6 +345,7 @@ def test_prompts_make_rows_of_documents_and_texts_packed_ones(base, text_file, t
     assert end.best_loss < 0.2  # " dog" and the end, whatever the prompt
     from minigpt2.generation import Sampling, generate
 
+    assert "=== step 60 ===\nfox " in (tmp_path / "DocumentBatches/samples.txt").read_text()
     model, tokenizer = from_pretrained(tmp_path / "DocumentBatches")
     assert "".join(generate(model, tokenizer, "fox c", Sampling(9, 0.0))) == " dog"
 

@@ -69,6 +69,15 @@ def test_of_frozen_parameters_there_are_no_moments():
     assert adapted.parameters > plain.parameters
 
 
+@pytest.mark.parametrize("frozen", ["wte,wpe,ln_f,h.0", "wte,h.4", "h.9"])
+def test_frozen_blocks_are_counted_where_they_are(frozen):
+    config, plan = settled()
+    some = replace(config, training=replace(config.training, freeze=frozen))
+    whole, part = estimate_memory(config, plan, 29), estimate_memory(some, plan, 29)
+    assert part.optimizer < whole.optimizer or frozen == "h.9"  # which is told elsewhere
+    assert 0 < part.activations <= whole.activations
+
+
 def test_the_cheapest_change_that_fits_is_named():
     config, plan = settled()
     rooms = [estimate_memory(config, replace(plan, micro_batch_size=n), 29).step for n in (4, 2, 1)]

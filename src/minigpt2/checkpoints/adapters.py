@@ -16,7 +16,7 @@ from minigpt2.model import LanguageModel, add_lora, load_lora_state, lora_layers
 
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model." + PREFIX
-_MOST_RANK = 1 << 16  # a damaged number must not ask for all memory
+_MOST_RANK, _MOST_ALPHA = 1 << 16, 1e9  # a damaged number must not ask for all memory
 # Settings that change what is computed, with the values that mean plain LoRA.
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -26,6 +26,9 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "rank_pattern": (None, {}),
     "alpha_pattern": (None, {}),
     "lora_bias": (None, False),
+    "use_rslora": (None, False, True),
+    "use_qalora": (None, False),
+    "alora_invocation_tokens": (None, []),
     "layer_replication": (None, []),
     "target_parameters": (None, []),
     "trainable_token_indices": (None, [], {}),
@@ -81,11 +84,18 @@ def add_adapter(model: LanguageModel, folder: Path) -> None:
             raise DataError(f"{where}: {field} {tree.get(field)!r} is not supported here")
     tensors = _named(read_safetensors(folder / ADAPTER))
     names = sorted({name.rpartition(".lora_")[0] for name in tensors})
+    targets = tree.get("target_modules")
+    targets = targets if isinstance(targets, list) else []
+    unmet = [
+        t for t in map(str, targets) if not any(f".{PREFIX}{n}".endswith(f".{t}") for n in names)
+    ]
+    if unmet or not names:
+        raise DataError(f"{folder / ADAPTER} has no tensors for {', '.join(unmet) or 'any layer'}")
     try:
         rank, alpha = int(tree["r"]), float(tree["lora_alpha"])
         dropout = float(tree.get("lora_dropout") or 0.0)
-        if not 1 <= rank <= _MOST_RANK or not 0 <= dropout < 1:
-            raise ValueError(f"rank {rank}, dropout {dropout}")
+        if not 1 <= rank <= _MOST_RANK or not 0 <= dropout < 1 or not abs(alpha) <= _MOST_ALPHA:
+            raise ValueError(f"rank {rank}, alpha {alpha}, dropout {dropout}")
         if tree.get("use_rslora"):  # divides by the root of the rank (arXiv 2312.03732)
             alpha *= rank**0.5
         add_lora(model, rank, alpha, dropout, names)

@@ -1,5 +1,6 @@
 """`config.json`, both ways: what a model is, in the words of the released checkpoints."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,9 @@ def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
         activation_function=activation,
         layer_norm_epsilon=float(tree.get("layer_norm_epsilon", 1e-5)),
     )
+    numbers = (config.dropout, config.layer_norm_epsilon)
+    if not (all(map(math.isfinite, numbers)) and 0 <= numbers[0] < 1 and numbers[1] > 0):
+        raise DataError(f"{where}: resid_pdrop {numbers[0]}, layer_norm_epsilon {numbers[1]}")
     sizes = (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd)
     if min(*sizes, config.n_inner or 1) < 1 or config.n_layer > _MOST_LAYERS:
         raise DataError(f"{where}: no model has these sizes: {config}")

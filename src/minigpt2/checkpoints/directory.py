@@ -81,6 +81,8 @@ def save_checkpoint(
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths
         }
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
+        if adapted and base and (Path(base) / MANIFEST).is_file():
+            manifest["base"] = sha256_of(Path(base) / MANIFEST)
         write_file(temporary / MANIFEST, sealed(manifest))
 
 
@@ -165,6 +167,14 @@ def check_checkpoint(folder: Path) -> None:
     ours = (folder / MANIFEST).exists() or (folder / _STATE).exists()
     if ours and (fault := verify(folder, resumable=False)):
         raise DataError(f"checkpoint {folder}: {fault}; use another step, or train again")
+
+
+def check_base(adapter_dir: Path, base_dir: Path) -> None:
+    """Raise DataError if an adapter of ours was trained on another model than `base_dir` holds."""
+    if (adapter_dir / MANIFEST).is_file():
+        known = read_sealed(adapter_dir / MANIFEST).get("base")
+        if known is not None and known != sha256_of(base_dir / MANIFEST):
+            raise DataError(f"{base_dir} is not the model that {adapter_dir} was trained on")
 
 
 def load_progress(folder: Path) -> Progress:

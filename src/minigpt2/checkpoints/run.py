@@ -124,6 +124,13 @@ class RunDirectory:
         return [entry for entry in entries if entry is not None]
 
 
+def run_of(folder: Path) -> RunDirectory | None:
+    """Return the run a checkpoint folder belongs to; None for a model that stands alone."""
+    place = folder.resolve()
+    run = RunDirectory(place.parent)
+    return run if run.exists() and re.fullmatch(_STEP, place.name) else None
+
+
 def newest_run(runs_dir: Path) -> Path:
     """Return the run under `runs_dir` that wrote last; raise InputMissingError if there is none."""
     runs = [path for path in runs_dir.glob("*") if RunDirectory(path).checkpoints()]

@@ -17,6 +17,7 @@ from minigpt2.files import read_json
 from minigpt2.model import GPT2, LanguageModel
 
 PREFIX = "transformer."
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 # Buffers of old releases that carry no learned number: the causal mask and its fill value.
@@ -35,11 +36,10 @@ def state_from_disk(tensors: dict[str, Tensor], model: nn.Module, where: Path) -
     A model on the meta device takes the tensors as they are, memory-mapped, without a copy.
     """
     named = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
-    named = {
-        name: value
-        for name, value in named.items()
-        if name != "lm_head.weight" and not name.endswith(_MASKS)
-    }
+    named = {name: value for name, value in named.items() if not name.endswith(_MASKS)}
+    head = named.pop("lm_head.weight", None)
+    if head is not None and "wte.weight" in named and not torch.equal(head, named["wte.weight"]):
+        raise DataError(f"{where}: lm_head.weight is not wte.weight; only tied heads are known")
     state = {name: transposed(name, value) for name, value in named.items()}
     if faults := misfits(state, model.state_dict()):
         raise DataError(f"{where} does not fit its config.json: {'; '.join(faults)}")
@@ -55,10 +55,10 @@ def misfits(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
         value, shape = state[name], wanted[name].shape
         if value.shape != shape:
             faults.append(f"misshaped {name}: {tuple(value.shape)}, needs {tuple(shape)}")
-        elif not value.is_floating_point():
+        elif value.dtype not in _DTYPES:
             faults.append(f"{value.dtype} {name}")
         # Far quicker than asking each number: a NaN or an infinity is always an extreme.
-        elif value.numel() and not torch.stack(torch.aminmax(value)).isfinite().all():
+        elif value.numel() and not torch.stack(torch.aminmax(value.float())).isfinite().all():
             faults.append(f"not finite {name}")
     return faults
 
@@ -70,9 +70,10 @@ def read_model(folder: Path, mapped: bool = True) -> LanguageModel:
     is to be trained had better own its memory.
     """
     model = model_from_json(read_json(folder / "config.json"), folder / "config.json")
-    if not mapped:
-        model.to_empty(device="cpu")
     load_weights(model, folder)
+    if not mapped:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
     model.eval()
     return model
 

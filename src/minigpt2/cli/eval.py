@@ -54,6 +54,7 @@ def eval(
     out
         Also write the JSON object to this file.
     """
+    from minigpt2.checkpoints import run_of
     from minigpt2.evaluation import evaluate
     from minigpt2.interop import open_model, resolve_model
     from minigpt2.tokenizers import replacing_unknown
@@ -63,7 +64,9 @@ def eval(
     folder = resolve_model(model, _say)
     network, tokenizer = open_model(folder, _say)
     tokenizer = replacing_unknown(tokenizer, unknown)
-    run_dir, config = folder.parent, _run_config(folder.parent)
+    run = run_of(folder)
+    run_dir = run.path if run else folder
+    config = stored_config(run_dir).config if run else None
     if window is None and config is not None:
         window = config.sequence_length
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
@@ -83,11 +86,6 @@ def eval(
     else:
         _print_table(record)
     return 0
-
-
-def _run_config(run_dir: Path) -> Config | None:
-    """Return the configuration of the run a checkpoint belongs to, if it does."""
-    return stored_config(run_dir).config if (run_dir / "config.yaml").is_file() else None
 
 
 def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from minigpt2.tokenizers import Tokenizer
 
 _PROMPT = "The "
+# What a file that may be replaced has in its first bytes.
+_MARKS = {"gguf": b"GGUF", "onnx": b"pytorch"}
 
 
 def export(
@@ -21,7 +23,7 @@ def export(
     type: Literal["f32", "f16", "bf16", "q8_0"] | None = None,
     merge: bool = False,
 ) -> int:
-    """Write a model for other programs; its own engine checks the file where it is installed.
+    """Write a model for other programs; gguf and onnx are checked by their engine, if it is here.
 
     hf: a directory for transformers, peft and the hub, with a model card. gguf: one file for
     llama.cpp, tokenizer included. onnx: one file for onnxruntime, input_ids to logits.
@@ -79,15 +81,15 @@ def _export_file(
 
     if not isinstance(model, GPT2):
         raise DataError(f"a bigram cannot become {form}, which knows no such model; a GPT-2 can")
-    if out.is_dir() or (out.exists() and out.suffix != f".{form}"):
-        raise UsageError(f"{out} exists and is no {form} file; choose another --out")
-    prompt = tokenizer.encode(_PROMPT) if _encodes(tokenizer) else [0]
-    prompt = prompt[: model.config.block_size // 2] or [0]
+    if out.exists() and not (out.is_file() and _MARKS[form] in _beginning(out)):
+        raise UsageError(f"{out} exists and is no {form} file of ours; choose another --out")
+    text = _PROMPT if _encodes(tokenizer) else ""
+    prompt = tokenizer.encode(text)[: model.config.block_size // 2] or [0]
     with replace_by(out) as temporary:
         if form == "gguf":
             for remark in gguf_file.export_gguf(model, tokenizer, temporary, kind):
                 _say(remark)
-            agreed = gguf_file.check_gguf(model, temporary, kind, prompt)
+            agreed = gguf_file.check_gguf(model, tokenizer, temporary, kind, text)
         else:
             onnx_file.export_onnx(model, temporary)
             agreed = onnx_file.check_onnx(model, temporary, prompt)
@@ -95,6 +97,11 @@ def _export_file(
     engine = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}[form]
     _say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
     return 0
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def _encodes(tokenizer: "Tokenizer") -> bool:
@@ -106,9 +113,10 @@ def _encodes(tokenizer: "Tokenizer") -> bool:
 
 def _name_of(folder: Path) -> str:
     """Return what to call an export of a checkpoint: its run's name, else its own."""
-    inside = (folder.resolve().parent / "config.yaml").is_file()
-    name = folder.resolve().parent.name if inside else folder.resolve().name
-    return f"{name}-export"
+    from minigpt2.checkpoints import run_of
+
+    run = run_of(folder)
+    return f"{run.path.name if run else folder.resolve().name}-export"
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start
 from minigpt2.errors import UsageError
-from minigpt2.settings import resolve
+from minigpt2.settings import find_value, resolve
 
 _THE_MODELS = (
     "model.n_layer",
@@ -83,8 +83,8 @@ def _finetune(
     given = dotted(flags)
     if out == "":
         raise UsageError("--out is empty; name a directory")
-    if lora:
-        given.setdefault("training.lora_rank", "8")
+    if lora and find_value("training.lora_rank", config, given) is None:
+        given["training.lora_rank"] = "8"
     named = {"model.init": model, "data.input_file": input, "logging.model_save_path": out}
     given |= {key: value for key, value in named.items() if value is not None}
     sources = Sources(None, config, given, resume == "auto")

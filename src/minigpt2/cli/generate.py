@@ -78,6 +78,8 @@ def generate(
     ids = tokenizer.encode(text)  # an unknown character is told before anything is written
     if unknown is not None:
         text = tokenizer.decode(ids)  # what the model reads is what is shown
+    if tokenizer.chat_template is not None:
+        _say("this model was trained on conversations: minigpt2 chat asks it as it was trained")
     block_size = network.config.block_size
     if len(ids) + max_new_tokens > block_size:
         _say(f"the window holds {block_size} tokens; it slides on as the text grows")

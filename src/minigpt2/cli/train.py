@@ -118,7 +118,7 @@ def start(sources: Sources, chat: bool, print_config: bool) -> int:
         from minigpt2.training import starting_values
 
         lora = settings.config.training.lora_rank is not None
-        sources = replace(sources, start=starting_values(sources.init, lora, lambda line: None))
+        sources = replace(sources, start=starting_values(sources.init, lora, _say))
         settings = sources.resolve()
     if print_config:
         print(settings.describe())
@@ -160,7 +160,8 @@ def print_all_options(
     app = App(name="minigpt2", result_action="return_value")
     app.command(with_config_flags(function, EVERY, defaults), name=verb)
     app([verb, "--help"])
-    print(f"\nPresets: {', '.join(presets())}")
+    if verb == "train":
+        print(f"\nPresets: {', '.join(presets())}")
     return 0
 
 

@@ -139,8 +139,8 @@ def rows_as_batch(stream: TokenStream, rows: list[Window]) -> tuple[Tensor, Tens
 def restart_at(tokens: Tensor, separator: int) -> dict[str, Tensor]:
     """Return what makes a model read the documents of packed rows (B, T) as if each stood alone.
 
-    The separator before a document is its position 0, as in a row of its own. `positions` (B, T)
-    count from there; `mask` (B, 1, T, T) is True where a position may look.
+    The separator before a document is its position 0, as in a row of a document without prompt.
+    `positions` (B, T) count from there; `mask` (B, 1, T, T) is True where a position may look.
     """
     begins = tokens == separator
     place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)

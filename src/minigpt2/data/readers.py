@@ -89,7 +89,9 @@ def _text_document(source: Source, reading: Reading, note: Note) -> Iterator[Pie
 def _record_pieces(record: Record, source: Source, reading: Reading, note: Note) -> Iterator[Piece]:
     if isinstance(record, BadRecordError):
         if not reading.skip_bad:
-            raise DataError(f"{source.name}, {record}; --skip-bad leaves such ones out") from None
+            raise DataError(
+                f"{source.name}, {record}; minigpt2 prepare --skip-bad leaves such ones out"
+            ) from None
         note("bad records left out", 1)
         return
     prompt, text = (_newlines(part, note) for part in (record.prompt, record.text))
@@ -191,7 +193,7 @@ def _decode(decoder: io.IncrementalNewlineDecoder, block: bytes, offset: int, na
         raise DataError(
             f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {place}; "
             f"convert it, perhaps: iconv -f {'CP1252' if windows else 'LATIN1'} -t UTF-8 "
-            f"{shlex.quote(name)}; --skip-bad leaves such files out"
+            f"{shlex.quote(name)}; minigpt2 prepare --skip-bad leaves such files out"
         ) from None
 
 

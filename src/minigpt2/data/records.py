@@ -141,7 +141,7 @@ def conversation(messages: Any, place: str) -> Iterator[Record]:
     if fault or not turns:
         yield BadRecordError(f"{place}: {fault or 'nobody speaks as assistant'}")
         return
-    group = json.dumps(messages, sort_keys=True)
+    group = json.dumps([[message["role"], message["content"]] for message in messages])
     for prompt, text in turns:
         record = checked(prompt, text, place)
         yield replace(record, conversation=group) if isinstance(record, Example) else record
@@ -162,7 +162,8 @@ def lacking(names: Sequence[str], field: str | None) -> str:
     """Say in a message that the fields lack, and which there are."""
     shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
     wanted = f"no field {field!r}" if field else "no field 'text'"
-    return f"has {wanted}; it has {shown}: choose with --field NAME, or PROMPT+ANSWER"
+    remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
+    return f"has {wanted}; it has {shown}: {remedy}"
 
 
 def refuse_twins(names: Sequence[str], chosen: tuple[str | None, str], name: str) -> None:

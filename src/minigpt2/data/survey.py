@@ -123,7 +123,9 @@ def survey(
     if (border if split == "position" else counts[TRAIN]) < 1:
         raise DataError("nothing is left to train on; use a smaller --val-fraction or other --val")
     if split == "position" and documents == 1 and prompts:
-        raise DataError("one prompt with its answer cannot be split; give more, or --val")
+        raise DataError(
+            "one prompt with its answer cannot be split; give more, or prepare with --val"
+        )
     if split == "position" and documents > 1:
         border = min(border, last_start)  # at least the last document is held out
     separated = max(counts.values()) > 1 or (documents > 1 and not files_given)

@@ -1,18 +1,21 @@
-"""A model card, README.md, from what a run knows of itself: what it is, what it was trained on."""
+"""A model card, README.md, from what a run knows of itself: what it is, what it was trained on.
+
+It measures nothing and claims nothing that does not stand in the run's own files.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from minigpt2 import __version__
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, run_of
 from minigpt2.config import Config
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.files import read_json, read_sealed
 from minigpt2.interop.hub import hub_address
 from minigpt2.model import GPT2, LanguageModel, lora_layers
 from minigpt2.settings import stored_config
-from minigpt2.tokenizers import Tokenizer
+from minigpt2.tokenizers import TRANSCRIPT, Tokenizer, transcript
 
 _EXCERPT = 600  # characters of a sample
 _KINDS = {
@@ -26,15 +29,16 @@ _KINDS = {
 def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> str:
     """Return the card of the checkpoint in `folder`, under `name`; facts that are not there are
     left out."""
-    run = RunDirectory(folder.resolve().parent)
-    config = stored_config(run.path).config if run.exists() else None
+    run = run_of(folder)
+    config = stored_config(run.path).config if run else None
     parts = [
         _front(model, config),
         f"# {name}\n",
         _what(model, tokenizer, config),
         _facts(model, tokenizer),
-        _training(run, config, folder) if config else "",
-        _sample(run) if config else "",
+        _training(run, config, folder) if run and config else "",
+        _sample(run) if run else "",
+        _layout() if tokenizer.chat_template == TRANSCRIPT else "",
         _usage(name, model, tokenizer),
         f"Written by minigpt2 {__version__}.\n",
     ]
@@ -61,7 +65,9 @@ def _what(model: LanguageModel, tokenizer: Tokenizer, config: Config | None) -> 
     adapted = " with LoRA corrections" if lora_layers(model) else ""
     text = f"{kind}{adapted} of {count:,} parameters"
     if config is not None:
-        verb = f"fine-tuned from `{config.model.init}`" if config.model.init else "trained"
+        start = config.model.init or ""
+        start = Path(start).name if Path(start).exists() else start  # a place here means nothing
+        verb = f"fine-tuned from `{start}`" if start else "trained"
         text += f", {verb} on `{Path(config.data.input_file).name}`"
     asked = " It answers as in a conversation." if tokenizer.chat_template else ""
     return f"{text}.{asked} It continues text; it knows no more than what it was trained on.\n"
@@ -108,6 +114,12 @@ def _sample(run: RunDirectory) -> str:
     last = text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
     block = "\n".join("    " + line for line in last.splitlines())
     return f"## What it writes\n\n{block}\n" if last else ""
+
+
+def _layout() -> str:
+    asked = transcript([{"role": "user", "content": "What is the sea?"}])
+    block = "\n".join("    " + line for line in asked.splitlines())
+    return f"## How it is asked\n\n{block}\n\nIt answers until `<|endoftext|>`.\n"
 
 
 def _usage(name: str, model: LanguageModel, tokenizer: Tokenizer) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from minigpt2.checkpoints import (
     RunDirectory,
     add_adapter,
+    check_base,
     check_checkpoint,
     is_adapter,
     load_checkpoint,
     newest_run,
+    run_of,
     save_checkpoint,
 )
 from minigpt2.checkpoints.adapters import adapter_base
@@ -23,6 +25,7 @@ from minigpt2.tokenizers import Tokenizer, load_tokenizer
 
 Say = Callable[[str], None]
 
+_LONGEST_NAME = 1000
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _OTHERS = {
     ".gguf": "is GGUF, which is written here and not read; give the directory it was made from",
@@ -69,14 +72,20 @@ def open_model(
         merge_lora(model)
     if (folder / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise DataError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, its base only "
+            f"{model.config.vocab_size}"
+        )
     return model, tokenizer
 
 
 def base_of(folder: Path, say: Say) -> Path:
     """Return the folder of the model an adapter sits on: the run's own copy, else what it names."""
-    kept = RunDirectory(folder.resolve().parent).base_dir
-    if (kept / "config.json").is_file():
-        return kept
+    run = run_of(folder)
+    if run is not None and (run.base_dir / "config.json").is_file():
+        check_base(folder, run.base_dir)
+        return run.base_dir
     name = adapter_base(folder)
     if name is None:
         raise DataError(f"{folder} is an adapter that does not name its base model")
@@ -95,6 +104,8 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
     A path that exists wins over a name. Without a name it is the newest run under `runs_dir`. The
     choice is said.
     """
+    if name and len(name) > _LONGEST_NAME:
+        raise InputMissingError(f"no model has so long a name: {name[:60]}...")
     path = Path(name) if name else newest_run(runs_dir)
     if path.is_file() or path.suffix in (*PICKLED, *_OTHERS):
         path = _pointed_or_refused(path)
@@ -119,10 +130,10 @@ def _pointed_or_refused(path: Path) -> Path:
     if not path.exists():
         raise InputMissingError(f"no model {path}")
     if path.suffix in PICKLED:
-        stem = path.stem if path.stem not in ("ckpt", "pytorch_model", "model") else "imported"
+        stem = "imported" if path.stem in ("ckpt", "pytorch_model", "model") else path.stem
         raise DataError(
             f"{path} is a pickled checkpoint, which can run code when opened; make a model "
-            f"directory of it: minigpt2 import {shlex.quote(str(path))} --out {stem or 'imported'}"
+            f"directory of it: minigpt2 import {shlex.quote(str(path))} --out {shlex.quote(stem)}"
         )
     if path.suffix in _OTHERS:
         raise UsageError(f"{path} {_OTHERS[path.suffix]}")

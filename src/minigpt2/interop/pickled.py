@@ -108,9 +108,10 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
     }
     model = model_from_json(config, source)
     stored = _tensors(tree["model"], source)
-    for name, value in model.state_dict().items():
-        if name.endswith(".bias"):
-            stored.setdefault(PREFIX + name, torch.zeros(value.shape))
+    if not arguments.get("bias", True):
+        biases = [name for name in model.state_dict() if name.endswith(".bias")]
+        for name in biases:
+            stored.setdefault(PREFIX + name, torch.zeros(model.state_dict()[name].shape))
     released = {name: transposed(name, value) for name, value in stored.items()}
     state_from_disk(released, model, source)
     return model
@@ -119,13 +120,19 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
 def _tensors(tree: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
     """Return the tensors under released names; what is no tensor is told."""
     named = {str(name).removeprefix(_COMPILED): value for name, value in tree.items()}
-    if strays := [name for name, value in named.items() if not isinstance(value, Tensor)]:
-        raise DataError(f"{source}: {', '.join(strays[:5])} is no tensor")
+    if strays := [name for name, value in named.items() if not _is_plain(value)]:
+        raise DataError(f"{source}: {', '.join(strays[:5])} is no plain tensor")
     prefix = "" if any(name.startswith(PREFIX) for name in named) else PREFIX
     return {
         name if name.startswith("lm_head") else prefix + name: value
         for name, value in named.items()
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is a tensor of numbers in memory: not sparse, nested or on meta."""
+    strided = isinstance(value, Tensor) and value.layout is torch.strided
+    return strided and not value.is_nested and not value.is_meta
 
 
 def _tokenizer(vocab_size: int, text: str | None, name: str | None) -> Tokenizer:
@@ -140,7 +147,7 @@ def _tokenizer(vocab_size: int, text: str | None, name: str | None) -> Tokenizer
         return made
     if name is None and vocab_size in _GPT2_SIZES:
         name = "gpt2"
-    if name is None:
+    if name is None or not (name in ("gpt2", "byte") or Path(name).exists()):
         raise ConfigError(
             [
                 f"a vocabulary of {vocab_size} ids is not GPT-2's; say --text FILE, the text a "

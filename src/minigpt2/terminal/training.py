@@ -42,6 +42,7 @@ class TrainingView(contextlib.AbstractContextManager):
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample = ""
+        self._start_loss: float | None = None  # of a model that is trained further
 
     def __enter__(self) -> "TrainingView":
         self._progress.start()
@@ -62,7 +63,8 @@ class TrainingView(contextlib.AbstractContextManager):
             self._show_step(event)
         elif isinstance(event, Evaluated):
             mark = "  best so far" if event.is_best else ""
-            mark = "  before training" if event.step == 0 else mark
+            if event.step == 0:
+                mark, self._start_loss = "  before training", event.val_loss
             self.say(
                 f"step {event.step}: validation loss {event.val_loss:.4f} (whole split), "
                 f"training {event.train_eval_loss:.4f}{mark}"
@@ -123,6 +125,9 @@ class TrainingView(contextlib.AbstractContextManager):
         if event.best_loss is not None:
             baseline = event.bigram_loss
             beside = "" if baseline is None else f"; a bigram table reaches {baseline:.4f}"
+            if self._start_loss is not None:
+                worse = ", and training made it worse" if event.best_loss > self._start_loss else ""
+                beside += f"; before training it was {self._start_loss:.4f}{worse}"
             line(
                 f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
                 f"{event.best_step}{beside}"

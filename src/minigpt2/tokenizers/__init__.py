@@ -93,7 +93,9 @@ def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
         grown = tokenizer.with_specials(new)
     else:
         raise ConfigError(["special tokens cannot be added to a tokenizer of your own"])
-    if grown.vocab_size != tokenizer.vocab_size + len(new):
+    if len(grown.to_json()["model"]["vocab"]) < grown.vocab_size and not isinstance(
+        grown, CharTokenizer | ByteTokenizer
+    ):
         raise ConfigError([f"one of {', '.join(new)} is a token of the vocabulary already"])
     grown.chat_template = tokenizer.chat_template
     return grown

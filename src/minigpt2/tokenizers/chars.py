@@ -51,23 +51,23 @@ class CharTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
-        return encode_around(text, self._recognised, self._encode)
-
-    def _encode(self, text: str) -> list[int]:
         try:
-            return [self._ids[character] for character in text]
+            return encode_around(text, self._recognised, self._encode)
         except KeyError as missing:
-            if self.unknown is not None:
-                default = self._ids[self.unknown]
-                return [self._ids.get(character, default) for character in text]
             character = missing.args[0]
             known = len(self.characters)
             raise DataError(
                 f"character {character!r} (U+{ord(character):04X}) at position "
                 f"{text.index(character)} is not among the {known} this model knows; "
-                "leave it out, replace unknown ones with --unknown ' ', or train with "
-                "--data.tokenizer byte, which knows every text"
+                "leave it out, replace such ones (generate, chat, eval: --unknown ' '), or train "
+                "with --data.tokenizer byte, which knows every text"
             ) from None
+
+    def _encode(self, text: str) -> list[int]:
+        if self.unknown is None:
+            return [self._ids[character] for character in text]
+        default = self._ids[self.unknown]
+        return [self._ids.get(character, default) for character in text]
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; raises DataError at an unknown character."""

@@ -84,11 +84,17 @@ def _from_merges(path: Path) -> Tokenizer:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         merges = parse_merges([line for line in lines if not line.startswith("#v")])
-        return _of_merges(merges, [END_OF_TEXT])
+        made = _of_merges(merges, [END_OF_TEXT])
     except FileNotFoundError:
         raise InputMissingError(f"{path} is missing") from None
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} holds no merges: {error!r}") from None
+    vocabulary = path.with_name("vocab.json")
+    if vocabulary.is_file() and read_json(vocabulary) != made.to_json()["model"]["vocab"]:
+        raise DataError(
+            f"{vocabulary} numbers its tokens otherwise than GPT-2; a tokenizer.json is needed"
+        )
+    return made
 
 
 def _of_merges(merges: list[Merge], specials: list[str]) -> BPETokenizer:
@@ -127,8 +133,14 @@ def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
     model, cutter = tree["model"], dict(tree.get("pre_tokenizer") or {})
     cutter.setdefault("use_regex", True)  # the library's default, which older files leave out
     merges = [m if isinstance(m, str) else " ".join(m) for m in model.get("merges", [])]
-    added = [(entry["id"], entry["content"]) for entry in tree.get("added_tokens") or []]
-    vocab = model["vocab"] | {content: number for number, content in added}
+    entries = tree.get("added_tokens") or []
+    vocab = model["vocab"] | {entry["content"]: entry["id"] for entry in entries}
+    # How a token is looked for in text; nobody looks for the end of text.
+    flags = ("single_word", "lstrip", "rstrip")
+    added = [
+        (e["id"], e["content"], [e["content"] != END_OF_TEXT and e.get(flag) for flag in flags])
+        for e in entries
+    ]
     return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
 
 

@@ -33,6 +33,8 @@ class ForeignTokenizer:
         except Exception as error:  # the library raises nothing more special
             raise DataError(f"{path} is refused by the library tokenizers: {error}") from None
         self._tokenizer.encode_special_tokens = True  # text stays text
+        self._tokenizer.no_truncation()  # and all of it stays
+        self._tokenizer.no_padding()
         self._tree, self._path = tree, path
         self.chat_template: str | None = None
         self.vocab_size: int = self._tokenizer.get_vocab_size()

@@ -27,7 +27,7 @@ from minigpt2.data import (
 )
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
-from minigpt2.model import LanguageModel
+from minigpt2.model import GPT2, LanguageModel
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.memory import (
@@ -39,7 +39,7 @@ from minigpt2.training.memory import (
 )
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
-from minigpt2.training.start import Start, build_model, keep_base, open_start
+from minigpt2.training.start import build_model, keep_base, open_start
 from minigpt2.training.state import Counters, TrainState
 from minigpt2.training.transforms import apply_transforms
 
@@ -50,7 +50,15 @@ _PLAN_KEYS = {
     f"training.{name}"
     for name in ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
 }
-_FREE_KEYS = {"training.max_steps", "training.num_epochs", "training.patience"} | _PLAN_KEYS
+_FREE_KEYS = {
+    "training.max_steps",
+    "training.num_epochs",
+    "training.patience",
+    "training.activation_checkpointing",
+} | _PLAN_KEYS
+
+
+_FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
 
 class BatchSource(Protocol):
@@ -81,6 +89,7 @@ class Job:
     room: int | None  # bytes that were to be had before the first step
     bigram_loss: float | None
     separator: int | None  # of documents that are not to see one another in a row
+    question: str  # what samples begin with
 
     def finished(self) -> bool:
         """Say whether nothing is left to do."""
@@ -106,21 +115,22 @@ def begin(
     if not resuming:
         _refuse_foreign_files(run)
     last = _last_checkpoint(run, say) if resuming else None
-    start = Start(model, tokenizer) if model else open_start(config, last, say)
+    start = open_start(config, last, model, tokenizer, say)
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
-    data = _open_data(config, run, tokenizer or start.tokenizer, say)
+    data = _open_data(config, run, start.tokenizer, say)
     if resuming:
         _check_data(run, data)
     tokenizer = tokenizer or data.tokenizer
-    settled = config.for_data(data.manifest["prompts"])
-    batches = batches or _batches(settled, data)
-    total_steps = settled.training.max_steps or batches.steps(settled.training.num_epochs or 1)
-    settled = settled.for_length(total_steps)
-    baseline = None if settled.by_document else _bigram_loss(data, tokenizer)
-    memory, room = _memory(settled, plan, start.model, tokenizer, say)
+    asked, config = config, config.for_data(data.manifest["prompts"])
+    batches = batches or _batches(config, data)
+    total_steps = config.training.max_steps or batches.steps(config.training.num_epochs or 1)
+    config = config.for_length(total_steps)
+    if config.model.init and last is None:
+        _tell_of_little(config, data, total_steps, say)
+    memory, room = _memory(config, plan, start.model, tokenizer, say)
     model = start.model or build_model(config, tokenizer)
-    keep_base(run, model, tokenizer)
+    keep_base(run, model, tokenizer, anew=last is None)
     apply_transforms(model, config, plan)
     state = TrainState(model, build_optimizer(model, config.training), Counters())
     if last is not None:
@@ -128,21 +138,48 @@ def begin(
         say(f"resuming {last}")
     if resuming:
         run.rewind(state.counters.step or -1)  # what was measured before step 1 is measured anew
-    _write_facts(config, run, plan, data, baseline)
+    # What a table of pairs learns of prompts says nothing about answers.
+    baseline = None if config.by_document else _bigram_loss(data, tokenizer)
+    _write_facts(asked, run, plan, data, baseline)
     return Job(
-        settled,
-        run,
-        plan,
-        data,
-        tokenizer,
-        batches,
-        state,
-        total_steps,
-        memory,
-        room,
-        baseline,
-        _separator(settled, data),
+        config=config,
+        run=run,
+        plan=plan,
+        data=data,
+        tokenizer=tokenizer,
+        batches=batches,
+        state=state,
+        total_steps=total_steps,
+        memory=memory,
+        room=room,
+        bigram_loss=baseline,
+        separator=_separator(config, data),
+        question=_question(config, data, tokenizer),
     )
+
+
+def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -> None:
+    """Say where fine-tuning would be over before it began, or be judged by next to nothing."""
+    epochs = config.training.num_epochs
+    if epochs and total_steps < _FEW_STEPS:
+        more = epochs * -(-_FEW_STEPS // total_steps)
+        say(
+            f"so little text makes {total_steps} steps in {epochs} epochs; "
+            f"--training.num-epochs {more} makes about {more * total_steps // epochs}"
+        )
+    if len(data.val) < _FEW_TOKENS and config.training.patience:
+        say(
+            f"only {len(data.val)} tokens are held out, so the validation loss says little; "
+            "--training.patience none trains to the end, where `latest` points"
+        )
+
+
+def _question(config: Config, data: Dataset, tokenizer: Tokenizer) -> str:
+    """Return a held-out prompt to show what the model answers; none: it begins by itself."""
+    if not (config.by_document and data.manifest["prompts"] and len(data.val.documents)):
+        return ""
+    start, target, _ = data.val.documents.read(0, 1)
+    return tokenizer.decode(data.val.read(int(start[0]), int(target[0])).tolist())
 
 
 def _memory(
@@ -150,12 +187,13 @@ def _memory(
 ) -> tuple[MemoryEstimate, int | None]:
     """Estimate what the run takes and what there is; say what would help if it is too much."""
     size = model.config.vocab_size if model else config.model.vocab_size or tokenizer.vocab_size
+    shape = model.config if isinstance(model, GPT2) else None
     held = sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
-    estimate = estimate_memory(config, plan, size, held)
+    estimate = estimate_memory(config, plan, size, shape, held)
     room = available_memory(plan.device)
-    if room is not None and estimate.step > room:
-        remedy = cheapest_fit(config, plan, size, room)
-        hint = f"{remedy}" if remedy else "a smaller model is needed here"
+    if room is not None and estimate.step - held > room:
+        remedy = cheapest_fit(config, plan, size, room + held, shape)
+        hint = remedy or "a smaller model is needed here"
         say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
     return estimate, room
 

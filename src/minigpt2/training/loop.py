@@ -22,7 +22,7 @@ from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
-from minigpt2.tokenizers import Tokenizer
+from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
 from minigpt2.training.memory import cheapest_fit
@@ -173,8 +173,10 @@ def _milestones(
     if evaluated:
         yield evaluated
     if due(logging.sample_interval):
-        sampling = Sampling(SAMPLE_TOKENS, seed=job.config.training.seed)
-        text = "".join(generate(job.state.model, job.tokenizer, "", sampling))
+        stop = (NEXT_TURN,) if job.tokenizer.chat_template == TRANSCRIPT else ()
+        sampling = Sampling(SAMPLE_TOKENS, stop=stop, seed=job.config.training.seed)
+        pieces = generate(job.state.model, job.tokenizer, job.question, sampling)
+        text = job.question + "".join(pieces)
         job.run.log_sample(step.step, text)
         yield Sampled(step.step, text)
     better = evaluated is not None and evaluated.is_best

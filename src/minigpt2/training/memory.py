@@ -69,31 +69,44 @@ class MemoryEstimate:
         )
 
 
-def estimate_memory(config: Config, plan: Plan, vocab_size: int, held: int = 0) -> MemoryEstimate:
+def estimate_memory(
+    config: Config, plan: Plan, vocab_size: int, shape: GPT2Config | None = None, held: int = 0
+) -> MemoryEstimate:
     """Return what training `config` by `plan` takes at its peak.
 
-    `held` bytes of this process are the model already and counted as such.
+    `shape` is that of a model which is there already, `held` its bytes in this process.
     """
+    shape = shape or _shape(config, vocab_size)
     with _fakes():
-        model = _fake_model(config, vocab_size, config.model.n_layer)
+        model = _fake_model(config, shape)
     parameters = sum(_bytes(parameter) for parameter in model.parameters())
     gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
-    activations = _activations(config, plan, vocab_size)
+    activations = _activations(config, plan, shape)
     process = 0
     if torch.device(plan.device).type == "cpu":
         process = max(0, _resident() - held) + _KERNELS + int(_GAPS * activations)
     return MemoryEstimate(parameters, gradients, 2 * gradients, activations, process)
 
 
-def _activations(config: Config, plan: Plan, vocab_size: int) -> int:
-    """Return what a step adds at its peak: of two small depths, continued to the whole one."""
+def _activations(config: Config, plan: Plan, shape: GPT2Config) -> int:
+    """Return what a step adds at its peak: of two small depths, continued to the whole one.
+
+    Where single blocks are frozen they differ, and the whole depth is run.
+    """
     config = Config(model=config.model, training=config.training)  # what decides, and no more
-    depth = config.model.n_layer if config.model.kind == "gpt2" else 1
+    depth = shape.n_layer
     unit = config.training.activation_checkpointing or 1  # blocks that repeat as a group
-    if depth <= 2 * unit:
-        return _peak(config, plan, vocab_size, depth)
-    one, two = (_peak(config, plan, vocab_size, groups * unit) for groups in (1, 2))
+    if depth <= 2 * unit or config.training.freeze:
+        return _peak(config, plan, shape)
+    one, two = (_peak(config, plan, replace(shape, n_layer=n * unit)) for n in (1, 2))
     return one + (two - one) * (depth - unit) // unit
+
+
+def _shape(config: Config, vocab_size: int) -> GPT2Config:
+    """Return the shape of a model that is yet to be built; of a bigram, its vocabulary counts."""
+    m = config.model
+    layers = m.n_layer if m.kind == "gpt2" else 1
+    return GPT2Config(vocab_size, m.block_size, layers, m.n_head, m.n_embd, m.dropout)
 
 
 def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
@@ -113,7 +126,9 @@ def available_memory(device: str) -> int | None:
     return min((number for number in found if number is not None), default=None)
 
 
-def cheapest_fit(config: Config, plan: Plan, vocab_size: int, room: int) -> str | None:
+def cheapest_fit(
+    config: Config, plan: Plan, vocab_size: int, room: int, shape: GPT2Config | None = None
+) -> str | None:
     """Return the cheapest change, as options and its figure, by which a step fits into `room`.
 
     Smaller micro-batches change nothing but speed, recomputed blocks cost a forward pass, shorter
@@ -121,7 +136,7 @@ def cheapest_fit(config: Config, plan: Plan, vocab_size: int, room: int) -> str 
     """
     for changed, options in _changes(config, plan):
         smaller = replace(plan, micro_batch_size=changed.training.micro_batch_size or 1)
-        needed = estimate_memory(changed, smaller, vocab_size).step
+        needed = estimate_memory(changed, smaller, vocab_size, shape).step
         if needed <= room:
             return f"{options} needs about {gigabytes(needed)}"
     return None
@@ -188,14 +203,13 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _fake_model(config: Config, vocab_size: int, n_layer: int) -> nn.Module:
-    """Build the model that is to be trained, without memory, at another depth."""
-    m, training = config.model, config.training
-    if m.kind == "bigram":
-        return Bigram(BigramConfig(vocab_size, m.block_size))
-    shape = (vocab_size, m.block_size, n_layer, m.n_head, m.n_embd, m.dropout)
-    model = GPT2(GPT2Config(*shape))
-    with contextlib.suppress(ValueError):  # a name that is none is told where it is used
+def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
+    """Build the model that is to be trained, or one of another depth, without memory."""
+    training = config.training
+    if config.model.kind == "bigram":
+        return Bigram(BigramConfig(shape.vocab_size, shape.block_size))
+    model = GPT2(shape)
+    with contextlib.suppress(ValueError):  # a name that is none is told where the model is built
         if training.lora_rank:
             add_lora(model, training.lora_rank, 1.0, 0.0, comma_list(training.lora_targets))
         freeze(model, comma_list(training.freeze))
@@ -203,12 +217,12 @@ def _fake_model(config: Config, vocab_size: int, n_layer: int) -> nn.Module:
 
 
 @cache
-def _peak(config: Config, plan: Plan, vocab_size: int, n_layer: int) -> int:
+def _peak(config: Config, plan: Plan, shape: GPT2Config) -> int:
     """Return the most that lives at once in a step, parameters and their gradients left out."""
     B, T = plan.micro_batch_size, config.sequence_length
     plan = replace(plan, device="cpu")  # shapes are the same on every device
     with _fakes():
-        model = _fake_model(config, vocab_size, n_layer)
+        model = _fake_model(config, shape)
         set_attention(model, ATTENTION[plan.attention])
         checkpoint_blocks(model, config.training.activation_checkpointing)
         for parameter in model.parameters():
@@ -251,7 +265,11 @@ def _meminfo(name: str) -> int | None:
 def _cgroup_room() -> int | None:
     """Return what a container still allows, where there is a limit."""
     folder = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, IndexError):
         limit = int((folder / "memory.max").read_text(encoding="ascii"))
-        return limit - int((folder / "memory.current").read_text(encoding="ascii"))
+        current = int((folder / "memory.current").read_text(encoding="ascii"))
+        stat = (folder / "memory.stat").read_text(encoding="ascii")
+        # Pages of files count as used and are given back when they are wanted.
+        files = int(stat.split("\ninactive_file ")[1].split()[0])
+        return limit - current + files
     return None

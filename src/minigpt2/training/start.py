@@ -1,4 +1,8 @@
-"""Where a run starts: new weights, a model that is trained further, or its own last checkpoint."""
+"""Where a run starts: new weights, a model that is trained further, or its own last checkpoint.
+
+It gives the model its shape and says which of its parameters learn; how a step is taken, and by
+which plan, it does not know.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +34,8 @@ from minigpt2.tokenizers import Tokenizer, with_specials
 
 _SHAPE = ("n_layer", "n_head", "n_embd")
 # 5e-5 is what released descendants of GPT-2 were fine-tuned with, at its width of 768. Narrower
-# models take more: at 128 wide 3e-3 was better than 1e-3, and that than 3e-4 (results/finetuning).
+# models take more: at 128 wide 3e-3 was better than 1e-3, and that than 3e-4 (results/finetuning);
+# the square of the widths' ratio passes through both.
 _RATE, _WIDTH = 5e-5, 768
 # LoRA's best rate is about ten times that of training everything (Biderman et al. 2024,
 # arXiv 2405.09673, section 4).
@@ -61,45 +66,80 @@ def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
             **{f"model.{name}": int(tree[name]) for name in _SHAPE},
             "model.block_size": block_size,
             "model.dropout": float(tree.get("resid_pdrop", 0.1)),
+            "data.tokenizer": init,
             "training.learning_rate": float(f"{min(rate, _MOST_RATE):.1g}"),
         }
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         kind = tree.get("model_type")
         raise DataError(
             f"{path}: model_type {kind!r} is no GPT-2 that could be trained further ({error!r})"
         ) from None
 
 
-def open_start(config: Config, last: Path | None, say: Say) -> Start:
-    """Open what a run starts from: `last`, its own checkpoint, else what model.init names."""
+def open_start(
+    config: Config,
+    last: Path | None,
+    model: LanguageModel | None,
+    tokenizer: Tokenizer | None,
+    say: Say,
+) -> Start:
+    """Open what a run starts from: `last`, its own checkpoint, else what model.init names.
+
+    A `model` that is given is taken as it is, its frozen parts aside.
+    """
     init = config.model.init
+    if model is not None:
+        if init is not None:
+            raise ConfigError([f"model.init {init}: a model was given already; leave one out"])
+        _freeze(config, model)
+        return Start(model, tokenizer)
     if init is None:
-        return Start(None, None)
+        return Start(None, tokenizer)
+    if tokenizer is not None:
+        raise ConfigError([f"model.init {init}: the tokenizer is the model's own; give none"])
     if last is not None:
         model, tokenizer = open_model(last, say, merge=False, mapped=False)
         _freeze(config, model)
         return Start(model, tokenizer)
-    model, tokenizer = open_model(resolve_model(init, say), say, mapped=False)
+    model, tokenizer = open_model(resolve_model(init, _quiet), _quiet, mapped=False)
     if not isinstance(model, GPT2):
         raise ConfigError([f"model.init {init}: a bigram has nothing to fine-tune; train one anew"])
     _check_shape(config, model)
+    known = tokenizer.vocab_size
     tokenizer = with_specials(tokenizer, comma_list(config.data.special_tokens))
+    _check_rows(config, tokenizer.vocab_size - known, say)
     _fit(config, model, tokenizer, say)
     torch.manual_seed(config.training.seed)
-    _adapt(config, model)
-    _freeze(config, model)
+    _adapt(config, model, say)
+    _freeze(config, model, say)
     return Start(model, tokenizer)
 
 
 def _check_shape(config: Config, model: GPT2) -> None:
     wanted = {name: getattr(config.model, name) for name in _SHAPE}
     given = {name: getattr(model.config, name) for name in _SHAPE}
-    if problems := [
-        f"model.{name} {wanted[name]}: {config.model.init} has {given[name]}, and keeps its shape"
+    init, tokenizer = config.model.init, config.data.tokenizer
+    problems = [
+        f"model.{name} {wanted[name]}: {init} has {given[name]}, and keeps its shape"
         for name in _SHAPE
         if wanted[name] != given[name]
-    ]:
+    ]
+    if tokenizer != init:
+        problems.append(f"data.tokenizer {tokenizer}: {init} keeps its own; leave it out")
+    if problems:
         raise ConfigError(problems)
+
+
+def _check_rows(config: Config, added: int, say: Say) -> None:
+    """LoRA leaves the embedding as it is: one new row can be told from the others, two cannot."""
+    if config.training.lora_rank is None or not added:
+        return
+    if added > 1:
+        raise ConfigError(
+            ["data.special_tokens: with LoRA the new tokens' rows are not trained, and all alike; "
+             "add one token, or train without --lora"]
+        )  # fmt: skip
+    say("with LoRA the added token's row stays at the mean of the others")
 
 
 def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
@@ -116,27 +156,36 @@ def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
     set_dropout(model, config.model.dropout)
 
 
-def _adapt(config: Config, model: LanguageModel) -> None:
+def _adapt(config: Config, model: LanguageModel, say: Say) -> None:
     training = config.training
     if training.lora_rank is not None:
         alpha = training.lora_alpha or 2.0 * training.lora_rank
         try:
             targets = comma_list(training.lora_targets)
-            add_lora(model, training.lora_rank, alpha, training.lora_dropout, targets)
+            names = add_lora(model, training.lora_rank, alpha, training.lora_dropout, targets)
+            say(f"LoRA of rank {training.lora_rank} beside {len(names)} linear layers")
         except ValueError as error:
             raise ConfigError([f"training.lora_targets: {error}"]) from None
 
 
-def _freeze(config: Config, model: LanguageModel) -> None:
+def _quiet(line: str) -> None:
+    pass
+
+
+def _freeze(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
     try:
-        freeze(model, comma_list(config.training.freeze))
+        if count := freeze(model, comma_list(config.training.freeze)):
+            say(f"frozen: {count:,} parameters")
     except ValueError as error:
         raise ConfigError([f"training.freeze: {error}"]) from None
 
 
-def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer) -> None:
-    """Write the model beneath LoRA layers into the run, once: its checkpoints hold only those."""
-    if lora_layers(model) and not (run.base_dir / "config.json").is_file():
+def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer, anew: bool) -> None:
+    """Write the model beneath LoRA layers into the run: its checkpoints hold only those.
+
+    `anew` is false where a checkpoint stands on the one that is there.
+    """
+    if lora_layers(model) and (anew or not (run.base_dir / "config.json").is_file()):
         with without_lora(model) as plain:
             save_checkpoint(run.base_dir, plain, tokenizer)
 
@@ -149,8 +198,11 @@ def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
             [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
         )
     torch.manual_seed(config.training.seed)
+    model: LanguageModel
     if m.kind == "bigram":
-        return Bigram(BigramConfig(vocab_size, m.block_size))
-    model = GPT2(GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout))
+        model = Bigram(BigramConfig(vocab_size, m.block_size))
+    else:
+        shape = (m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout)
+        model = GPT2(GPT2Config(vocab_size, *shape))
     _freeze(config, model)
     return model

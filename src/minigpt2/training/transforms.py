@@ -1,4 +1,7 @@
-"""What is done to a finished model before it is trained, from outside, in one order."""
+"""What is done to a finished model before it is trained, from outside, in one order.
+
+The model knows nothing of it, and neither do its parameters' names change.
+"""
 
 from functools import partial
 
@@ -28,4 +31,5 @@ def checkpoint_blocks(model: nn.Module, every: int | None) -> None:
     if every is None or not isinstance(model, GPT2):
         return
     for block in list(model.h)[::every]:
+        block.__dict__.pop("forward", None)  # of an earlier call on the same model
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
