@@ -103,6 +103,10 @@ def test_a_name_is_fetched_once_then_found_without_the_network(hub, tmp_path):
     hub.asked.clear()
     again = command(hub, *GENERATE, **home, HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout and not hub.asked
+    cache = tmp_path / "hf/hub"  # as the library named it before the models moved
+    (cache / "models--openai-community--gpt2").rename(cache / "models--gpt2")
+    old = command(hub, *GENERATE, **home, HF_HUB_OFFLINE="1")
+    assert old.stdout == first.stdout, old.stderr
 
 
 def test_without_network_or_cache_one_line_says_what_to_place(hub, tmp_path):

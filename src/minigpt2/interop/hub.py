@@ -3,6 +3,7 @@
 HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like are that library's and work as ever.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,10 @@ def fetch_model(name: str, say: Say) -> Path:
     try:
         folder = snapshot_download(repository, revision=revision, allow_patterns=_WANTED)
     except LocalEntryNotFoundError:  # offline, and not in the cache
+        old_name = name.partition("@")[0]  # under which older caches keep it
+        with contextlib.suppress(Exception):
+            cached = {"local_files_only": True, "allow_patterns": _WANTED}
+            return Path(snapshot_download(old_name, revision=revision, **cached))
         raise InputMissingError(
             f"{name} is not in the cache and the hub cannot be reached; {_place(repository)}"
         ) from None
