@@ -3,7 +3,6 @@
 python benchmarks/memory.py        (a few minutes on two cores; the largest needs 6 GB)
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,12 @@ import tempfile
 from pathlib import Path
 
 SCALE = {"MB": 1e6, "GB": 1e9}
+LAUNCH = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 SHORT = ["--training.max-steps", "3", "--training.eval-interval", "1000"]
 LARGE = ["gpt2-124m", "--training.sequence-length", "512", "--training.batch-size", "4",
          "--training.micro-batch-size", "2"]  # fmt: skip
@@ -33,16 +38,13 @@ def measure(arguments: list[str], folder: str) -> tuple[float, float]:
     text = Path(folder) / "text.txt"
     text.write_text("to be, or not to be, that is the question;\n" * 600, encoding="utf-8")
     out = Path(folder) / f"run-{len(list(Path(folder).iterdir()))}"
-    with (Path(folder) / "log").open("w+", encoding="utf-8") as log:
-        child = subprocess.Popen([*line, str(text), "--out", str(out)], stdout=log, stderr=log)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        told = log.read()
-    found = re.search(r"memory: about ([\d.]+) (MB|GB)", told)
-    if child.returncode or found is None:
-        raise SystemExit(told)
-    return float(found[1]) * SCALE[found[2]], usage.ru_maxrss * 1024.0
+    # Through a small process of its own: a child begins with the peak of the process that forks it.
+    launch = [sys.executable, "-c", LAUNCH, *line, str(text), "--out", str(out)]
+    told = subprocess.run(launch, capture_output=True, text=True, check=False)
+    found = re.search(r"memory: about ([\d.]+) (MB|GB)", told.stderr)
+    if told.returncode or found is None:
+        raise SystemExit(told.stdout + told.stderr)
+    return float(found[1]) * SCALE[found[2]], float(told.stdout) * 1024
 
 
 def main() -> None:

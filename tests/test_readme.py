@@ -60,7 +60,15 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if list(commands(p))], ids=lambda p: p.stem)
+def pages_with_commands():
+    """The README's commands run at every commit, those of docs/ with the slow tests."""
+    for page in PAGES:
+        if list(commands(page)):
+            marks = () if page.name == "README.md" else pytest.mark.slow
+            yield pytest.param(page, id=page.stem, marks=marks)
+
+
+@pytest.mark.parametrize("page", list(pages_with_commands()))
 def test_every_command_runs(page, desk, capsys):
     assert run(["train", "--out", "runs/first", *SMALL["train"].split()]) == 0  # as make train did
     for line in commands(page):
