@@ -127,7 +127,11 @@ def test_the_forward_pass_shown_is_the_code():
     assert body.replace(check, "") == shown.rstrip("\n")
 
 
-@pytest.mark.parametrize("name", ["own_block", "own_tokenizer", "own_loop", "fine_tuning"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("own_block", marks=pytest.mark.slow),
+     pytest.param("own_tokenizer", marks=pytest.mark.slow), "own_loop", "fine_tuning"],
+)  # fmt: skip
 def test_every_example_runs(name, desk):
     script = ROOT / "examples" / f"{name}.py"
     arguments = [str(desk / "out"), "2"]
