@@ -87,20 +87,13 @@ def replace_by(path: Path) -> Iterator[Path]:
 
     What the library writes beside it goes beside it; on failure nothing is left.
     """
-    folder = path.parent / f".tmp-{path.name}-{os.getpid()}"
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder / path.name
-            # The file itself last: what it refers to is there when it appears.
-            for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
-                with written.open("rb+") as file:
-                    os.fsync(file.fileno())
-                written.replace(path.parent / written.name)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _scratch_beside(path, path.name) as folder:
+        yield folder / path.name
+        # The file itself last: what it refers to is there when it appears.
+        for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+            with written.open("rb+") as file:
+                os.fsync(file.fileno())
+            written.replace(path.parent / written.name)
         sync_folder(path.parent)
 
 
@@ -112,17 +105,23 @@ def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
     one that holds anything else is a UsageError.
     """
     check_replaceable(final_dir)
-    temporary = final_dir.parent / f".tmp-{label}-{os.getpid()}"
-    with storage_errors(final_dir):
-        final_dir.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+    with _scratch_beside(final_dir, label) as temporary:
+        yield temporary
+        put_in_place(temporary, final_dir)
+
+
+@contextlib.contextmanager
+def _scratch_beside(path: Path, label: str) -> Iterator[Path]:
+    """Yield a new folder beside `path`, which is gone at the end unless it was renamed."""
+    folder = path.parent / f".tmp-{label}-{os.getpid()}"
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         try:
-            yield temporary
-            put_in_place(temporary, final_dir)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_replaceable(final_dir: Path) -> None:

@@ -82,7 +82,7 @@ class RunDirectory:
         """Return the best checkpoint by validation loss, else the newest that verifies."""
         folder = pointed(self.path / "best")
         if folder is not None:
-            fault = verify(folder)
+            fault = verify(folder, resumable=False)  # it is read, not resumed
             if fault is None:
                 return folder
             say(f"skipped the best checkpoint {folder}: {fault}")

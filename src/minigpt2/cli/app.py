@@ -24,7 +24,7 @@ COMMANDS = {
     "doctor": "Show what this machine offers and what would be chosen.",
 }
 # Where a verb is not a module's and a function's name.
-_PLACES = {"import": "import_:import_model"}
+_PLACES = {"import": "import_:import_model", "eval": "eval:measure"}
 
 
 def build_app() -> App:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from minigpt2.tokenizers import Tokenizer
 
 
-def eval(
+def measure(
     model: str | None = None,
     *,
     data: str | None = None,

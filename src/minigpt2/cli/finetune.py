@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt2.cli.options import dotted, with_config_flags
-from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start
+from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start, with_named
 from minigpt2.errors import UsageError
 from minigpt2.settings import find_value, resolve
 
@@ -80,13 +80,9 @@ def _finetune(
     """
     if help_all:
         return print_all_options(_finetune, "finetune", defaults())
-    given = dotted(flags)
-    if out == "":
-        raise UsageError("--out is empty; name a directory")
+    given = with_named(dotted(flags), input, out, model)
     if lora and find_value("training.lora_rank", config, given) is None:
         given["training.lora_rank"] = "8"
-    named = {"model.init": model, "data.input_file": input, "logging.model_save_path": out}
-    given |= {key: value for key, value in named.items() if value is not None}
     sources = Sources(None, config, given, resume == "auto")
     if sources.standing_run() is None:
         if "model.init" not in given:

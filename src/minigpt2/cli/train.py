@@ -100,15 +100,21 @@ def _train(
     """
     if help_all:
         return print_all_options(_train, "train")
-    given = dotted(flags)
-    named = {"data.input_file": input, "logging.model_save_path": out, "model.init": init}
-    if out == "":
-        raise UsageError("--out is empty; name a directory")
-    given |= {key: value for key, value in named.items() if value is not None}
+    given = with_named(dotted(flags), input, out, init)
     return start(Sources(preset, config, given, resume == "auto"), chat, print_config)
 
 
 train = with_config_flags(_train)
+
+
+def with_named(
+    given: dict[str, str], input: str | None, out: str | None, init: str | None
+) -> dict[str, str]:
+    """Return the given values with those that have a short name of their own."""
+    if out == "":
+        raise UsageError("--out is empty; name a directory")
+    named = {"data.input_file": input, "logging.model_save_path": out, "model.init": init}
+    return given | {key: value for key, value in named.items() if value is not None}
 
 
 def start(sources: Sources, chat: bool, print_config: bool) -> int:
