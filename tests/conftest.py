@@ -17,6 +17,10 @@ TINY = GPT2Config(vocab_size=29, block_size=13, n_layer=2, n_head=3, n_embd=21)
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
 
+# Where data for tests lies; every other variable of ours would change what commands do.
+KEPT = ("MINIGPT2_TINYSHAKESPEARE", "MINIGPT2_EVAL_SETS")
+
+
 @pytest.fixture(autouse=True)
 def private_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
@@ -24,7 +28,7 @@ def private_home(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     for name in list(os.environ):
-        if name.startswith("MINIGPT2_") and name != "MINIGPT2_TINYSHAKESPEARE":
+        if name.startswith("MINIGPT2_") and name not in KEPT:
             monkeypatch.delenv(name)
 
 

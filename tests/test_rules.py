@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Who may import whom: only what stands further down in this list. `__main__` and the package's
 # own lazy `__init__` stand above all.
 FLOORS = [
-    ["errors", "files", "config", "concurrency"],
+    ["errors", "files", "config", "concurrency", "text"],
     ["settings"],
     ["model"],
     ["tokenizers"],
@@ -28,6 +28,8 @@ FLOORS = [
     ["generation"],
     ["evaluation"],
     ["training"],
+    ["reports"],
+    ["sweeps"],
     ["terminal"],
     ["cli"],
     ["__main__"],
@@ -98,7 +100,7 @@ def test_no_two_modules_import_each_other():
 
 def test_the_ground_floors_never_touch_torch():
     for path in FILES:
-        if room_of(path) in ("errors", "files", "config", "settings", "cli", "minigpt2"):
+        if room_of(path) in ("errors", "files", "config", "text", "settings", "cli", "minigpt2"):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in tree.body:  # at import, not inside functions
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -189,7 +191,9 @@ HEAVY = ("torch", "numpy", "matplotlib", "safetensors", "prompt_toolkit")
     [["--help"], ["--version"], ["train", "--help"], ["train", "--print-config"],
      ["train", "--model.n-head", "x"], ["generate", "--help"], ["eval", "--nonsense"],
      ["finetune", "--help"], ["finetune"], ["finetune", "gpt2", "x", "--training.lora-rank", "x"],
-     ["export", "--help"], ["import", "--help"]],
+     ["export", "--help"], ["import", "--help"], ["sweep", "--help"],
+     ["sweep", "--search", "model.n-layers=1,2"], ["sweep", "x", "--search", "model.n-layer=x"],
+     ["report", "--help"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_and_mistakes_import_nothing_heavy(arguments):

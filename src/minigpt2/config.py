@@ -151,7 +151,7 @@ class LoggingSection:
 
     log_interval: int = option(10, "steps between lines of metrics.jsonl", low=1)
     save_interval: int = option(500, "steps between checkpoints", low=1)
-    sample_interval: int = option(500, "steps between samples", low=1)
+    sample_interval: int | None = option(500, "steps between samples; null: none", low=1)
     keep_last: int = option(2, "checkpoints kept, the best one aside", low=1)
     model_save_path: str | None = option(None, "the run directory; --out for short")
 

@@ -133,7 +133,7 @@ def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) ->
             problems.append(f"{source}: section {key} needs keys below it, not {value!r}")
             continue
         if key not in known:
-            problems.append(f"{source}: unknown key {key}{_nearest(key, list(known))}")
+            problems.append(f"{source}: unknown key {key}{nearest_key(key)}")
             continue
         try:
             accepted[key] = schema.coerce(key, value)
@@ -142,7 +142,9 @@ def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) ->
     return accepted
 
 
-def _nearest(key: str, known: list[str]) -> str:
+def nearest_key(key: str) -> str:
+    """Return "; did you mean ...?" with the key that an unknown one is nearest to, or nothing."""
+    known = [known for known, _ in schema.options()]
     matches = difflib.get_close_matches(key, [*known, *schema.SECTIONS], n=1, cutoff=0.6)
     if not matches:  # the right name in the wrong section
         name = key.split(".")[-1]

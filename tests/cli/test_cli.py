@@ -270,16 +270,15 @@ def test_any_text_can_be_shown_in_any_encoding(text_file, process):
     assert training.returncode == 0 and "minigpt2 chat r" in out, err
 
 
-def test_report_draws_runs(a_run, tmp_path, capsys):
+def test_report_makes_a_page_of_runs(a_run, tmp_path, capsys):
     shutil.copytree(a_run, tmp_path / "other", symlinks=True)
-    assert run(["report", str(a_run), "other", "--out", "both.png"]) == 0
-    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
-    assert run(["report", "nothing"]) == 66
-    (tmp_path / "other" / "metrics.jsonl").write_text("")
-    assert run(["report", "other"]) == 65
-    capsys.readouterr()
-    assert run(["report", "other", str(a_run)]) == 0
-    assert "skipped other" in capsys.readouterr().err
+    assert run(["report", str(a_run), "other", "--out", "both"]) == 0
+    assert Path(capsys.readouterr().out.strip()) == Path("both/index.html")
+    assert (tmp_path / "both" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "both" / "index.html").read_text(encoding="utf-8")
+    assert "fox" in page and "2 seeds" in page and "1 / 3 / 21 / 13" in page
+    assert run(["report"]) == 0  # the newest under runs/
+    assert (a_run / "report" / "index.html").is_file()
 
 
 def test_doctor_tells_what_would_be_chosen(capsys):
@@ -360,12 +359,6 @@ def test_a_misspelt_variable_is_told(capsys, monkeypatch):
     monkeypatch.setenv("MINIGPT2_TRAINNG_SEED", "5")
     assert run(["train", "--print-config"]) == 2
     one_line(capsys, "training.seed")
-
-
-def test_odd_names_of_runs_are_drawn(a_run, tmp_path):
-    for name in ("_a", "$x_$"):
-        shutil.copytree(a_run, tmp_path / name, symlinks=True)
-    assert run(["report", "_a", "$x_$", "--out", "r.png"]) == 0
 
 
 def test_a_model_that_does_not_fit_is_told_so(text_file, capsys, monkeypatch):

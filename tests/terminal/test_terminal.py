@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from minigpt2.terminal.plain import printable
+from minigpt2.text import printable
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are Unix")
 

@@ -12,6 +12,7 @@ from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import TrainingSection
 from minigpt2.errors import ConfigError, DataError, MiniGPT2Error, UnavailableError, UsageError
 from minigpt2.model import GPT2, Block, GPT2Config
+from minigpt2.reports import draw_curves
 from minigpt2.training import (
     Evaluated,
     Finished,
@@ -23,7 +24,6 @@ from minigpt2.training import (
     make_plan,
     plan,
 )
-from minigpt2.training.curves import draw_curves
 from minigpt2.training.loop import accumulate, clip_gradients
 from minigpt2.training.optimizers import build_optimizer, decay_groups
 from minigpt2.training.schedules import learning_rate

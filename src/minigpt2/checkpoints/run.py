@@ -98,6 +98,14 @@ class RunDirectory:
             if path.exists():
                 replace_file(path, cut(path.read_bytes(), step))
 
+    def drop_checkpoints(self) -> None:
+        """Remove every checkpoint and what points at them; the logs stay."""
+        for link in (self.path / "latest", self.path / "best"):
+            with storage_errors(link):
+                link.unlink(missing_ok=True)
+        for folder in self.checkpoints():
+            remove_directory(folder)
+
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         self._append(self.metrics_path, json.dumps(entry) + "\n")

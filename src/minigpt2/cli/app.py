@@ -17,10 +17,11 @@ COMMANDS = {
     "tokenize": "Show a text as a tokenizer sees it.",
     "generate": "Write text with a model.",
     "chat": "Talk to a model in the terminal.",
-    "eval": "Measure a model's loss on a whole split.",
+    "eval": "Measure a model: whole-split loss, LAMBADA, HellaSwag, WikiText.",
     "export": "Write a model for other programs: Hugging Face, GGUF, ONNX.",
     "import": "Make a model of a pickled checkpoint: nanoGPT's, or an old Hugging Face one.",
-    "report": "Draw the loss curves of runs.",
+    "sweep": "Search for the best values of any option, over many runs.",
+    "report": "Make a page of runs: curves, samples, evaluations.",
     "doctor": "Show what this machine offers and what would be chosen.",
 }
 # Where a verb is not a module's and a function's name.

@@ -1,50 +1,77 @@
-"""`minigpt2 eval`: measure a model's loss on a whole split."""
+"""`minigpt2 eval`: measure a model, say by which protocol, and what that is to be held against."""
 
 import dataclasses
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from minigpt2.config import Config
-from minigpt2.errors import DataError, InputMissingError
+from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset
+    from minigpt2.model import LanguageModel
     from minigpt2.tokenizers import Tokenizer
+
+Task = Literal["loss", "lambada", "hellaswag", "wikitext-2", "wikitext-103"]
+Record = dict[str, Any]
+_SAMPLE_TOKENS = 500
+_MOST_CHARACTERS = 50_000_000  # of a longer training text the beginning is searched for copies
 
 
 def measure(
     model: str | None = None,
     *,
+    task: Task = "loss",
     data: str | None = None,
     split: Literal["train", "val", "all"] = "val",
     window: int | None = None,
     stride: int | None = None,
+    style: Literal["harness", "completion"] = "harness",
+    limit: int | None = None,
+    samples: int = 0,
     unknown: str | None = None,
     device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
     out: Path | None = None,
 ) -> int:
-    """Measure loss, perplexity and bits per byte over a whole split, in fp32.
+    """Measure a model, in fp32: its loss over a whole split, or a task of the field.
+
+    loss: perplexity by token, word and byte, in windows of one stream (or by document, as the run
+    was trained), beside what counting reaches. lambada: the last word of a passage. hellaswag: the
+    right one of four endings. wikitext-2, wikitext-103: perplexity of the test text.
+
+    A task's context that does not fit the window is cut from the left; an item whose answer alone
+    does not fit is left out; both are counted in the result.
 
     Parameters
     ----------
     model
-        Run or checkpoint directory; default: the newest under runs/.
+        Run, checkpoint or model directory, or hub name; default: the newest under runs/.
+    task
+        What to measure.
     data
-        Text file, folder, data directory or data set name; default: what the run was trained on.
+        For loss: text file, folder, data directory or data set; default: what the run was trained
+        on. For a task: its file as published (.jsonl or .parquet); default: fetched.
     split
         Which part of the data: the validation end, the training beginning, or all of it.
     window
         Targets a window; default: what the run was trained with, else the model's block_size.
     stride
-        Distance between windows; default: the window (disjoint).
+        Distance between windows; default: the window (disjoint). 1: each token sees a full window.
+    style
+        Of hellaswag: as lm-evaluation-harness formats it, or plain completion.
+    limit
+        Only the first so many items of a task.
+    samples
+        Also write so many texts: how varied they are, and the longest span copied from training.
     unknown
         Character that replaces those a character model does not know.
     device
@@ -54,8 +81,62 @@ def measure(
     out
         Also write the JSON object to this file.
     """
+    for name, value, least in (("limit", limit, 1), ("samples", samples, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    subject = _open(model, unknown, device)
+    window = subject.window if window is None else window
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        if task in ("lambada", "hellaswag"):
+            record = _answers(subject, task, data, style, limit)
+        elif task == "loss":
+            record = _loss(subject, data, split, window, stride, Path(scratch))
+        else:
+            record = _wikitext(subject, task, data, window, stride, Path(scratch))
+        record = {"task": task, **record, "model": str(subject.folder)}
+        if samples:
+            record["writing"] = _writing(subject, samples)
+    content = (json.dumps(record, indent=1) + "\n").encode()
+    if subject.run_dir is not None:
+        replace_file(subject.run_dir / "evaluations" / _file_name(record), content)
+    if out is not None:
+        replace_file(out, content)
+    if json_output:
+        print(content.decode(), end="")
+    else:
+        from minigpt2.terminal.measured import show_measured
+
+        show_measured(record)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is measured: the model, and the run it comes from, if it comes from one."""
+
+    network: "LanguageModel"
+    tokenizer: "Tokenizer"
+    folder: Path
+    run_dir: Path | None
+    config: Config | None
+
+    @property
+    def window(self) -> int:
+        """What the model was trained with."""
+        return self.config.sequence_length if self.config else self.network.config.block_size
+
+    def trained_on(self) -> "Dataset | None":
+        """Return the data the run keeps, or was given."""
+        from minigpt2.data import open_dataset
+
+        places = [self.run_dir / "data"] if self.run_dir else []
+        places += [Path(self.config.data.input_file)] if self.config else []
+        kept = next((place for place in places if (place / "manifest.json").is_file()), None)
+        return open_dataset(kept) if kept else None
+
+
+def _open(model: str | None, unknown: str | None, device: str) -> _Subject:
     from minigpt2.checkpoints import run_of
-    from minigpt2.evaluation import evaluate
     from minigpt2.interop import open_model, resolve_model
     from minigpt2.tokenizers import replacing_unknown
     from minigpt2.training import find_device
@@ -63,32 +144,112 @@ def measure(
     target = find_device(device)
     folder = resolve_model(model, _say)
     network, tokenizer = open_model(folder, _say)
-    tokenizer = replacing_unknown(tokenizer, unknown)
     run = run_of(folder)
-    run_dir = run.path if run else folder
-    config = stored_config(run_dir).config if run else None
-    if window is None and config is not None:
-        window = config.sequence_length
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        dataset, source = _open_data(run_dir, config, tokenizer, data, Path(scratch))
-        result = evaluate(
-            network.to(target), getattr(dataset, split), window, stride, **_form(config, dataset)
-        )
-    record = {**dataclasses.asdict(result), "model": str(folder), "data": source, "split": split}
-    content = (json.dumps(record, indent=1) + "\n").encode()
-    if config is not None:
-        name = f"eval-{Path(source).stem}-{split}-{result.window}-{result.stride}.json"
-        replace_file(run_dir / "evaluations" / name, content)
-    if out is not None:
-        replace_file(out, content)
-    if json_output:
-        print(content.decode(), end="")
-    else:
-        _print_table(record)
-    return 0
+    config = stored_config(run.path).config if run else None
+    tokenizer = replacing_unknown(tokenizer, unknown)
+    return _Subject(network.to(target), tokenizer, folder, run.path if run else None, config)
 
 
-def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:
+def _loss(
+    subject: _Subject, data: str | None, split: str, window: int, stride: int | None, scratch: Path
+) -> Record:
+    from minigpt2.data.statistics import count_words, texts
+    from minigpt2.evaluation import baselines, evaluate
+
+    dataset, source = _open_data(subject, data, scratch)
+    stream = getattr(dataset, split)
+    form = _form(subject.config, dataset)
+    result = evaluate(subject.network, stream, window, stride, **form)
+    record = {**dataclasses.asdict(result), "data": source, "split": split}
+    if result.bits_per_byte is not None:
+        words = count_words(texts(dataset, stream))
+        record |= {"words": words, "word_perplexity": _word(result.loss, result.tokens, words)}
+    counted = subject.trained_on() or (dataset if split == "val" else None)
+    if counted is not None and result.bits_per_byte is not None and len(counted.train) > 1:
+        size = subject.tokenizer.vocab_size
+        record["baselines"] = baselines(counted.train, stream, size)
+    return record
+
+
+def _word(loss: float, tokens: int, words: int) -> float | None:
+    from minigpt2.evaluation import perplexity
+
+    return perplexity(loss * tokens / words) if words else None
+
+
+def _wikitext(
+    subject: _Subject, task: str, data: str | None, window: int, stride: int | None, scratch: Path
+) -> Record:
+    from minigpt2.evaluation.tasks import find_files
+    from minigpt2.evaluation.wikitext import wikitext, word_perplexity
+
+    text = "".join(map(wikitext, find_files(task, data, _say)))
+    plain = scratch / "text.txt"
+    replace_file(plain, text.encode())
+    record = _loss(subject, str(plain), "all", window, stride, scratch)
+    by_word = word_perplexity(subject.network, subject.tokenizer, text, window)
+    record |= {"data": data or task, "split": "test", **_references(task)}
+    record |= {"word_perplexity": by_word.word_perplexity, "words": by_word.words}
+    return record
+
+
+def _answers(
+    subject: _Subject, task: str, data: str | None, style: Any, limit: int | None
+) -> Record:
+    from minigpt2.evaluation.tasks import ask, find_files, hellaswag_items, lambada_items
+    from minigpt2.terminal.measured import counting
+
+    files = find_files(task, data, _say)
+    items = (
+        item
+        for path in files
+        for item in (lambada_items(path) if task == "lambada" else hellaswag_items(path, style))
+    )
+    with counting(task) as told:
+        result = ask(subject.network, subject.tokenizer, items, limit, told)
+    record = dataclasses.asdict(result)
+    record |= {"data": data or task, "window": subject.network.config.block_size}
+    if task == "hellaswag":
+        record["style"] = style
+    return record | _references("hellaswag-completion" if style == "completion" else task)
+
+
+def _references(task: str) -> Record:
+    from minigpt2.evaluation import REFERENCES
+
+    return {"references": REFERENCES[task]}
+
+
+def _writing(subject: _Subject, samples: int) -> Record:
+    from minigpt2.evaluation.writing import judge
+    from minigpt2.generation import Sampling, generate_many
+
+    pieces = generate_many(
+        subject.network, subject.tokenizer, "", samples, Sampling(_SAMPLE_TOKENS)
+    )
+    written = ["".join(parts) for parts in zip(*pieces, strict=True)]
+    data = subject.trained_on()
+    training = _text(data, "train", _MOST_CHARACTERS) if data else None
+    held_out = _text(data, "val", sum(map(len, written))) if data else ""
+    size = max(1, len(held_out) // samples)
+    spans = [held_out[at : at + size] for at in range(0, len(held_out), size)]
+    return dataclasses.asdict(judge(written, training, spans))
+
+
+def _text(data: "Dataset", split: str, most: int) -> str:
+    """Return a split's text, at most so many characters of it."""
+    from minigpt2.data.statistics import texts
+
+    found, size = [], 0
+    for part in texts(data, getattr(data, split)):
+        found.append(part[: most - size])
+        size += len(found[-1])
+        if size >= most:
+            break
+    return "".join(found)
+
+
+def _form(config: Config | None, dataset: "Dataset") -> Record:
     """Return how the run this model comes from has read documents: it is measured so, too."""
     if config is None:
         return {}
@@ -97,39 +258,32 @@ def _form(config: Config | None, dataset: "Dataset") -> dict[str, Any]:
     return {"by_document": config.by_document, "separator": separator}
 
 
-def _open_data(
-    run_dir: Path, config: Config | None, tokenizer: "Tokenizer", data: str | None, scratch: Path
-) -> tuple["Dataset", str]:
+def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import Recipe, open_dataset, prepare
 
+    config = subject.config
     name = config.data.input_file if data is None and config else data
     if name is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
-    kept = run_dir / "data"
-    source = kept if data is None and kept.is_dir() else Path(name)
+    kept = subject.run_dir / "data" if subject.run_dir and data is None else None
+    source = kept if kept and kept.is_dir() else Path(name)
     if source != kept and not (source / "manifest.json").is_file():
         recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
+        tokenizer = subject.tokenizer
         return prepare([name], scratch / "data", recipe, tokenizer=tokenizer, say=_say), name
     dataset = open_dataset(source)
-    if dataset.tokenizer.to_json() != tokenizer.to_json():
+    if dataset.tokenizer.to_json() != subject.tokenizer.to_json():
         raise DataError(f"{source} was prepared with another tokenizer than the model's")
     return dataset, name
 
 
+def _file_name(record: Record) -> str:
+    """Return a name for a measurement: one protocol's newest takes the place of its last."""
+    parts = [record["task"], Path(record["data"]).stem, record.get("split"), record.get("style")]
+    parts += [record.get("window"), record.get("stride")]
+    return "-".join(str(part) for part in parts if part is not None) + ".json"
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _print_table(record: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
-    for name in ("loss", "perplexity", "bits_per_byte"):
-        if record[name] is not None:
-            table.add_row(name.replace("_", " "), f"{record[name]:.4f}")
-    protocol = f"windows of {record['window']}, stride {record['stride']}"
-    table.add_row("protocol", f"{record['tokens']:,} tokens, {protocol}, fp32")
-    table.add_row("data", f"{record['data']}, {record['split']}")
-    Console().print(table)

@@ -121,7 +121,7 @@ def _stream(prompt: str, pieces) -> None:
 
 
 def _write(text: str) -> None:
-    from minigpt2.terminal.plain import printable
+    from minigpt2.text import printable
 
     shown = printable(text) if sys.stdout.isatty() else text
     sys.stdout.buffer.write(shown.encode("utf-8", "replace"))

@@ -58,7 +58,7 @@ def _show(ids: list[int], pieces: list[bytes], characters: int) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from minigpt2.terminal.plain import printable
+    from minigpt2.text import printable
 
     console = Console(highlight=False)
     shown, numbers = Text(), Text()

@@ -119,26 +119,39 @@ def with_named(
 
 def start(sources: Sources, chat: bool, print_config: bool) -> int:
     """Train what `sources` say, or print it."""
-    settings = sources.resolve()  # mistakes are told before torch is imported
-    if sources.init is not None:
-        from minigpt2.training import starting_values
-
-        lora = settings.config.training.lora_rank is not None
-        sources = replace(sources, start=starting_values(sources.init, lora, _say))
-        settings = sources.resolve()
+    sources, settings = opened(sources)
     if print_config:
         print(settings.describe())
         return 0
     return _run(sources, settings.config.training.device, chat)
 
 
+def opened(sources: Sources) -> tuple[Sources, Settings]:
+    """Resolve `sources`, with what the model that is trained further brings along."""
+    settings = sources.resolve()  # mistakes are told before torch is imported
+    if sources.init is None:
+        return sources, settings
+    from minigpt2.training import starting_values
+
+    lora = settings.config.training.lora_rank is not None
+    sources = replace(sources, start=starting_values(sources.init, lora, _say))
+    return sources, sources.resolve()
+
+
+def fitting_preset(device: str) -> str:
+    """Return the preset for who names none: the one this machine trains in minutes."""
+    from minigpt2.training import find_device
+
+    return DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
+
+
 def _run(sources: Sources, device: str, chat: bool) -> int:
     """Import torch at last, train, and show it."""
     from minigpt2.terminal.training import TrainingView
-    from minigpt2.training import find_device, new_run_dir
+    from minigpt2.training import new_run_dir
     from minigpt2.training import train as train_events
 
-    fitting = DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
+    fitting = fitting_preset(device)
     if find_value("logging.model_save_path", sources.config, sources.flags) is None:
         text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
         name = sources.preset or (sources.config.stem if sources.config else text or fitting)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minigpt2.data.batches import IGNORED, collate, mix, permute
-from minigpt2.data.shards import TokenStream
+from minigpt2.data.shards import Ids, TokenStream
 from minigpt2.errors import DataError
 
 Window = tuple[int, int, int]
@@ -127,7 +127,7 @@ class DocumentBatches:
         return dict(zip(slots, rows, strict=True))
 
 
-def rows_as_batch(stream: TokenStream, rows: list[Window]) -> tuple[Tensor, Tensor]:
+def rows_as_batch(stream: Ids, rows: list[Window]) -> tuple[Tensor, Tensor]:
     """Return rows as (tokens, targets), padded to the longest; what is not scored is IGNORED."""
     length = max((stop - start for start, stop, _ in rows), default=1) - 1
     tokens, targets = collate([stream.read(start, stop) for start, stop, _ in rows], length)

@@ -113,6 +113,13 @@ def _records(source: Source, reading: Reading) -> Iterator[Record]:
             yield from csv_records(file, source.name, reading.field, source.format)
 
 
+@contextlib.contextmanager
+def open_source(source: Source) -> Iterator[BinaryIO]:
+    """Open a file, unpacked; raises DataError or InputMissingError for one that cannot be read."""
+    with _failures_told(source), _open(source) as file:
+        yield file
+
+
 def _open(source: Source) -> BinaryIO:
     opener = COMPRESSIONS.get(source.compression)
     return opener(source.path) if opener else source.path.open("rb")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,18 @@ MAGIC, VERSION = b"MINIGPT2", 2
 HEADER = struct.Struct("<8sIIQQ32x")
 BLOCK_BYTES = 1 << 20
 SHARD_TOKENS = 100_000_000
+
+
+class Ids(Protocol):
+    """A row of token ids, wherever they lie."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return ids [start, stop) as int64."""
+        ...
 
 
 class TokenStream:

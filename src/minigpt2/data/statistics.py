@@ -1,7 +1,7 @@
 """What is in prepared data: sizes, lengths, frequent tokens, and what counting alone predicts."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -103,16 +103,33 @@ def _count(
     data: Dataset, stream: TokenStream, progress: Callable[[int], None]
 ) -> tuple[np.ndarray, int]:
     """Return how often each id occurs (V,), and the number of words between white space."""
-    counts, words, inside = np.zeros(data.manifest["vocab_size"], np.int64), 0, False
+    counts = np.zeros(data.manifest["vocab_size"], np.int64)
     for ids in _blocks(stream):
         counts += np.bincount(ids, minlength=len(counts))
+        progress(len(ids))
+    return counts, count_words(texts(data, stream))
+
+
+def texts(data: Dataset, stream: TokenStream) -> Iterator[str]:
+    """Yield the text of a stream in blocks, a line's end in the place of separators."""
+    for ids in _blocks(stream):
         text = data.tokenizer.decode(ids.tolist())
         if data.separator is not None:
             text = text.replace(data.tokenizer.decode([data.separator]), "\n")
-        words += len(text.split()) - (inside and not text[:1].isspace())
-        inside = bool(text) and not text[-1].isspace()
-        progress(len(ids))
-    return counts, words
+        yield text
+
+
+def count_words(parts: Iterable[str]) -> int:
+    """Return the number of words between white space in a text that comes in parts.
+
+    >>> count_words(["to be o", "r not"])
+    4
+    """
+    words, inside = 0, False
+    for text in parts:
+        words += len(text.split()) - (inside and bool(text) and not text[0].isspace())
+        inside = not text[-1].isspace() if text else inside
+    return words
 
 
 def _sizes(data: Dataset, name: str, stream: TokenStream, words: int) -> dict[str, Any]:

@@ -3,21 +3,27 @@
 The split is cut into windows of `window` targets, `stride` apart (disjoint by default, the short
 last one included); every token but the first is scored once, in fp32, and the losses are averaged
 over tokens. By document, each is cut into windows of its own, and prompts are not scored. Nothing
-is sampled: two calls give the same number.
+is sampled: two calls give the same number. The head is computed only where something is scored, so
+that a small stride does not pay for logits it has no use for.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from minigpt2.data import DocumentRows, TokenStream, restart_at, windows
 from minigpt2.data.batches import IGNORED
 from minigpt2.data.documents import rows_as_batch
-from minigpt2.errors import DataError, UsageError
-from minigpt2.model import LanguageModel
+from minigpt2.data.shards import Ids
+from minigpt2.errors import DataError, MiniGPT2Error, UsageError
+from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Profile, Scored
+from minigpt2.model import GPT2, LanguageModel
 
 Window = tuple[int, int, int]
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
@@ -25,7 +31,11 @@ _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a C
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A measured loss with the protocol it was measured by."""
+    """A measured loss with the protocol it was measured by.
+
+    `by_position` has the loss by how many tokens of the window stood before; `documents` how it is
+    spread over documents, None where there is one text.
+    """
 
     loss: float
     perplexity: float
@@ -33,6 +43,8 @@ class Evaluation:
     window: int
     stride: int
     tokens: int
+    by_position: tuple[PositionLoss, ...] = ()
+    documents: DocumentLosses | None = None
 
 
 def evaluate(
@@ -47,7 +59,8 @@ def evaluate(
 
     `by_document` makes each document a row of its own, cut at the window, and leaves prompts
     unscored. A `separator` keeps packed documents from seeing one another. Loss in nats a token;
-    bits per byte is None where not every token is scored. Raises DataError where none can be.
+    bits per byte is None where not every token is scored. Raises DataError where none can be, and
+    MiniGPT2Error where the loss is no number.
     """
     block_size: int = model.config.block_size
     window = block_size if window is None else window
@@ -65,15 +78,24 @@ def evaluate(
     count = sum(stop - first for _, stop, first in cut)
     if not count:
         raise DataError("there is nothing to score: no document has an answer")
-    loss = mean_loss(model, stream, cut, separator)
+    profile = Profile(stream)
+    for scored in token_losses(model, stream, cut, separator):
+        profile.add(scored)
+    loss = profile.loss
+    if not math.isfinite(loss):
+        raise MiniGPT2Error(
+            f"the loss is {loss}: the model's weights are damaged, or diverged in training"
+        )
     whole = count == len(stream) - 1
     bits = loss * count / math.log(2) / max(1, stream.target_bytes) if whole else None
-    return Evaluation(loss, perplexity(loss), bits, window, stride, count)
+    return Evaluation(
+        loss, perplexity(loss), bits, window, stride, count, profile.by_position, profile.documents
+    )
 
 
 def mean_loss(
     model: LanguageModel,
-    stream: TokenStream,
+    stream: Ids,
     cut: Iterable[Window],
     separator: int | None = None,
 ) -> float:
@@ -81,22 +103,52 @@ def mean_loss(
 
     A `separator` keeps the documents of a window from seeing one another.
     """
-    device = next(model.parameters()).device
-    vocab_size: int = model.config.vocab_size
     total, count = 0.0, 0
+    for scored in token_losses(model, stream, cut, separator):
+        total += float(scored.losses.sum())
+        count += len(scored.losses)
+    return total / count
+
+
+def token_losses(
+    model: LanguageModel,
+    stream: Ids,
+    cut: Iterable[Window],
+    separator: int | None = None,
+) -> Iterator[Scored]:
+    """Yield the loss of every target of the windows `cut` out of `stream`, batch by batch."""
+    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        for batch in _batched(cut, vocab_size):
-            tokens, targets = (tensor.to(device) for tensor in rows_as_batch(stream, batch))
+        for batch in _batched(cut, model.config.vocab_size):
+            tokens, targets = rows_as_batch(stream, batch)
+            wanted = targets != IGNORED
             borders = {} if separator is None else restart_at(tokens, separator)
-            with torch.inference_mode():
-                logits = model(tokens, **borders).flatten(0, 1).float()
-                total += F.cross_entropy(logits, targets.flatten(), reduction="sum").item()
-            count += int((targets != IGNORED).sum())
+            borders = {name: border.to(device) for name, border in borders.items()}
+            logits = logits_at(model, tokens.to(device), wanted.to(device), **borders)
+            losses = F.cross_entropy(logits, targets[wanted].to(device), reduction="none")
+            rows, columns = wanted.nonzero().numpy().T
+            starts = np.array([start for start, _, _ in batch])
+            seen = columns + 1
+            yield Scored(starts[rows] + seen, seen, losses.double().cpu().numpy())
     finally:
         model.train(was_training)
-    return total / count
+
+
+def logits_at(model: LanguageModel, tokens: Tensor, wanted: Tensor, **borders: Any) -> Tensor:
+    """Return the logits (N, V), in fp32, where `wanted` (B, T) is true of tokens (B, T).
+
+    What reaches GPT-2's head is cut down from outside, so no other logits are computed.
+    """
+    with torch.inference_mode():
+        if not isinstance(model, GPT2):
+            return model(tokens, **borders)[wanted].float()
+        hook = model.ln_f.register_forward_hook(lambda _, __, x: x[wanted])
+        try:
+            return model(tokens, **borders).float()
+        finally:
+            hook.remove()
 
 
 def training_subset(total: int, length: int, like: int) -> Iterator[Window]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from minigpt2.errors import DataError
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
-from minigpt2.terminal.plain import printable
+from minigpt2.text import printable
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer, transcript
 
 PROMPT = "> "

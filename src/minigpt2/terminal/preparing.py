@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from minigpt2.terminal.plain import printable
+from minigpt2.text import printable
 
 _EVERY = 0.1  # seconds between two changes of the line
 

@@ -8,7 +8,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
-from minigpt2.terminal.plain import command, printable
+from minigpt2.reports import draw_curves
+from minigpt2.terminal.plain import command
+from minigpt2.text import printable
 from minigpt2.training import (
     Evaluated,
     Event,
@@ -17,7 +19,6 @@ from minigpt2.training import (
     Saved,
     Started,
     Step,
-    draw_curves,
     gigabytes,
 )
 

@@ -1,7 +1,6 @@
 """The one trainer, its plan, optimizers, schedules and events."""
 
 from minigpt2.training.begin import BatchSource, new_run_dir
-from minigpt2.training.curves import draw_curves
 from minigpt2.training.events import (
     Evaluated,
     Event,
@@ -41,7 +40,6 @@ __all__ = [
     "cache_bytes",
     "cheapest_fit",
     "checkpoint_blocks",
-    "draw_curves",
     "estimate_memory",
     "find_device",
     "gigabytes",

@@ -172,7 +172,7 @@ def _milestones(
         tracker.log(entry)
     if evaluated:
         yield evaluated
-    if due(logging.sample_interval):
+    if logging.sample_interval is not None and due(logging.sample_interval):
         stop = (NEXT_TURN,) if job.tokenizer.chat_template == TRANSCRIPT else ()
         sampling = Sampling(SAMPLE_TOKENS, stop=stop, seed=job.config.training.seed)
         pieces = generate(job.state.model, job.tokenizer, job.question, sampling)

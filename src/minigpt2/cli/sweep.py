@@ -1,0 +1,117 @@
+"""`minigpt2 sweep`: which values of which keys train best, as a table, a picture and a file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from minigpt2.cli.options import dotted, with_config_flags
+from minigpt2.cli.signals import StopRequest
+from minigpt2.cli.train import Sources, fitting_preset, opened, with_named
+from minigpt2.config import Config, flatten
+from minigpt2.errors import UsageError
+from minigpt2.settings import resolve
+from minigpt2.sweeps.space import parse_space
+
+if TYPE_CHECKING:
+    from minigpt2.sweeps.search import Search
+
+_MOST = 100_000  # trials, and seeds a trial
+
+
+def _sweep(
+    input: str | None = None,
+    *,
+    search: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    sampler: Literal["tpe", "random", "grid"] | None = None,
+    trials: int | None = None,
+    seeds: int | None = None,
+    prune: bool | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    out: Path | None = None,
+    **flags: str | None,
+) -> int:
+    """Train with many values of some keys and say which are best.
+
+    A stopped or killed sweep goes on with: minigpt2 sweep --out DIR. Every option of `train` is
+    one here, for all trials alike.
+
+    Parameters
+    ----------
+    input
+        Text file, folder, prepared data directory, data set name or URL.
+    search
+        KEY=a,b,c or KEY=log(low,high) or KEY=uniform(low,high); several, in quotes.
+    sampler
+        tpe learns from the trials before (default), random, or grid: every combination.
+    trials
+        How many; default: 20, or all of a grid.
+    seeds
+        Runs a trial, with seeds from --training.seed up; default 1.
+    prune
+        Stop trials that are behind (successive halving): cheaper, less exact.
+    preset
+        Values to start from, as for `train`.
+    config
+        YAML file, as for `train`.
+    out
+        The sweep's directory; default: a new one under sweeps/.
+    """
+    for name, value, most in (("trials", trials, _MOST), ("seeds", seeds, _MOST)):
+        if value is not None and not 1 <= value <= most:
+            raise UsageError(f"--{name} must be from 1 to {most}, not {value}")
+    told = {
+        "space": tuple(search) if search else None,
+        "sampler": sampler,
+        "trials": trials,
+        "prune": prune,
+    }
+    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), resume=False)
+    return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
+
+
+sweep = with_config_flags(_sweep)
+
+
+def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | None) -> int:
+    """Import torch at last, search, and show it."""
+    if out is not None and (out / "sweep.json").is_file():
+        config, search = _standing(sources, out)
+    else:
+        parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
+        config, search = _new(sources)
+        seeds = seeds or 1
+    from minigpt2.sweeps.search import sweep as sweep_events
+    from minigpt2.terminal.sweeping import SweepView
+    from minigpt2.training import new_run_dir
+
+    if seeds is not None:
+        first = config.training.seed
+        told["seeds"] = tuple(range(first, first + seeds))
+    search = replace(search, **told)
+    out = out or new_run_dir(Path(config.data.input_file).stem or "sweep", Path("sweeps"))
+    view = SweepView(Console(stderr=True), Console())
+    with StopRequest() as request, view:
+        for event in sweep_events(config, search, out, request.asked, view.say):
+            view.show(event)
+    return 0 if request.signal is None else 128 + request.signal
+
+
+def _new(sources: Sources) -> tuple[Config, "Search"]:
+    sources, settings = opened(sources)
+    from minigpt2.sweeps.search import Search
+
+    fitting = fitting_preset(settings.config.training.device)
+    return sources.resolve(fitting).config, Search(())
+
+
+def _standing(sources: Sources, out: Path) -> tuple[Config, "Search"]:
+    """Return what a sweep was begun with; options given anew count, and are checked later."""
+    from minigpt2.sweeps.search import stored_search
+
+    stored, search = stored_search(out)
+    again = resolve(sources.preset, sources.config, None, sources.flags, flatten(stored))
+    return again.config, search

@@ -1,0 +1,199 @@
+"""LAMBADA and HellaSwag, by the protocols that published numbers of GPT-2 were measured by.
+
+LAMBADA (Paperno et al. 2016, arXiv 1606.06031, in OpenAI's version): predict a passage's last word;
+right if each of its tokens is the likeliest. HellaSwag (Zellers et al. 2019, arXiv 1905.07830): of
+four endings choose the likeliest, by its sum or by a mean. Files are read in the form in which the
+sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from minigpt2.data.download import fetch
+from minigpt2.data.rows import rows_of
+from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
+from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
+from minigpt2.generation.text import start_id
+from minigpt2.model import LanguageModel
+from minigpt2.tokenizers import Tokenizer
+
+Say = Callable[[str], None]
+Style = Literal["harness", "completion"]
+ADDRESSES = {
+    "lambada": "https://openaipublic.blob.core.windows.net/gpt-2/data/lambada_test.jsonl"
+    "#sha256=4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
+    "hellaswag": "https://raw.githubusercontent.com/rowanz/hellaswag/master/data/hellaswag_val.jsonl",
+    "wikitext-2": "hf://datasets/Salesforce/wikitext/wikitext-2-raw-v1/test-*.parquet",
+    "wikitext-103": "hf://datasets/Salesforce/wikitext/wikitext-103-raw-v1/test-*.parquet",
+}
+_Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: a context, endings that include the blank before them, and the right one."""
+
+    context: str
+    endings: tuple[str, ...]
+    label: int
+    place: str
+    # What HellaSwag's mean divides by: characters of the ending (harness), or its tokens (None).
+    sizes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of right answers, with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What was measured: `items` counted, `left_out` too long for the window, `cut` shortened.
+
+    `perplexity` is that of LAMBADA's words; `accuracy_normed` HellaSwag's by mean log-probability.
+    """
+
+    items: int
+    left_out: int
+    cut: int
+    accuracy: Accuracy
+    accuracy_normed: Accuracy | None = None
+    perplexity: float | None = None
+
+
+def find_files(task: str, data: str | None, say: Say) -> list[Path]:
+    """Return the files of a task: the one that is named, or its published ones, fetched."""
+    if data is None:
+        return fetch(task, ADDRESSES[task], say)
+    if not Path(data).is_file():
+        raise InputMissingError(f"no file {data}; without --data {task} is fetched")
+    return [Path(data)]
+
+
+def lambada_items(path: Path) -> Iterator[Item]:
+    """Yield the passages of a file, {"text": ...} a line or a row, or plain lines."""
+    for row, place in rows_of(path, plain="text"):
+        text = _text_of(row, "text", place).strip()
+        context, _, word = text.rpartition(" ")
+        if not context or not word:
+            raise DataError(f"{place}: {text[:40]!r} is no passage whose last word could be asked")
+        yield Item(context, (" " + word,), 0, place)
+
+
+def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
+    """Yield the questions of a file with HellaSwag's fields.
+
+    harness: "activity: context" and endings without the brackets that WikiHow left in them, means
+    by character, as lm-evaluation-harness has it. completion: the context and an ending as they
+    are, joined by a blank, means by token.
+    """
+    for row, place in rows_of(path):
+        endings, label = row.get("endings"), str(row.get("label"))
+        whole = isinstance(endings, list) and all(isinstance(e, str) and e for e in endings)
+        if not whole or not endings:
+            raise DataError(f"{place}: field 'endings' is no list of texts; is it HellaSwag?")
+        if not label.isdigit() or int(label) >= len(endings):
+            raise DataError(f"{place}: label {label!r} is none of {len(endings)} endings (the test "
+                            "split is published without labels)")  # fmt: skip
+        if style == "completion":
+            context = _text_of(row, "ctx", place)
+            yield Item(context, tuple(" " + ending for ending in endings), int(label), place)
+            continue
+        before, after = _text_of(row, "ctx_a", place), _text_of(row, "ctx_b", place)
+        activity = _text_of(row, "activity_label", place)
+        context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
+        cleaned = [_without_brackets(ending) for ending in endings]
+        sizes = tuple(len(ending) for ending in cleaned)
+        yield Item(context, tuple(" " + ending for ending in cleaned), int(label), place, sizes)
+
+
+def ask(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    items: Iterator[Item],
+    limit: int | None = None,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> TaskResult:
+    """Score the items, at most `limit` of them, and count the right answers.
+
+    Raises DataError where there is nothing to ask, the tokenizer cannot express an item, or no
+    item fits the model's window.
+    """
+    chosen = list(islice(items, limit))
+    found = likelihoods(model, [_request(tokenizer, item) for item in chosen], told)
+    scored = [
+        (item, [likelihood for likelihood in endings if likelihood is not None])
+        for item, endings in zip(chosen, found, strict=True)
+        if None not in endings
+    ]
+    if not scored:
+        window = model.config.block_size
+        why = f"no answer fits the window of {window} tokens" if chosen else "there are no items"
+        raise DataError(f"nothing to score: {why}")
+    if any(math.isnan(likelihood.logprob) for _, endings in scored for likelihood in endings):
+        raise MiniGPT2Error(
+            "the likelihoods are nan: the model's weights are damaged, or diverged in training"
+        )
+    cut = sum(any(likelihood.cut for likelihood in endings) for _, endings in scored)
+    counts = (len(scored), len(chosen) - len(scored), cut)
+    if len(chosen[0].endings) == 1:
+        right = sum(endings[0].greedy for _, endings in scored)
+        loss = -math.fsum(endings[0].logprob for _, endings in scored) / len(scored)
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        return TaskResult(*counts, share(right, len(scored)), perplexity=perplexity)
+    by_sum = sum(_likeliest(endings, None) == item.label for item, endings in scored)
+    by_mean = sum(_likeliest(e, _sizes(item, e)) == item.label for item, e in scored)
+    return TaskResult(*counts, share(by_sum, len(scored)), share(by_mean, len(scored)))
+
+
+def share(right: int, count: int) -> Accuracy:
+    """Return right / count with Wilson's 95 % interval.
+
+    >>> found = share(1, 4)
+    >>> found.value, round(found.low, 4), round(found.high, 4)
+    (0.25, 0.0456, 0.6994)
+    """
+    p, z2 = right / count, _Z * _Z
+    middle = (p + z2 / (2 * count)) / (1 + z2 / count)
+    reach = _Z * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count)) / (1 + z2 / count)
+    return Accuracy(p, max(0.0, middle - reach), min(1.0, middle + reach))
+
+
+def _text_of(row: dict[str, Any], field: str, place: str) -> str:
+    if not isinstance(row.get(field), str):
+        there = ", ".join(map(str, row))[:100] or "nothing"
+        raise DataError(f"{place}: no text in a field {field!r}; there is {there}")
+    return row[field]
+
+
+def _without_brackets(text: str) -> str:
+    """Leave out what WikiHow's layout left in HellaSwag; a title's bracket ends a sentence."""
+    text = text.strip().replace(" [title]", ". ")
+    return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
+
+
+def _request(tokenizer: Tokenizer, item: Item) -> Request:
+    try:
+        context = tokenizer.encode(item.context) or [start_id(tokenizer)]
+        return Request(context, [tokenizer.encode(ending) for ending in item.endings])
+    except DataError as error:
+        raise DataError(f"{item.place}: {error}") from None
+
+
+def _sizes(item: Item, endings: list[Likelihood]) -> list[int]:
+    return list(item.sizes or (likelihood.tokens for likelihood in endings))
+
+
+def _likeliest(endings: list[Likelihood], sizes: list[int] | None) -> int:
+    """Return the first of the endings with the highest log-probability, over its size if given."""
+    scores = [e.logprob / (sizes[n] if sizes else 1) for n, e in enumerate(endings)]
+    return scores.index(max(scores))

@@ -1,0 +1,147 @@
+"""What came of a sweep: the table, the picture, and the best configuration for `train`."""
+
+import io
+import statistics
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minigpt2 import config as schema
+from minigpt2.config import Config
+from minigpt2.files import replace_file
+from minigpt2.reports import COLOURS
+from minigpt2.sweeps.events import Record
+from minigpt2.sweeps.space import Dimension
+
+_BLUE, _RED, _GREEN, _, _ORANGE, _ = COLOURS
+
+
+def ranked(records: list[Record]) -> list[Record]:
+    """Return the complete trials, the lowest loss first."""
+    return sorted((r for r in records if r["state"] == "complete"), key=lambda r: r["loss"])
+
+
+def results_table(space: list[Dimension], records: list[Record]) -> list[list[str]]:
+    """Return head and rows: complete trials by loss, then the others in their order.
+
+    The spread is the sample standard deviation over the seeds of a trial.
+    """
+    names = [dimension.key.split(".")[1] for dimension in space]
+    rows = [["trial", *names, "loss", "spread", "seeds", "seconds", "state"]]
+    complete = ranked(records)
+    for record in [*complete, *(record for record in records if record not in complete)]:
+        losses = list(record["losses"].values())
+        spread = f"{statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
+        values = [shown(record["values"][dimension.key]) for dimension in space]
+        loss = f"{record['loss']:.4f}" if record["loss"] is not None else _last_loss(record)
+        state = record["state"] + (f": {record['reason']}" if "reason" in record else "")
+        rows.append([str(record["trial"]), *values, loss, spread, str(len(losses)),
+                     f"{record['seconds']:.0f}", state])  # fmt: skip
+    return rows
+
+
+def shown(value: Any) -> str:
+    """Return a configuration value as people write it.
+
+    >>> shown(0.00123456), shown("cosine")
+    ('0.001235', 'cosine')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _last_loss(record: Record) -> str:
+    points = [point for curve in record["curves"].values() for point in curve]
+    return f"({points[-1][1]:.4f})" if points else ""
+
+
+def write_outcome(
+    out_dir: Path, config: Config, space: list[Dimension], records: list[Record]
+) -> None:
+    """Write results.md and, where a trial is complete, sweep.png and best.yaml."""
+    rows = results_table(space, records)
+    rule = ["---"] * len(rows[0])
+    lines = ["| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]]]
+    replace_file(out_dir / "results.md", ("\n".join(lines) + "\n").encode())
+    if complete := ranked(records):
+        replace_file(out_dir / "best.yaml", best_yaml(config, complete[0]).encode())
+        draw_sweep(space, records, out_dir / "sweep.png")
+
+
+def best_yaml(config: Config, best: Record) -> str:
+    """Return a file for `train --config`: the sweep's configuration with the best trial's values.
+
+    Its seed is the trial's first, so that the file makes the run that was the best.
+    """
+    flat = schema.flatten(config) | best["values"]
+    if lengths := [key for key in schema.LENGTH_KEYS if key in best["values"]]:
+        flat |= {key: None for key in schema.LENGTH_KEYS if key not in lengths}
+    flat |= {"training.seed": int(next(iter(best["losses"]))), "logging.model_save_path": None}
+    tree: dict[str, dict[str, Any]] = {section: {} for section in schema.SECTIONS}
+    for key, value in flat.items():
+        section, name = key.split(".", 1)
+        tree[section][name] = value
+    head = (
+        f"# Trial {best['trial']} of a sweep: validation loss {best['loss']:.4f}, the mean of "
+        f"{len(best['losses'])} seeds.\n# It was chosen by that loss, which flatters it a little; "
+        "a text nobody chose by says the truth.\n"
+    )
+    return head + yaml.safe_dump(tree, sort_keys=False)
+
+
+def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> None:
+    """Draw loss against each searched key, and every trial's curve, into a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * (len(space) + 1), 3.8), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(space) + 1)
+    for axes, dimension in zip(panels, space, strict=False):
+        _draw_key(axes, dimension, ranked(records))
+    _draw_trials(panels[-1], records)
+    figure.supylabel("validation loss, whole split (nats a token)", fontsize=9)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    replace_file(path, content.getvalue())
+
+
+def _draw_key(axes: Any, dimension: Dimension, complete: list[Record]) -> None:
+    """Dots are seeds; of listed values the line joins the means."""
+    values = [record["values"][dimension.key] for record in complete]
+    listed = dimension.scale == "listed"
+    place = {value: n for n, value in enumerate(dimension.choices)}
+    for record, value in zip(complete, values, strict=True):
+        x = place[value] if listed else value
+        losses = list(record["losses"].values())
+        axes.plot([x] * len(losses), losses, "o", color=_BLUE, alpha=0.5, markersize=4)
+    if listed:
+        seen = [value for value in dimension.choices if value in values]
+        means = [_mean_loss(complete, dimension.key, value) for value in seen]
+        axes.plot([place[value] for value in seen], means, color=_ORANGE, label="mean")
+        axes.set_xticks(range(len(place)), [str(value) for value in place])
+        axes.legend(frameon=False)
+    elif dimension.scale == "log":
+        axes.set_xscale("log")
+    axes.set(xlabel=dimension.key)
+    axes.grid(alpha=0.25)
+
+
+def _mean_loss(complete: list[Record], key: str, value: Any) -> float:
+    return statistics.fmean(r["loss"] for r in complete if r["values"][key] == value)
+
+
+def _draw_trials(axes: Any, records: list[Record]) -> None:
+    best = next(iter(ranked(records)), None)
+    colours = {"complete": _BLUE, "pruned": _ORANGE, "failed": _RED}
+    named: set[str] = set()
+    for record in sorted(records, key=lambda record: record is best):  # the best above the others
+        label = "best" if record is best else record["state"]
+        for curve in record["curves"].values():
+            steps, losses = zip(*curve, strict=True)
+            style = {"color": _GREEN, "linewidth": 2} if record is best else {
+                "color": colours[record["state"]], "linewidth": 0.8, "alpha": 0.6}  # fmt: skip
+            axes.plot([100 * step / record["total_steps"] for step in steps], losses, **style,
+                      marker=".", label=None if label in named else label)  # fmt: skip
+            named.add(label)
+    axes.set(xlabel="% of the run")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)

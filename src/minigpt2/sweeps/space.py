@@ -1,0 +1,117 @@
+"""What is searched: configuration keys, each with a list or a range of values, as one text each.
+
+    model.n-layer=2,4,6    training.learning-rate=log(1e-4,1e-2)    model.dropout=uniform(0,0.3)
+
+It knows the configuration's schema and nothing of runs or samplers.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+from minigpt2 import config as schema
+from minigpt2.errors import ConfigError
+from minigpt2.settings import nearest_key
+
+# These are the sweep's own to set.
+_TAKEN = {
+    "training.seed": "every trial runs with each of --seeds seeds",
+    "logging.model_save_path": "the place of a sweep is given by --out",
+}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key and its values: those listed in `choices`, or any from `low` to `high`."""
+
+    key: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    scale: Literal["listed", "uniform", "log"] = "listed"
+
+
+def parse_space(texts: list[str]) -> list[Dimension]:
+    """Return the dimensions that `texts` describe; raise ConfigError with every mistake."""
+    problems: list[str] = []
+    space: list[Dimension] = []
+    if not texts:
+        problems.append("nothing to search: --search training.learning-rate=1e-3,3e-3")
+    for text in texts:
+        try:
+            space.append(_dimension(text))
+        except ValueError as error:
+            problems.append(f"--search {text!r}: {error}")
+    keys = [dimension.key for dimension in space]
+    problems += [f"--search: {key} stands twice" for key in set(keys) if keys.count(key) > 1]
+    lengths = [key for key in schema.LENGTH_KEYS if key in keys]
+    if len(lengths) > 1:
+        problems.append(f"--search: only one of {' and '.join(lengths)} can be searched")
+    if problems:
+        raise ConfigError(problems)
+    return space
+
+
+def cells(space: list[Dimension]) -> list[dict[str, Any]]:
+    """Return every combination of listed values; the last key changes fastest.
+
+    >>> cells([Dimension("a", (1, 2)), Dimension("b", (3,))])
+    [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    """
+    keys = [dimension.key for dimension in space]
+    return [
+        dict(zip(keys, values, strict=True))
+        for values in product(*(dimension.choices for dimension in space))
+    ]
+
+
+def check_listed(space: list[Dimension]) -> None:
+    """Raise ConfigError where a range stands that a grid cannot walk."""
+    ranges = [dimension.key for dimension in space if dimension.scale != "listed"]
+    if ranges:
+        raise ConfigError([f"a grid needs listed values, as in {key}=a,b,c" for key in ranges])
+
+
+def _dimension(text: str) -> Dimension:
+    name, equals, values = (part.strip() for part in text.partition("="))
+    key = name.replace("-", "_")
+    if not equals or not values:
+        raise ValueError("needs KEY=VALUES, as in model.n-layer=2,4,6")
+    if key not in dict(schema.options()):
+        raise ValueError(f"unknown key {name}{nearest_key(key)}")
+    if key in _TAKEN:
+        raise ValueError(_TAKEN[key])
+    given = re.fullmatch(r"(\w+)\((.*)\)", values)
+    if given is None:
+        return _listed(key, values)
+    if given[1] not in ("log", "uniform"):
+        raise ValueError(f"no range {given[1]}(...); there are log(low,high) and uniform(low,high)")
+    return _range(key, given[1], given[2])
+
+
+def _listed(key: str, values: str) -> Dimension:
+    choices = tuple(_value(key, part) for part in values.split(","))
+    if len(set(choices)) < len(choices):
+        raise ValueError("a value stands twice")
+    return Dimension(key, choices)
+
+
+def _range(key: str, scale: Any, bounds: str) -> Dimension:
+    if schema.hint(key) not in (int, float):
+        raise ValueError(f"a range needs numbers; list the values of {key}")
+    parts = bounds.split(",")
+    if len(parts) != 2:
+        raise ValueError(f"needs two bounds, as in {scale}(1,10)")
+    low, high = (_value(key, part) for part in parts)
+    if low is None or high is None or not low < high:
+        raise ValueError(f"the lower bound must be below the upper, not {bounds}")
+    if scale == "log" and low <= 0:
+        raise ValueError(f"a log range begins above 0, not at {low}")
+    return Dimension(key, (), low, high, scale)
+
+
+def _value(key: str, text: str) -> Any:
+    if not text.strip():
+        raise ValueError("a value is empty")
+    return schema.coerce(key, text.strip())

@@ -1,0 +1,115 @@
+"""A measurement as people read it: figures, protocol, and what they are to be held against."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+Record = dict[str, Any]
+_NAMES = {
+    "accuracy": "accuracy",
+    "accuracy_normed": "accuracy, by mean",
+    "loss": "loss, nats a token",
+    "perplexity": "perplexity a token",
+    "word_perplexity": "perplexity a word",
+    "bits_per_byte": "bits per byte",
+}
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal's stderr; yields who is to be told (done, total)."""
+    log = Console(stderr=True)
+    with Progress(console=log, transient=True, disable=not log.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def show_measured(record: Record) -> None:
+    """Print a measurement as a table."""
+    table = Table(show_header=False, box=None)
+    words = record["task"] == "lambada"
+    for key, name in _NAMES.items():
+        if record.get(key) is not None:
+            name = "perplexity of the words" if words and key == "perplexity" else name
+            table.add_row(name, _figure(record[key]))
+    for name, value in _beside(record):
+        table.add_row(name, value)
+    table.add_row("protocol", Text(_protocol(record)))
+    for name, value in _spread(record):
+        table.add_row(name, Text(value))
+    if "writing" in record:
+        for name, value in _writing(record["writing"]):
+            table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def _figure(value: Any) -> str:
+    """Return a number, or a share with its 95 % interval, in per cent."""
+    if isinstance(value, dict):
+        low, high = (100 * value[end] for end in ("low", "high"))
+        return f"{100 * value['value']:.2f} %  (95 %: {low:.2f} to {high:.2f})"
+    return f"{value:.4f}" if value < 1e6 else f"{value:.3g}"
+
+
+def _beside(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield baselines and published values."""
+    for name, loss in record.get("baselines", {}).items():
+        yield f"  {name}", f"{loss:.4f}"
+    for name, figures in record.get("references", {}).items():
+        shown = (
+            f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
+            if key.startswith("accuracy")
+            else f"{key.replace('_', ' ')} {value:.2f}"
+            for key, value in figures.items()
+        )
+        yield f"  {name}", "; ".join(shown)
+
+
+def _protocol(record: Record) -> str:
+    where = f"{record['data']}" + (f", {record['split']}" if "split" in record else "")
+    if "items" not in record:
+        cut = f"windows of {record['window']}, stride {record['stride']}, fp32"
+        return f"{record['tokens']:,} tokens of {where}; {cut}"
+    notes = [f"{record['items']:,} items of {where}; window {record['window']}, fp32"]
+    notes += [f"{record['style']} style"] if "style" in record else []
+    notes += [f"{record['cut']:,} contexts cut from the left"] if record["cut"] else []
+    if record["left_out"]:
+        notes.append(f"{record['left_out']:,} items left out: their answers exceed the window")
+    return "; ".join(notes)
+
+
+def _spread(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield the loss by position, and over documents."""
+    places = record.get("by_position", ())
+    if len(places) > 1:
+        shown = (f"{place['least']}: {place['loss']:.2f}" for place in places)
+        yield "loss after n tokens", "  ".join(shown)
+    if documents := record.get("documents"):
+        quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
+        low, middle, high = (f"{loss:.3f}" for loss in quarters)
+        yield (
+            f"{documents['count']:,} documents",
+            f"half of them from {low} to {high}, median {middle}; worst: "
+            f"number {documents['worst'][0]} with {documents['worst'][1]:.3f}",
+        )
+
+
+def _writing(figures: Record) -> Iterator[tuple[str, str]]:
+    shares = (figures[f"distinct_{n}"] for n in (1, 2, 3))
+    yield f"{figures['samples']} samples", f"{figures['characters']:,} characters"
+    yield "distinct words, pairs, triples", ", ".join(f"{100 * s:.1f} %" for s in shares)
+    yield "repetition within a sample", f"{100 * figures['repetition']:.1f} % of 4 words"
+    if copied := figures["copied"]:
+        usual = figures["held_out"] or {"median": math.nan, "longest": 0}
+        yield (
+            "longest copied from training",
+            f"{copied['longest']} characters, median {copied['median']:.0f} a sample "
+            f"(unseen text: {usual['longest']}, median {usual['median']:.0f})",
+        )
+        yield "", repr(copied["text"][:70])

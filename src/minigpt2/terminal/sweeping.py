@@ -1,0 +1,94 @@
+"""A sweep as it runs: a bar for the run that trains, a line a trial, the table at the end."""
+
+import contextlib
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from minigpt2.sweeps.events import SweepEnded, SweepEvent, TrialBegun, TrialEnded
+from minigpt2.sweeps.outcome import results_table, shown
+from minigpt2.sweeps.space import Dimension
+from minigpt2.terminal.plain import command
+from minigpt2.training import Step
+
+_ROWS_SHOWN = 20
+
+
+class SweepView(contextlib.AbstractContextManager):
+    """Shows the events of a sweep: the process on `log`, its result on `out`."""
+
+    def __init__(self, log: Console, out: Console) -> None:
+        self._log, self._out, self._trials = log, out, 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+            console=log,
+            disable=not log.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "SweepView":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Show one line about the process."""
+        self._log.print(Text(line), soft_wrap=True)
+
+    def show(self, event: SweepEvent) -> None:
+        """Show one event; of the runs only how far they are."""
+        if isinstance(event, TrialBegun):
+            self._trials = event.trials
+            name = f"trial {event.number}/{event.trials}, seed {event.seed}"
+            self._progress.reset(self._task, description=name, total=None)
+        elif isinstance(event, Step):
+            self._progress.update(self._task, completed=event.step, total=event.total_steps)
+        elif isinstance(event, TrialEnded):
+            self._show_trial(event.record)
+        elif isinstance(event, SweepEnded):
+            self._show_end(event)
+
+    def _show_trial(self, record: dict[str, Any]) -> None:
+        pairs = record["values"].items()
+        values = ", ".join(f"{key.split('.')[1]} {shown(value)}" for key, value in pairs)
+        result = record["state"] if record["loss"] is None else f"loss {record['loss']:.4f}"
+        if "reason" in record:
+            result += f" ({record['reason']})"
+        place = f"trial {record['trial']}/{self._trials}" if self._trials else ""
+        self.say(f"{place}: {values}: {result}, {record['seconds']:.0f} s")
+
+    def _show_end(self, event: SweepEnded) -> None:
+        self._progress.stop()
+        again = f"{command()} sweep --out {event.out_dir}"
+        if event.records:
+            space = [Dimension(key) for key in event.records[0]["values"]]
+            head, *rows = results_table(space, event.records)
+            table = Table(*head, box=None)
+            for row in rows[:_ROWS_SHOWN]:
+                table.add_row(*row)
+            self._out.print(table)
+            if len(rows) > _ROWS_SHOWN:
+                self._say_result(
+                    f"... {len(rows) - _ROWS_SHOWN} more in {event.out_dir}/results.md"
+                )
+        if event.interrupted:
+            self.say(f"stopped after {len(event.records)} trials; go on with: {again}")
+        elif event.best is None:
+            self._say_result("no trial was completed")
+        else:
+            self._say_result(
+                f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}; "
+                f"picture: {event.out_dir}/sweep.png"
+            )
+            self._say_result(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
+
+    def _say_result(self, line: str) -> None:
+        self._out.print(Text(line), soft_wrap=True)
