@@ -18,6 +18,10 @@ from minigpt2.__main__ import run
 from minigpt2.model import GPT2, GPT2Config
 
 ROOT = Path(__file__).parent.parent
+QUESTION = {
+    "activity_label": "Cats", "ctx_a": "A cat sat.", "ctx_b": "it", "ctx": "A cat sat. it",
+    "endings": ["looked.", "said.", "sat.", "ate."], "label": 0,
+}  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
     "train": "--model.n-layer 1 --model.n-head 2 --model.n-embd 16 --training.max-steps 2 "
@@ -25,6 +29,8 @@ SMALL = {
     "finetune": "--training.max-steps 2 --training.attention explicit --training.dtype float32",
     "generate": "--max-new-tokens 5",
     "chat": "--max-new-tokens 5",
+    "sweep": "--model.n-head 2 --model.n-embd 16 --model.block-size 64 --training.max-steps 2 "
+    "--training.eval-interval 1 --training.attention explicit --training.dtype float32",
 }
 
 
@@ -47,6 +53,9 @@ def desk(tmp_path, monkeypatch):
         (tmp_path / "notes" / f"{day}.md").write_text(note, encoding="utf-8")
     novel = "The cat sat on the mat. It looked at the moon, and said nothing.\n" * 80
     (tmp_path / "novel.txt").write_text(novel, encoding="utf-8")
+    (tmp_path / "lambada_test.jsonl").write_text('{"text": "a cat sat"}\n', encoding="utf-8")
+    (tmp_path / "hellaswag_val.jsonl").write_text(json.dumps(QUESTION) + "\n", encoding="utf-8")
+    (tmp_path / "wiki.test.raw").write_text(" = Cat = \n \n A cat sat . \n", encoding="utf-8")
     words = ("cat", "mat", "moon", "sat", "said", "looked", "nothing")
     questions = [{"prompt": f"the {a} {b}", "answer": " sat"} for a in words for b in words]
     lines = "".join(json.dumps(question) + "\n" for question in questions)

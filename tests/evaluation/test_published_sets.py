@@ -18,7 +18,7 @@ from transformers import GPT2LMHeadModel
 
 from minigpt2 import gpt2_tokenizer, save_pretrained
 from minigpt2.evaluation import likelihoods
-from minigpt2.evaluation.tasks import _request, hellaswag_items, lambada_items
+from minigpt2.evaluation.tasks import as_request, hellaswag_items, lambada_items
 from minigpt2.model import GPT2, GPT2Config
 
 pytestmark = pytest.mark.slow
@@ -109,7 +109,7 @@ def test_likelihoods_equal_a_loop_of_transformers(task, models, request):
     read = lambada_items if task == "lambada" else hellaswag_items
     tokenizer = gpt2_tokenizer()
     items = random.Random(4).sample(list(read(path)), 100)
-    asked = [_request(tokenizer, item) for item in items]
+    asked = [as_request(tokenizer, item) for item in items]
     cut = 0
     for item, found in zip(items, likelihoods(ours, asked), strict=True):
         for ending, likelihood in zip(item.endings, found, strict=True):

@@ -129,7 +129,7 @@ def ask(
     item fits the model's window.
     """
     chosen = list(islice(items, limit))
-    found = likelihoods(model, [_request(tokenizer, item) for item in chosen], told)
+    found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told)
     scored = [
         (item, [likelihood for likelihood in endings if likelihood is not None])
         for item, endings in zip(chosen, found, strict=True)
@@ -181,7 +181,8 @@ def _without_brackets(text: str) -> str:
     return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
 
-def _request(tokenizer: Tokenizer, item: Item) -> Request:
+def as_request(tokenizer: Tokenizer, item: Item) -> Request:
+    """Return an item as token ids; raises DataError for text that has none."""
     try:
         context = tokenizer.encode(item.context) or [start_id(tokenizer)]
         return Request(context, [tokenizer.encode(ending) for ending in item.endings])
