@@ -1,6 +1,6 @@
 """Measure the data room: encoding, a large text, learning merges, opening, forming batches.
 
-    python benchmarks/data.py [--folder WHERE] [encode whole large merges open batches]
+    python benchmarks/data.py [--folder WHERE] [--small] [encode whole large merges open batches]
 
 Prints a table for each part; `large` writes 2 GB of text and 1 GB of shards into the folder.
 Runs that are compared are interleaved, and the median of the repeats is shown with their range.
@@ -343,7 +343,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--small", action="store_true", help="a hundredth of the text, once")
     given = parser.parse_args()
+    if given.small:
+        MERGES_BYTES, LARGE_BYTES, REPEATS = MERGES_BYTES // 100, LARGE_BYTES // 100, 1
     with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
         for part in given.parts:
             PARTS[part](Path(scratch))

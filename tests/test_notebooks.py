@@ -1,10 +1,11 @@
 """The notebooks run, and what is committed of them is what their source says.
 
-`python tests/test_notebooks.py` renders notebooks/*.ipynb anew.
+`python tests/test_notebooks.py [notebooks/NAME.py ...]` renders them anew.
 """
 
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,11 @@ MOST_BYTES = 400_000  # a rendered notebook is text and small pictures
 
 
 def executed(path, folder):
-    """Convert a notebook and run it in `folder`; raises CellExecutionError where a cell fails."""
+    """Convert a notebook and run it in `folder`; raises CellExecutionError where a cell fails.
+
+    Beside the folder lies what lies beside notebooks/.
+    """
+    (folder.parent / "results").symlink_to(ROOT / "results", target_is_directory=True)
     notebook = jupytext.read(path)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # jupytext draws them at random
@@ -78,13 +83,17 @@ def test_the_rendered_notebook_names_no_machine_and_no_trouble(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_every_notebook_runs(path, tmp_path):
-    fresh = executed(path, tmp_path)
+    desk = tmp_path / "notebooks"
+    desk.mkdir()
+    fresh = executed(path, desk)
     assert cells(fresh) == cells(nbformat.read(path.with_suffix(".ipynb"), as_version=4))
     assert not [output for output in outputs(fresh) if output.get("name") == "stderr"]
-    assert list(tmp_path.iterdir()) == []  # what a notebook writes, it writes elsewhere
+    assert list(desk.iterdir()) == []  # what a notebook writes, it writes elsewhere
 
 
 if __name__ == "__main__":
-    for source in SOURCES:
-        with tempfile.TemporaryDirectory() as desk:
+    for source in map(Path, sys.argv[1:] or SOURCES):
+        with tempfile.TemporaryDirectory() as scratch:
+            desk = Path(scratch) / "notebooks"
+            desk.mkdir()
             nbformat.write(executed(source, desk), source.with_suffix(".ipynb"))

@@ -1,6 +1,6 @@
 """Fine-tuning against training from scratch, on the same text with the same tokenizer and time.
 
-    python results/finetuning/compare.py BASE_RUN TEXT OUT_DIR
+    python results/finetuning/compare.py BASE_RUN TEXT OUT_DIR [HOW_MANY_SEEDS]
 
 Each seed runs once each way, in turn. From scratch is the recipe the base was made by, its length
 chosen so that it takes as long as fine-tuning did, and once more with five times the steps.
@@ -35,7 +35,8 @@ def scratch(base: Path, text: Path, out: Path, steps: int, seed: int) -> None:
 
 
 def main() -> None:
-    base, text, out = map(Path, sys.argv[1:])
+    base, text, out = map(Path, sys.argv[1:4])
+    seeds = SEEDS[: int(sys.argv[4])] if sys.argv[4:] else SEEDS
     runs: dict[str, list[Path]] = {
         "fine-tuned": [],
         "from scratch": [],
@@ -43,7 +44,7 @@ def main() -> None:
     }
     scratch(base, text, out / "pace", 60, 0)
     pace = curve(out / "pace")[-1][0] / 60
-    for seed in SEEDS:
+    for seed in seeds:
         tuned = out / f"fine-tuned-{seed}"
         run("finetune", base, text, "--training.num-epochs", 4, "--training.seed", seed,
             "--out", tuned)  # fmt: skip

@@ -56,7 +56,8 @@ def test_a_run_is_measured_beside_its_baselines(a_run, capsys):
     assert list(found["baselines"]) == ["uniform", "unigram", "bigram"]
     assert found["baselines"]["uniform"] > found["baselines"]["bigram"]
     assert [place["least"] for place in found["by_position"]] == [1, 2, 4, 8]
-    assert (a_run / "evaluations/loss-fox-val-13-13.json").is_file()
+    (kept,) = (a_run / "evaluations").iterdir()
+    assert kept.name == "loss-fox-val-13-13-step-00000003.json"
 
 
 def test_another_text_is_held_against_what_was_trained_on(a_run, desk, capsys):
@@ -100,7 +101,7 @@ def test_samples_are_held_against_the_training_text(a_run, capsys):
     found = measured(capsys, "r", "--samples", "2")["writing"]
     assert found["samples"] == 2 and 0 < found["distinct_1"] <= 1
     assert found["copied"]["longest"] == len(found["copied"]["text"]) > 0
-    assert found["held_out"]["longest"] > 50  # the fox says the same all the time
+    assert found["held_out"]["median"] > 50  # the fox says the same all the time
     assert run(["eval", "r", "--samples", "2"]) == 0
     assert "longest copied from training" in capsys.readouterr().out
 
@@ -119,6 +120,10 @@ def test_samples_of_a_model_without_a_run_have_nothing_to_be_copied_from(desk, c
         (["bytes", "--task", "hellaswag", "--data", "wiki.raw"], 65, "needs .jsonl or .parquet"),
         (["bytes", "--task", "hellaswag", "--data", "hella.jsonl", "--limit", "0"], 2, "--limit"),
         (["bytes", "--samples", "-1"], 2, "--samples"),
+        (["bytes", "--task", "lambada", "--window", "3"], 2, "--window means nothing to --task"),
+        (["bytes", "--task", "hellaswag", "--split", "val"], 2, "--split means nothing"),
+        (["bytes", "--task", "lambada", "--style", "completion"], 2, "--style means nothing"),
+        (["bytes", "--limit", "3"], 2, "--limit means nothing to --task loss"),
         (["bytes", "--data", "wiki.raw", "--split", "all", "--window", "32"], 2, "block_size 31"),
         (["bytes", "--data", "wiki.raw", "--split", "all", "--stride", "32"], 2, "stride must"),
         (["bytes"], 66, "--data"),

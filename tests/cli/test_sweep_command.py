@@ -35,6 +35,8 @@ def test_a_question_is_one_command(desk, capsys):
     assert run(line) == 0
     shown = capsys.readouterr()
     assert shown.err.count("loss ") == 4 and "trial 4/4" in shown.err
+    assert "4 trials of 2 runs each" in shown.err
+    assert "as good, for all" in shown.out or "what chance explains" in shown.out
     assert "spread" in shown.out and "minigpt2 train --config s/best.yaml" in shown.out
     assert len(records(desk / "s")) == 4
     table = (desk / "s/results.md").read_text(encoding="utf-8")
@@ -67,6 +69,7 @@ def test_without_a_place_it_makes_one_of_its_own(desk):
     ("arguments", "code", "message"),
     [
         ([], 2, "nothing to search"),
+        (["--out", "typo"], 66, "no sweep in typo"),
         (["--search", "model.n-layers=1,2"], 2, "did you mean model.n_layer?"),
         (["--search", "model.n-layer=1,2", "--seeds", "0"], 2, "--seeds must be from 1"),
         (["--search", "model.n-layer=1,2", "--trials", "0"], 2, "--trials must be from 1"),
@@ -82,6 +85,21 @@ def test_mistakes_get_a_line_and_a_code(arguments, code, message, desk, capsys):
     assert run(["sweep", *arguments]) == code
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_a_sweep_without_a_complete_trial_has_failed(desk, capsys):
+    line = ["sweep", "fox.txt", "--search", "model.n-head=3,5", *SMALL, "--out", "s"]
+    assert run(line) == 1
+    assert "no trial was completed" in capsys.readouterr().out
+
+
+def test_the_runs_of_a_sweep_are_reported(desk, capsys):
+    line = ["sweep", "fox.txt", "--search", "model.n-layer=1,2", *SMALL, "--out", "s"]
+    assert run(line) == 0
+    assert run(["report", "s/trials/0001/seed-1337", "s/trials/0002/seed-1337"]) == 0
+    assert "No sample is written yet" in (desk / "report/index.html").read_text(encoding="utf-8")
+    assert run(["report", "s"]) == 66
+    assert "runs in s/trials/*/*" in capsys.readouterr().err
 
 
 def test_another_question_in_the_same_place_is_refused(desk, capsys):

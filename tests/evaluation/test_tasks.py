@@ -71,7 +71,7 @@ def test_hellaswag_in_completion_style_takes_the_texts_as_they_are(tmp_path):
 
 
 @pytest.fixture
-def reader(tiny):
+def reader():
     """A byte model of the tiny shape, with a window of 61."""
     from minigpt2.model import GPT2, GPT2Config
 
@@ -82,7 +82,7 @@ def reader(tiny):
     return model
 
 
-def test_lambada_counts_greedy_words_and_their_perplexity(reader, tmp_path, monkeypatch):
+def test_lambada_counts_greedy_words_and_their_perplexity(reader, tmp_path):
     path = written(tmp_path / "l.txt", PASSAGES)
     result = ask(reader, ByteTokenizer(), lambada_items(path))
     scores = [
@@ -138,9 +138,9 @@ def test_a_tokenizer_that_cannot_express_an_item_is_told_with_its_line(tiny, tok
     ("content", "message"),
     [
         ('{"text": "a b"}\n{"text": 3}\n', "line 2: no text in a field 'text'"),
-        ('{"text": "a b"}\n{"text"\n', "line 2: no JSON"),
+        ('{"text": "a b"}\n{"text"\n', "line 2 is not JSON"),
         ('{"txt": "a b"}\n', "line 1: no text in a field 'text'; there is txt"),
-        ('["a b"]\n', "line 1: no JSON object"),
+        ('["a b"]\n', "line 1 holds no JSON object"),
         ('{"text": "word"}\n', "line 1: 'word' is no passage"),
         ("", "there are no items"),
     ],
@@ -158,8 +158,10 @@ def test_a_broken_lambada_file_is_told_with_its_line(tiny, tokenizer, tmp_path, 
         ({"endings": "one"}, "'endings' is no list"),
         ({"endings": ["a", 3]}, "'endings' is no list"),
         ({"endings": []}, "'endings' is no list"),
+        ({"endings": ["a", "[step]"]}, "nothing but brackets"),
         ({"label": ""}, "label '' is none of 4 endings"),
         ({"label": "4"}, "label '4' is none of 4 endings"),
+        ({"label": "²"}, "label '²' is none of 4 endings"),
         ({"ctx_a": None}, "no text in a field 'ctx_a'"),
     ],
 )
@@ -192,7 +194,8 @@ def test_a_task_without_a_file_is_fetched_by_its_name(monkeypatch, tmp_path):
     monkeypatch.setattr(tasks, "fetch", fetch)
     for task in tasks.ADDRESSES:
         assert find_files(task, None, print) == [tmp_path]
-    assert [name for name, _ in asked] == ["lambada", "hellaswag", "wikitext-2", "wikitext-103"]
+    assert asked == list(tasks.ADDRESSES.items())
+    assert all(address.startswith(("https://", "hf://datasets/")) for _, address in asked)
 
 
 def test_the_interval_holds_what_it_should():

@@ -36,6 +36,6 @@ def test_a_copy_of_the_training_text_is_told():
 
 def test_repetition_is_the_share_of_returning_four_word_spans():
     found = judge(["a b c d a b c d"], None, [])
-    assert found.repetition == pytest.approx(1 - 4 / 5)
-    assert judge(["one two three four five"], None, []).repetition == 0
+    assert found.seq_rep_4 == pytest.approx(1 - 4 / 5)
+    assert judge(["one two three four five"], None, []).seq_rep_4 == 0
     assert longest_copies(["", "ab"], "xaby").median == 1

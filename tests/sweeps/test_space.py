@@ -39,6 +39,10 @@ def test_lists_and_ranges_are_read_with_the_types_of_their_keys():
         ("training.schedule=uniform(1,2)", "list the values"),
         ("training.seed=1,2", "--seeds"),
         ("logging.model-save-path=a,b", "--out"),
+        ("training.device=cpu,cuda", "one device"),
+        ("model.n-layer=1..4", "ranges are log"),
+        ("data.tokenizer=char,byte", "cannot be compared"),
+        ("model.init=gpt2,gpt2-medium", "cannot be compared"),
     ],
 )
 def test_a_space_that_means_nothing_is_told(text, message):

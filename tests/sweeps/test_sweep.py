@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from minigpt2 import resolve
 from minigpt2.errors import ConfigError, DataError, StorageError, UnavailableError, UsageError
 from minigpt2.sweeps import search as searching
 from minigpt2.sweeps.events import SweepEnded, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import ranked, results_table
+from minigpt2.sweeps.outcome import equals_of_the_best, ranked, results_table
 from minigpt2.sweeps.search import Search, read_records, sweep
 from minigpt2.training import Evaluated, Step, train
 
@@ -210,12 +211,52 @@ def test_a_folder_that_is_no_sweep_is_left_alone(config, tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+def test_lists_alone_are_a_grid_and_no_run_is_made_twice(config, tmp_path):
+    end = swept(config, Search(("model.n-layer=1,2",)), tmp_path / "s")
+    assert [record["values"]["model.n_layer"] for record in end.records] == [1, 2]
+    assert not Search((RATES,)).is_grid() and Search((RATES,)).count() == 20
+
+
+def test_a_sweep_may_be_resumed_from_elsewhere_but_not_moved(config, tmp_path, monkeypatch):
+    search = Search((RATES,), "random", trials=2)
+    whole = swept(config, search, tmp_path / "whole")
+    list(sweep(config, search, tmp_path / "s", stop_after(4)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s").rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match=r"begun with another data\.input_file"):
+        swept(config, search, tmp_path / "moved")
+    assert read_records(tmp_path / "moved") == []
+    (tmp_path / "moved").rename(tmp_path / "s")
+    assert without_seconds(swept(config, search, Path("s")).records) == without_seconds(
+        whole.records
+    )
+
+
+def test_chance_is_what_the_seeds_say_it_is():
+    def record(trial, *losses):
+        named = {str(seed): loss for seed, loss in enumerate(losses)}
+        return {"trial": trial, "state": "complete", "loss": sum(losses) / 2, "losses": named}
+
+    records = [record(1, 1.0, 1.2), record(2, 1.1, 1.3), record(3, 3.0, 3.2)]
+    equals, reach = equals_of_the_best(records)
+    # Each trial's variance is 0.02; a difference of two means over two seeds has 2 * 0.02 / 2.
+    assert reach == pytest.approx(2 * 0.02**0.5)
+    assert [record["trial"] for record in equals] == [2]
+    assert equals_of_the_best([{**records[0], "losses": {"1": 1.0}}]) is None
+
+
 def test_an_altered_record_is_told(config, tmp_path):
     search = Search((RATES,), "random", trials=2)
     swept(config, search, tmp_path / "s")
     path = tmp_path / "s/trials.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    for content in (lines[1], lines[0] + "{}\n", lines[0] + "no\n"):
+    record = json.loads(lines[0])
+    altered = [{**record, "state": "odd"}, {**record, "loss": "x"}, {**record, "loss": None},
+               {**record, "curves": {}}, {**record, "values": {}}, {**record, "seconds": "x"},
+               {**record, "losses": {"1337": 1.0}}, {**record, "curves": {"1337": [[5]]}},
+               {key: value for key, value in record.items() if key != "rungs"}]  # fmt: skip
+    for content in (lines[1], lines[0] + "{}\n", lines[0] + "no\n", *map(json.dumps, altered)):
+        content = content if content.endswith("\n") else content + "\n"
         path.write_text(content, encoding="utf-8")
         with pytest.raises(DataError, match="line"):
             read_records(tmp_path / "s")
@@ -228,12 +269,10 @@ def test_only_the_best_trial_keeps_its_weights(config, tmp_path):
     assert len(list((tmp_path / "s").glob("trials/*/*/metrics.jsonl"))) == 4
 
 
-def test_the_text_is_prepared_once_unless_the_trials_differ_in_it(config, tmp_path):
+def test_the_text_is_prepared_once(config, tmp_path):
     swept(config, Search((RATES,), "random", trials=2), tmp_path / "s")
     assert (tmp_path / "s/data/manifest.json").is_file()
     assert not list((tmp_path / "s").glob("trials/*/*/data"))
-    swept(config, Search(("data.tokenizer=char,byte",), "grid"), tmp_path / "t")
-    assert len(list((tmp_path / "t").glob("trials/*/*/data"))) == 2
 
 
 def test_without_optuna_the_remedy_is_told(config, tmp_path, monkeypatch):

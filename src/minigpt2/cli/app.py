@@ -68,5 +68,5 @@ def run_command(arguments: list[str]) -> int:
 def _one_line(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         what = " ".join(error.unused_tokens or [])
-        return f"what is {what!r}? A prompt goes behind --prompt, text with blanks in quotes."
+        return f"what is {what!r}? Text with blanks goes in quotes, a prompt behind --prompt."
     return " ".join(str(error).split())

@@ -5,11 +5,13 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from minigpt2 import __version__
 from minigpt2.config import Config
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
 
 Task = Literal["loss", "lambada", "hellaswag", "wikitext-2", "wikitext-103"]
 Record = dict[str, Any]
+# Which of the options that choose what is measured a task has a use for.
+_OPTIONS = {
+    "loss": {"split", "window", "stride"},
+    "lambada": {"limit"},
+    "hellaswag": {"limit", "style"},
+    "wikitext-2": {"window", "stride"},
+    "wikitext-103": {"window", "stride"},
+}
 _SAMPLE_TOKENS = 500
 _MOST_CHARACTERS = 50_000_000  # of a longer training text the beginning is searched for copies
 
@@ -31,10 +41,10 @@ def measure(
     *,
     task: Task = "loss",
     data: str | None = None,
-    split: Literal["train", "val", "all"] = "val",
+    split: Literal["train", "val", "all"] | None = None,
     window: int | None = None,
     stride: int | None = None,
-    style: Literal["harness", "completion"] = "harness",
+    style: Literal["harness", "completion"] | None = None,
     limit: int | None = None,
     samples: int = 0,
     unknown: str | None = None,
@@ -54,20 +64,20 @@ def measure(
     Parameters
     ----------
     model
-        Run, checkpoint or model directory, or hub name; default: the newest under runs/.
+        Run (its best checkpoint), model directory, or hub name; default: the newest under runs/.
     task
         What to measure.
     data
         For loss: text file, folder, data directory or data set; default: what the run was trained
         on. For a task: its file as published (.jsonl or .parquet); default: fetched.
     split
-        Which part of the data: the validation end, the training beginning, or all of it.
+        Which part of the data: val (its end; the default), train (its beginning), or all.
     window
         Targets a window; default: what the run was trained with, else the model's block_size.
     stride
         Distance between windows; default: the window (disjoint). 1: each token sees a full window.
     style
-        Of hellaswag: as lm-evaluation-harness formats it, or plain completion.
+        Of hellaswag: harness, as lm-evaluation-harness formats it (default), or completion.
     limit
         Only the first so many items of a task.
     samples
@@ -81,33 +91,43 @@ def measure(
     out
         Also write the JSON object to this file.
     """
-    for name, value, least in (("limit", limit, 1), ("samples", samples, 0)):
-        if value is not None and value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    given = {"split": split, "window": window, "stride": stride, "style": style, "limit": limit}
+    _check(task, {name: value for name, value in given.items() if value is not None}, samples)
     subject = _open(model, unknown, device)
     window = subject.window if window is None else window
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         if task in ("lambada", "hellaswag"):
-            record = _answers(subject, task, data, style, limit)
+            record = _answers(subject, task, data, style or "harness", limit)
         elif task == "loss":
-            record = _loss(subject, data, split, window, stride, Path(scratch))
+            record = _loss(subject, data, split or "val", window, stride, Path(scratch))
         else:
             record = _wikitext(subject, task, data, window, stride, Path(scratch))
         record = {"task": task, **record, "model": str(subject.folder)}
+        record |= {"dtype": "float32", "minigpt2": __version__}
         if samples:
             record["writing"] = _writing(subject, samples)
-    content = (json.dumps(record, indent=1) + "\n").encode()
-    if subject.run_dir is not None:
-        replace_file(subject.run_dir / "evaluations" / _file_name(record), content)
-    if out is not None:
-        replace_file(out, content)
+    content = json.dumps(record, indent=1) + "\n"
     if json_output:
-        print(content.decode(), end="")
+        print(content, end="")
     else:
         from minigpt2.terminal.measured import show_measured
 
         show_measured(record)
+    if out is not None:
+        replace_file(out, content.encode())
+    if subject.run_dir is not None:
+        replace_file(subject.run_dir / "evaluations" / _file_name(record), content.encode())
     return 0
+
+
+def _check(task: str, given: Record, samples: int) -> None:
+    """Raise UsageError for options that mean nothing, here or at all."""
+    if unfit := sorted(given.keys() - _OPTIONS[task]):
+        fits = ", ".join(f"--{name}" for name in sorted(_OPTIONS[task]))
+        raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
+    for name, value, least in (("limit", given.get("limit", 1), 1), ("samples", samples, 0)):
+        if value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -154,32 +174,30 @@ def _loss(
     subject: _Subject, data: str | None, split: str, window: int, stride: int | None, scratch: Path
 ) -> Record:
     from minigpt2.data.statistics import count_words, texts
-    from minigpt2.evaluation import baselines, evaluate
+    from minigpt2.evaluation import baselines, evaluate, perplexity
 
     dataset, source = _open_data(subject, data, scratch)
-    stream = getattr(dataset, split)
-    form = _form(subject.config, dataset)
+    stream, form = getattr(dataset, split), _form(subject.config, dataset)
     result = evaluate(subject.network, stream, window, stride, **form)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
-    if result.bits_per_byte is not None:
-        words = count_words(texts(dataset, stream))
-        record |= {"words": words, "word_perplexity": _word(result.loss, result.tokens, words)}
+    if not dataset.manifest["separated"]:
+        record["documents"] = None  # of one text the splits are no documents
+    record |= {"by_document": form["by_document"], "masked": form["separator"] is not None}
+    if result.bits_per_byte is None:
+        return record
+    if words := count_words(texts(dataset, stream)):
+        by_word = perplexity(result.loss * result.tokens / words)
+        record |= {"words": words, "word_perplexity": by_word}
     counted = subject.trained_on() or (dataset if split == "val" else None)
-    if counted is not None and result.bits_per_byte is not None and len(counted.train) > 1:
-        size = subject.tokenizer.vocab_size
-        record["baselines"] = baselines(counted.train, stream, size)
+    if counted is not None and len(counted.train) > 1:
+        record["baselines"] = baselines(counted.train, stream, subject.tokenizer.vocab_size)
     return record
-
-
-def _word(loss: float, tokens: int, words: int) -> float | None:
-    from minigpt2.evaluation import perplexity
-
-    return perplexity(loss * tokens / words) if words else None
 
 
 def _wikitext(
     subject: _Subject, task: str, data: str | None, window: int, stride: int | None, scratch: Path
 ) -> Record:
+    from minigpt2.evaluation import REFERENCES
     from minigpt2.evaluation.tasks import find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
@@ -187,17 +205,19 @@ def _wikitext(
     plain = scratch / "text.txt"
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", window, stride, scratch)
-    by_word = word_perplexity(subject.network, subject.tokenizer, text, window)
-    record |= {"data": data or task, "split": "test", **_references(task)}
-    record |= {"word_perplexity": by_word.word_perplexity, "words": by_word.words}
-    return record
+    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, window)
+    record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
+    return record | {"word_perplexity": by_word, "words": words}
 
 
 def _answers(
     subject: _Subject, task: str, data: str | None, style: Any, limit: int | None
 ) -> Record:
+    from rich.console import Console
+
+    from minigpt2.evaluation import REFERENCES
     from minigpt2.evaluation.tasks import ask, find_files, hellaswag_items, lambada_items
-    from minigpt2.terminal.measured import counting
+    from minigpt2.terminal.preparing import ProgressLine
 
     files = find_files(task, data, _say)
     items = (
@@ -205,19 +225,15 @@ def _answers(
         for path in files
         for item in (lambada_items(path) if task == "lambada" else hellaswag_items(path, style))
     )
-    with counting(task) as told:
-        result = ask(subject.network, subject.tokenizer, items, limit, told)
+    with ProgressLine(Console(stderr=True)) as line:
+        result = ask(subject.network, subject.tokenizer, items, limit, partial(line.progress, task))
     record = dataclasses.asdict(result)
-    record |= {"data": data or task, "window": subject.network.config.block_size}
+    record |= {"data": data or task, "limit": limit, "references": REFERENCES[task]}
+    record["window"] = subject.network.config.block_size
     if task == "hellaswag":
-        record["style"] = style
-    return record | _references("hellaswag-completion" if style == "completion" else task)
-
-
-def _references(task: str) -> Record:
-    from minigpt2.evaluation import REFERENCES
-
-    return {"references": REFERENCES[task]}
+        name = "hellaswag-completion" if style == "completion" else task
+        record |= {"style": style, "references": REFERENCES[name]}
+    return record
 
 
 def _writing(subject: _Subject, samples: int) -> Record:
@@ -232,7 +248,7 @@ def _writing(subject: _Subject, samples: int) -> Record:
     training = _text(data, "train", _MOST_CHARACTERS) if data else None
     held_out = _text(data, "val", sum(map(len, written))) if data else ""
     size = max(1, len(held_out) // samples)
-    spans = [held_out[at : at + size] for at in range(0, len(held_out), size)]
+    spans = [held_out[at : at + size] for at in range(0, size * samples, size)]
     return dataclasses.asdict(judge(written, training, spans))
 
 
@@ -252,7 +268,7 @@ def _text(data: "Dataset", split: str, most: int) -> str:
 def _form(config: Config | None, dataset: "Dataset") -> Record:
     """Return how the run this model comes from has read documents: it is measured so, too."""
     if config is None:
-        return {}
+        return {"by_document": False, "separator": None}
     config = config.for_data(dataset.manifest["prompts"])
     separator = dataset.separator if config.masks_documents else None
     return {"by_document": config.by_document, "separator": separator}
@@ -280,8 +296,9 @@ def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dat
 
 def _file_name(record: Record) -> str:
     """Return a name for a measurement: one protocol's newest takes the place of its last."""
-    parts = [record["task"], Path(record["data"]).stem, record.get("split"), record.get("style")]
-    parts += [record.get("window"), record.get("stride")]
+    keys = ("split", "style", "limit", "window", "stride")
+    parts = [record["task"], Path(record["data"]).stem, *(record.get(key) for key in keys)]
+    parts.append(Path(record["model"]).name)
     return "-".join(str(part) for part in parts if part is not None) + ".json"
 
 

@@ -11,21 +11,21 @@ from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
 from minigpt2.cli.train import Sources, fitting_preset, opened, with_named
 from minigpt2.config import Config, flatten
-from minigpt2.errors import UsageError
+from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.settings import resolve
 from minigpt2.sweeps.space import parse_space
 
 if TYPE_CHECKING:
     from minigpt2.sweeps.search import Search
 
-_MOST = 100_000  # trials, and seeds a trial
+_MOST = 100_000  # trials, or seeds a trial: nobody waits for more
 
 
 def _sweep(
     input: str | None = None,
     *,
     search: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    sampler: Literal["tpe", "random", "grid"] | None = None,
+    sampler: Literal["auto", "tpe", "random", "grid"] | None = None,
     trials: int | None = None,
     seeds: int | None = None,
     prune: bool | None = None,
@@ -44,9 +44,11 @@ def _sweep(
     input
         Text file, folder, prepared data directory, data set name or URL.
     search
-        KEY=a,b,c or KEY=log(low,high) or KEY=uniform(low,high); several, in quotes.
+        KEY=a,b,c or KEY=log(low,high) or KEY=uniform(low,high), each in quotes:
+        --search "training.learning-rate=log(1e-4,1e-2)" "model.n-layer=2,4"
     sampler
-        tpe learns from the trials before (default), random, or grid: every combination.
+        grid tries every combination of lists (default where there are no ranges), tpe learns from
+        the trials before (default otherwise), random does not.
     trials
         How many; default: 20, or all of a grid.
     seeds
@@ -60,9 +62,9 @@ def _sweep(
     out
         The sweep's directory; default: a new one under sweeps/.
     """
-    for name, value, most in (("trials", trials, _MOST), ("seeds", seeds, _MOST)):
-        if value is not None and not 1 <= value <= most:
-            raise UsageError(f"--{name} must be from 1 to {most}, not {value}")
+    for name, value in (("trials", trials), ("seeds", seeds)):
+        if value is not None and not 1 <= value <= _MOST:
+            raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
     told = {
         "space": tuple(search) if search else None,
         "sampler": sampler,
@@ -80,10 +82,13 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     """Import torch at last, search, and show it."""
     if out is not None and (out / "sweep.json").is_file():
         config, search = _standing(sources, out)
+    elif out is not None and not told:
+        raise InputMissingError(f"no sweep in {out}; a new one needs a text and --search")
     else:
         parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
         config, search = _new(sources)
         seeds = seeds or 1
+    from minigpt2.sweeps.events import SweepEnded
     from minigpt2.sweeps.search import sweep as sweep_events
     from minigpt2.terminal.sweeping import SweepView
     from minigpt2.training import new_run_dir
@@ -95,9 +100,12 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     out = out or new_run_dir(Path(config.data.input_file).stem or "sweep", Path("sweeps"))
     view = SweepView(Console(stderr=True), Console())
     with StopRequest() as request, view:
+        event = None
         for event in sweep_events(config, search, out, request.asked, view.say):
             view.show(event)
-    return 0 if request.signal is None else 128 + request.signal
+    if request.signal is not None:
+        return 128 + request.signal
+    return 0 if isinstance(event, SweepEnded) and event.best else 1
 
 
 def _new(sources: Sources) -> tuple[Config, "Search"]:

@@ -1,20 +1,21 @@
 """Rows of a published table as dicts, each with its place: questions, not text to learn."""
 
-import json
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minigpt2.data.parquet import parquet_rows
-from minigpt2.data.readers import Source, open_source
+from minigpt2.data.readers import open_source
 from minigpt2.data.sources import source_of
 from minigpt2.errors import DataError
+from minigpt2.files import parse_json
 
 
-def rows_of(path: Path, plain: str | None = None) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the rows of a JSON lines or parquet file with their places in it.
+def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the rows of a JSON lines or parquet file, each with its place.
 
-    Where `plain` names a field, any other file is read as lines of that field.
+    With `plain` the lines of any other file are rows of one field, "text".
     """
     source = source_of(path, path.name)
     if source.format == "parquet":
@@ -23,30 +24,25 @@ def rows_of(path: Path, plain: str | None = None) -> Iterator[tuple[dict[str, An
         return
     bare = path.name[: len(path.name) - len(source.compression)]
     as_json = source.format == "jsonl" or bare.endswith(".json")
-    if not as_json and plain is None:
+    if not as_json and not plain:
         raise DataError(f"{path}: needs .jsonl or .parquet, also compressed, as it is published")
-    for number, line in enumerate(_lines(source), 1):
-        place = f"{path}, line {number}"
-        if line.strip():
-            yield (_parsed(line, place) if as_json else {plain or "": line}), place
-
-
-def _lines(source: Source) -> Iterator[str]:
     with open_source(source) as file:
         for number, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{source.path}, line {number}: not UTF-8 at byte {error.start}"
-                ) from None
+            line, place = line.removeprefix(codecs.BOM_UTF8), f"{path}, line {number}"
+            if line.strip():
+                yield parse_json(line, place) if as_json else {"text": _decoded(line, place)}, place
 
 
-def _parsed(line: str, place: str) -> dict[str, Any]:
+def text_of(row: dict[str, Any], field: str, place: str) -> str:
+    """Return the text in a field of a row; raises DataError, naming what there is instead."""
+    if not isinstance(row.get(field), str):
+        there = ", ".join(map(str, row))[:100] or "nothing"
+        raise DataError(f"{place}: no text in a field {field!r}; there is {there}")
+    return row[field]
+
+
+def _decoded(line: bytes, place: str) -> str:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: no JSON: {str(error)[:80]}") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: no JSON object")
-    return row
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: not UTF-8 at byte {error.start}") from None

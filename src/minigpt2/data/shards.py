@@ -30,10 +30,6 @@ SHARD_TOKENS = 100_000_000
 class Ids(Protocol):
     """A row of token ids, wherever they lie."""
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ids [start, stop) as int64."""
         ...

@@ -82,16 +82,20 @@ def bigram_loss(train: TokenStream, val: TokenStream, vocab_size: int) -> float 
     """
     if len(val) < 2 or len(train) < 2:
         return None
-    ids = train.read(0, min(len(train), _MOST_TOKENS))
+    ids, held_out = head(train), head(val)
     unigram = (np.bincount(ids, minlength=vocab_size) + 1) / (len(ids) + vocab_size)
     contexts = np.bincount(ids[:-1], minlength=vocab_size)
     pairs, counts = np.unique(ids[:-1] * vocab_size + ids[1:], return_counts=True)
-    held_out = val.read(0, min(len(val), _MOST_TOKENS))
     wanted = held_out[:-1] * vocab_size + held_out[1:]
     place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
     seen = np.where(pairs[place] == wanted, counts[place], 0)
     probability = (seen + unigram[held_out[1:]]) / (contexts[held_out[:-1]] + 1)
     return float(-np.log(probability).mean())
+
+
+def head(stream: TokenStream) -> np.ndarray:
+    """Return the beginning of a stream that is counted, as int64."""
+    return stream.read(0, min(len(stream), _MOST_TOKENS))
 
 
 def _blocks(stream: TokenStream) -> Iterator[np.ndarray]:
@@ -104,18 +108,25 @@ def _count(
 ) -> tuple[np.ndarray, int]:
     """Return how often each id occurs (V,), and the number of words between white space."""
     counts = np.zeros(data.manifest["vocab_size"], np.int64)
-    for ids in _blocks(stream):
+
+    def counted(ids: np.ndarray) -> None:
+        nonlocal counts
         counts += np.bincount(ids, minlength=len(counts))
         progress(len(ids))
-    return counts, count_words(texts(data, stream))
+
+    words = count_words(texts(data, stream, counted))
+    return counts, words
 
 
-def texts(data: Dataset, stream: TokenStream) -> Iterator[str]:
-    """Yield the text of a stream in blocks, a line's end in the place of separators."""
+def texts(
+    data: Dataset, stream: TokenStream, told: Callable[[np.ndarray], None] = lambda ids: None
+) -> Iterator[str]:
+    """Yield the text of a stream in blocks, a line's end for each separator; `told` its ids."""
     for ids in _blocks(stream):
         text = data.tokenizer.decode(ids.tolist())
         if data.separator is not None:
             text = text.replace(data.tokenizer.decode([data.separator]), "\n")
+        told(ids)
         yield text
 
 

@@ -5,9 +5,7 @@ import math
 import numpy as np
 
 from minigpt2.data import TokenStream, bigram_loss
-from minigpt2.data.statistics import unigram_loss
-
-_MOST_TOKENS = 5_000_000  # of a longer stream the beginning is counted
+from minigpt2.data.statistics import head, unigram_loss
 
 # Accuracies as shares. "paper": Radford et al. 2019, table 3, zero-shot (WikiText in perplexity a
 # word, after their own detokenizers). "this protocol": what lm-evaluation-harness measured of the
@@ -43,14 +41,12 @@ REFERENCES: dict[str, dict[str, dict[str, float]]] = {
 def baselines(counted: TokenStream, scored: TokenStream, vocab_size: int) -> dict[str, float]:
     """Return the loss on `scored`, in nats a token, of knowing nothing, and of counting `counted`.
 
-    uniform: every token alike. unigram: how often each occurs. bigram: what follows what.
+    uniform: every token alike. unigram: how often each occurs. bigram: what follows what. Of long
+    streams the beginning counts.
     """
     found = {"uniform": math.log(vocab_size)}
-    counts = [_counts(stream, vocab_size) for stream in (counted, scored)]
+    # Of what is scored the first token is nobody's to predict.
+    counts = (np.bincount(i, minlength=vocab_size) for i in (head(counted), head(scored)[1:]))
     unigram, bigram = unigram_loss(*counts), bigram_loss(counted, scored, vocab_size)
     known = {"unigram": unigram, "bigram": bigram}
     return found | {name: loss for name, loss in known.items() if loss is not None}
-
-
-def _counts(stream: TokenStream, vocab_size: int) -> np.ndarray:
-    return np.bincount(stream.read(0, min(len(stream), _MOST_TOKENS)), minlength=vocab_size)

@@ -8,9 +8,9 @@ that a small stride does not pay for logits it has no use for.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from minigpt2.data.documents import rows_as_batch
 from minigpt2.data.shards import Ids
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Profile, Scored
-from minigpt2.model import GPT2, LanguageModel
+from minigpt2.model import GPT2, LanguageModel, evaluating
 
 Window = tuple[int, int, int]
+T = TypeVar("T")
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
 
 
@@ -117,11 +118,9 @@ def token_losses(
     separator: int | None = None,
 ) -> Iterator[Scored]:
     """Yield the loss of every target of the windows `cut` out of `stream`, batch by batch."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        for batch in _batched(cut, model.config.vocab_size):
+    device, size = next(model.parameters()).device, model.config.vocab_size
+    with evaluating(model):
+        for batch in batched(cut, lambda window: (window[1] - window[0]) * size, _LOGITS_AT_ONCE):
             tokens, targets = rows_as_batch(stream, batch)
             wanted = targets != IGNORED
             borders = {} if separator is None else restart_at(tokens, separator)
@@ -132,21 +131,20 @@ def token_losses(
             starts = np.array([start for start, _, _ in batch])
             seen = columns + 1
             yield Scored(starts[rows] + seen, seen, losses.double().cpu().numpy())
-    finally:
-        model.train(was_training)
 
 
 def logits_at(model: LanguageModel, tokens: Tensor, wanted: Tensor, **borders: Any) -> Tensor:
     """Return the logits (N, V), in fp32, where `wanted` (B, T) is true of tokens (B, T).
 
-    What reaches GPT-2's head is cut down from outside, so no other logits are computed.
+    What reaches GPT-2's head is cut down from outside, so no other logits are computed. `forward`
+    is called as it was written: a compiled call would not know of the hook, or never forget it.
     """
     with torch.inference_mode():
         if not isinstance(model, GPT2):
             return model(tokens, **borders)[wanted].float()
         hook = model.ln_f.register_forward_hook(lambda _, __, x: x[wanted])
         try:
-            return model(tokens, **borders).float()
+            return model.forward(tokens, **borders).float()
         finally:
             hook.remove()
 
@@ -177,14 +175,19 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _batched(cut: Iterable[Window], vocab_size: int) -> Iterator[list[Window]]:
-    batch: list[Window] = []
-    longest = 0
-    for window in cut:
-        longest = max(longest, window[1] - window[0])  # the others are padded to it
-        if batch and (len(batch) + 1) * longest * vocab_size > _LOGITS_AT_ONCE:
+def batched(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield the items in batches; padded to its largest item, none is beyond `most` in all.
+
+    >>> list(batched([3, 1, 2, 2], lambda item: item, 6))
+    [[3, 1], [2, 2]]
+    """
+    batch: list[T] = []
+    largest = 0
+    for item in items:
+        largest = max(largest, size(item))
+        if batch and (len(batch) + 1) * largest > most:
             yield batch
-            batch, longest = [], window[1] - window[0]
-        batch.append(window)
+            batch, largest = [], size(item)
+        batch.append(item)
     if batch:
         yield batch

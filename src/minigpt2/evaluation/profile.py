@@ -42,13 +42,14 @@ class Profile:
     """Adds up scored tokens; memory grows with the number of documents alone."""
 
     def __init__(self, stream: TokenStream) -> None:
-        index = getattr(stream, "documents", None)
-        self._starts = index.read(0, len(index))[0] if index is not None else np.empty(0, int)
+        self._starts = stream.documents.read(0, len(stream.documents))[0]
         self._position = np.zeros((2, 64))  # sums and counts by power of two
+        self._longest = 0
         self._document = np.zeros((2, len(self._starts)))
 
     def add(self, scored: Scored) -> None:
         """Take the losses of some tokens into account."""
+        self._longest = max(self._longest, int(scored.seen.max(initial=0)))
         _count_in(self._position, np.log2(scored.seen).astype(int), scored.losses)
         if len(self._starts):
             number = np.searchsorted(self._starts, scored.places, side="right") - 1
@@ -64,7 +65,9 @@ class Profile:
     def by_position(self) -> tuple[PositionLoss, ...]:
         """The loss by context: 1 token before, 2 to 3, 4 to 7, and so on."""
         return tuple(
-            PositionLoss(1 << power, (2 << power) - 1, int(count), float(total / count))
+            PositionLoss(
+                1 << power, min(self._longest, (2 << power) - 1), int(count), float(total / count)
+            )
             for power, (total, count) in enumerate(self._position.T)
             if count
         )

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from minigpt2.evaluation.loss import logits_at
-from minigpt2.model import GPT2, LanguageModel
+from minigpt2.evaluation.loss import batched, logits_at
+from minigpt2.model import GPT2, LanguageModel, evaluating
 
 _TOKENS_AT_ONCE = 2048  # in one batch of rows: enough to fill two cores
 
@@ -67,16 +67,13 @@ def likelihoods(
     """
     found: list[list[Likelihood | None]] = [[None] * len(r.endings) for r in requests]
     rows = sorted(_rows(requests, model.config.block_size), key=lambda row: row.length)
-    done, was_training = 0, model.training
-    model.eval()
-    try:
-        for batch in _batches(rows):
+    done = 0
+    with evaluating(model):
+        for batch in batched(rows, lambda row: row.length, _TOKENS_AT_ONCE):
             for (request, ending), likelihood in _score(model, batch):
                 found[request][ending] = likelihood
             done += len(batch)
             told(done, len(rows))
-    finally:
-        model.train(was_training)
     return found
 
 
@@ -96,17 +93,6 @@ def _rows(requests: Sequence[Request], window: int) -> Iterator[_Row]:
                 row = rows[cut] = _Row(request.context[cut:], cut)
             row.add((number, place), ending)
         yield from rows.values()
-
-
-def _batches(rows: list[_Row]) -> Iterator[list[_Row]]:
-    batch: list[_Row] = []
-    for row in rows:  # by length, so the new one is the longest
-        if batch and (len(batch) + 1) * row.length > _TOKENS_AT_ONCE:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _score(model: LanguageModel, rows: list[_Row]) -> Iterator[tuple[tuple[int, int], Likelihood]]:

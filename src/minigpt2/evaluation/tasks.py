@@ -8,15 +8,16 @@ sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from minigpt2.data.download import fetch
-from minigpt2.data.rows import rows_of
+from minigpt2.data.rows import rows_of, text_of
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
+from minigpt2.evaluation.loss import perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
@@ -81,8 +82,8 @@ def find_files(task: str, data: str | None, say: Say) -> list[Path]:
 
 def lambada_items(path: Path) -> Iterator[Item]:
     """Yield the passages of a file, {"text": ...} a line or a row, or plain lines."""
-    for row, place in rows_of(path, plain="text"):
-        text = _text_of(row, "text", place).strip()
+    for row, place in rows_of(path, plain=True):
+        text = text_of(row, "text", place).strip()
         context, _, word = text.rpartition(" ")
         if not context or not word:
             raise DataError(f"{place}: {text[:40]!r} is no passage whose last word could be asked")
@@ -101,17 +102,19 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
         whole = isinstance(endings, list) and all(isinstance(e, str) and e for e in endings)
         if not whole or not endings:
             raise DataError(f"{place}: field 'endings' is no list of texts; is it HellaSwag?")
-        if not label.isdigit() or int(label) >= len(endings):
+        if not re.fullmatch("[0-9]{1,4}", label) or int(label) >= len(endings):
             raise DataError(f"{place}: label {label!r} is none of {len(endings)} endings (the test "
                             "split is published without labels)")  # fmt: skip
         if style == "completion":
-            context = _text_of(row, "ctx", place)
+            context = text_of(row, "ctx", place)
             yield Item(context, tuple(" " + ending for ending in endings), int(label), place)
             continue
-        before, after = _text_of(row, "ctx_a", place), _text_of(row, "ctx_b", place)
-        activity = _text_of(row, "activity_label", place)
+        before, after = text_of(row, "ctx_a", place), text_of(row, "ctx_b", place)
+        activity = text_of(row, "activity_label", place)
         context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
         cleaned = [_without_brackets(ending) for ending in endings]
+        if not all(map(str.strip, cleaned)):
+            raise DataError(f"{place}: an ending is nothing but brackets")
         sizes = tuple(len(ending) for ending in cleaned)
         yield Item(context, tuple(" " + ending for ending in cleaned), int(label), place, sizes)
 
@@ -148,10 +151,12 @@ def ask(
     if len(chosen[0].endings) == 1:
         right = sum(endings[0].greedy for _, endings in scored)
         loss = -math.fsum(endings[0].logprob for _, endings in scored) / len(scored)
-        perplexity = math.exp(loss) if loss < 700 else math.inf
-        return TaskResult(*counts, share(right, len(scored)), perplexity=perplexity)
+        return TaskResult(*counts, share(right, len(scored)), perplexity=perplexity(loss))
     by_sum = sum(_likeliest(endings, None) == item.label for item, endings in scored)
-    by_mean = sum(_likeliest(e, _sizes(item, e)) == item.label for item, e in scored)
+    by_mean = sum(
+        _likeliest(endings, item.sizes or [e.tokens for e in endings]) == item.label
+        for item, endings in scored
+    )
     return TaskResult(*counts, share(by_sum, len(scored)), share(by_mean, len(scored)))
 
 
@@ -166,13 +171,6 @@ def share(right: int, count: int) -> Accuracy:
     middle = (p + z2 / (2 * count)) / (1 + z2 / count)
     reach = _Z * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count)) / (1 + z2 / count)
     return Accuracy(p, max(0.0, middle - reach), min(1.0, middle + reach))
-
-
-def _text_of(row: dict[str, Any], field: str, place: str) -> str:
-    if not isinstance(row.get(field), str):
-        there = ", ".join(map(str, row))[:100] or "nothing"
-        raise DataError(f"{place}: no text in a field {field!r}; there is {there}")
-    return row[field]
 
 
 def _without_brackets(text: str) -> str:
@@ -190,11 +188,7 @@ def as_request(tokenizer: Tokenizer, item: Item) -> Request:
         raise DataError(f"{item.place}: {error}") from None
 
 
-def _sizes(item: Item, endings: list[Likelihood]) -> list[int]:
-    return list(item.sizes or (likelihood.tokens for likelihood in endings))
-
-
-def _likeliest(endings: list[Likelihood], sizes: list[int] | None) -> int:
+def _likeliest(endings: list[Likelihood], sizes: Sequence[int] | None) -> int:
     """Return the first of the endings with the highest log-probability, over its size if given."""
     scores = [e.logprob / (sizes[n] if sizes else 1) for n, e in enumerate(endings)]
     return scores.index(max(scores))

@@ -6,16 +6,14 @@ original, as lm-evaluation-harness has it.
 """
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from minigpt2.data import windows
-from minigpt2.data.rows import rows_of
+from minigpt2.data.rows import rows_of, text_of
 from minigpt2.data.text import read_text
-from minigpt2.errors import DataError
 from minigpt2.evaluation.loss import mean_loss, perplexity
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
@@ -34,32 +32,19 @@ _LAYOUT = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class WordPerplexity:
-    """Perplexity a word, and the loss and counts it is made of."""
-
-    word_perplexity: float
-    words: int
-    tokens: int
-    loss: float
-
-
 def wikitext(path: Path) -> str:
     """Return the text of a file: plain, or the rows of a published parquet or JSON lines file."""
     if path.suffix in (".parquet", ".jsonl"):
-        parts = [(row.get("text"), place) for row, place in rows_of(path)]
-        for text, place in parts:
-            if not isinstance(text, str):
-                raise DataError(f"{place}: no text in a field 'text'; is it WikiText?")
         # Published rows are lines of the raw file; its blank ones, " \n", became empty texts.
-        return "".join(str(text) or " \n" for text, _ in parts)
+        return "".join(text_of(row, "text", place) or " \n" for row, place in rows_of(path))
     return read_text(str(path))
 
 
 def articles(text: str) -> list[str]:
-    """Return the articles: each begins with a line " = Title = "."""
-    starts = [match.start() for match in re.finditer(r"^ = [^=].*[^=] = $", text, re.MULTILINE)]
-    return [text[start:end] for start, end in pairwise([*starts, len(text)])] or [text]
+    """Return the articles: each begins with a line " = Title = "; blanks before the first go."""
+    titles = re.finditer(r"^ = [^=].*[^=] = $", text, re.MULTILINE)
+    borders = [0, *(title.start() for title in titles), len(text)]
+    return [text[start:end] for start, end in pairwise(borders) if text[start:end].strip()]
 
 
 def plain(article: str) -> str:
@@ -80,15 +65,18 @@ def plain(article: str) -> str:
 
 def word_perplexity(
     model: LanguageModel, tokenizer: Tokenizer, text: str, window: int
-) -> WordPerplexity:
-    """Measure each article from an empty context, in disjoint windows; raises DataError."""
-    total, tokens, words = 0.0, 0, 0
+) -> tuple[float, int]:
+    """Return the perplexity a word, and the number of words.
+
+    Each article is read from an empty context, in disjoint windows. Raises DataError.
+    """
+    total, words = 0.0, 0
     for article in articles(text):
-        ids = _Ids(np.append(start_id(tokenizer), encode_array(tokenizer, plain(article))))
-        total += mean_loss(model, ids, windows(len(ids), window)) * (len(ids) - 1)
-        tokens += len(ids) - 1
+        ids = np.append(start_id(tokenizer), encode_array(tokenizer, plain(article)))
+        loss = mean_loss(model, _Ids(ids), windows(len(ids), window))
+        total += loss * (len(ids) - 1)
         words += len(re.split(r"\s+", article))
-    return WordPerplexity(perplexity(total / words), words, tokens, total / tokens)
+    return perplexity(total / words), words
 
 
 class _Ids:
@@ -96,9 +84,6 @@ class _Ids:
 
     def __init__(self, ids: np.ndarray) -> None:
         self._ids = ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return self._ids[start:stop]

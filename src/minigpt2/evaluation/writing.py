@@ -7,8 +7,6 @@ Text in, numbers out. Words are what stands between white space. distinct-n: Li 
 import statistics
 from dataclasses import dataclass
 
-_REPETITION = 4  # words of the n-grams whose return is counted
-
 
 @dataclass(frozen=True)
 class Copied:
@@ -31,7 +29,7 @@ class Writing:
     distinct_1: float
     distinct_2: float
     distinct_3: float
-    repetition: float
+    seq_rep_4: float
     copied: Copied | None
     held_out: Copied | None
 
@@ -45,7 +43,7 @@ def judge(samples: list[str], training: str | None, held_out: list[str]) -> Writ
         distinct_1=distinct(words, 1),
         distinct_2=distinct(words, 2),
         distinct_3=distinct(words, 3),
-        repetition=statistics.fmean(1 - distinct([text], _REPETITION) for text in words),
+        seq_rep_4=statistics.fmean(1 - distinct([text], 4) for text in words),
         copied=longest_copies(samples, training) if training else None,
         held_out=longest_copies(held_out, training) if training and held_out else None,
     )

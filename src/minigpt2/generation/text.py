@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from minigpt2.errors import DataError
 from minigpt2.generation.engine import decode
 from minigpt2.generation.sampling import Sampling
-from minigpt2.model import LanguageModel
+from minigpt2.model import LanguageModel, evaluating
 from minigpt2.tokenizers import IncrementalDecoder, Tokenizer
 
 
@@ -80,16 +80,12 @@ def generate_many(
     sampling = sampling or Sampling()
     ids = tokenizer.encode(prompt) if prompt else [start_id(tokenizer)]
     streams = [TextStream(tokenizer, sampling.stop) for _ in range(n)]
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for step in decode(model, ids, sampling, n, tokenizer.vocab_size):
             yield [stream.feed(token) for stream, token in zip(streams, step, strict=True)]
             if all(stream.finished for stream in streams):
                 return
         yield [stream.close() for stream in streams]
-    finally:
-        model.train(was_training)
 
 
 def start_id(tokenizer: Tokenizer) -> int:

@@ -1,5 +1,10 @@
 """The models: GPT-2 and the bigram baseline. Torch and nothing else is imported here."""
 
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
 from minigpt2.model.attention import ATTENTION
 from minigpt2.model.bigram import Bigram, BigramConfig
 from minigpt2.model.gpt2 import (
@@ -27,6 +32,18 @@ from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set
 # What the package itself builds. Anything with the same `config` and `forward` works as well.
 LanguageModel = GPT2 | Bigram
 
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the context `model` uses no dropout; afterwards it is in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 __all__ = [
     "ACTIVATIONS",
     "ATTENTION",
@@ -42,6 +59,7 @@ __all__ = [
     "LoRALinear",
     "add_lora",
     "cross_entropy",
+    "evaluating",
     "freeze",
     "grow_vocabulary",
     "load_lora_state",

@@ -4,7 +4,6 @@ Knows no run directory and no picture: a log is a list of the objects of metrics
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -61,22 +60,17 @@ def best_loss(log: Log) -> tuple[float, int] | None:
     return (float(losses[place]), int(steps[place])) if len(losses) else None
 
 
-def smoothed(values: list[float]) -> list[float]:
+def smoothed(values: np.ndarray) -> np.ndarray:
     """Return the centred moving average over a twentieth of the curve, narrower at its ends.
 
     Centred, so that a falling curve is not drawn too high.
 
-    >>> smoothed([3.0, 2.0, 1.0])
+    >>> smoothed(np.array([3.0, 2.0, 1.0])).tolist()
     [3.0, 2.0, 1.0]
     """
-    reach = max(1, len(values) // 40)
-    sums = [0.0, *accumulate(values)]
-    result = []
-    for place in range(len(values)):
-        near = min(reach, place, len(values) - 1 - place)
-        total = sums[place + near + 1] - sums[place - near]
-        result.append(total / (2 * near + 1))
-    return result
+    places, sums = np.arange(len(values)), np.concatenate([[0.0], np.cumsum(values)])
+    near = np.minimum(max(1, len(values) // 40), np.minimum(places, places[::-1]))
+    return (sums[places + near + 1] - sums[places - near]) / (2 * near + 1)
 
 
 def thinned(curve: Points, most: int = MOST_POINTS) -> Points:

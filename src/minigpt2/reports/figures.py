@@ -90,7 +90,7 @@ def draw(picture: Picture, curves: list[Curve], bigram_loss: float | None = None
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator
 
-    with _style():
+    with style():
         axes = (figure := Figure()).subplots()
         alone = len(curves) == 1
         entries: dict[Any, tuple[Any, str]] = {}  # of the legend: a line and what it means
@@ -117,7 +117,8 @@ def draw(picture: Picture, curves: list[Curve], bigram_loss: float | None = None
 
 
 @contextlib.contextmanager
-def _style(**more: str) -> Iterator[None]:
+def style(**more: str) -> Iterator[None]:
+    """Within the context matplotlib draws as all figures here are drawn."""
     import matplotlib
 
     sheet = Path(__file__).with_name("figures.mplstyle")
@@ -130,8 +131,6 @@ def _draw_measure(
     axes: Any, picture: Picture, measure: str, curve: Curve, look: Look, alone: bool
 ) -> Any:
     """Draw one measure of one curve; return its line, or None if nothing of it is logged."""
-    import numpy as np
-
     marked, beside = measure in ("val_loss", "gap"), len(picture.measures) > 1
     if alone and marked and beside:
         look = _LOOKS[1]  # not the training loss's
@@ -139,7 +138,7 @@ def _draw_measure(
     if measure in _NOISY:
         if len(found) == 1 and alone:
             axes.plot(*thinned(found[0]), color=look.colour, alpha=0.25, linewidth=0.7)
-        found = [(xs, np.array(smoothed(ys.tolist()))) for xs, ys in found]
+        found = [(xs, smoothed(ys)) for xs, ys in found]
     drawn, spread = [thinned(run) for run in found], band(found)
     if spread is not None:
         places, (low, mean, high) = spread
@@ -188,7 +187,7 @@ def _draw_legend(
 def png(figure: Any) -> bytes:
     """Return a figure as PNG, on white."""
     content = io.BytesIO()
-    with _style():
+    with style():
         figure.savefig(content, format="png")
     return content.getvalue()
 
@@ -199,7 +198,7 @@ def svg(figure: Any, name: str, label: str) -> str:
     The same figure is the same text, whenever it is drawn.
     """
     content = io.StringIO()
-    with _style(**{"svg.hashsalt": name}):
+    with style(**{"svg.hashsalt": name}):
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     text = content.getvalue()
     start = f'<svg role="img" aria-label="{html.escape(label)}" '

@@ -5,6 +5,7 @@ ever text in it.
 """
 
 import html
+import json
 import math
 import shlex
 from pathlib import Path, PurePath
@@ -24,7 +25,7 @@ _GENERATOR = b'<meta name="generator" content="minigpt2 '
 _SAMPLED_RUNS, _SAMPLES, _SAMPLE_CHARACTERS = 12, 5, 2000
 _UNKNOWN = "–"
 _KEYS = (
-    "data split loss perplexity word_perplexity bits_per_byte accuracy accuracy_normed items"
+    "model data split loss perplexity word_perplexity bits_per_byte accuracy accuracy_normed items"
     " tokens window stride"
 )
 
@@ -49,7 +50,7 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
         "runs": _runs(groups, figures.looks(curves)),
         "samples": _samples([group[0] for group in groups][:_SAMPLED_RUNS]),
         "evaluations": _evaluations(every, say),
-        "command": _text(shlex.join(["minigpt2", "report", *map(str, paths)])),
+        "command": _text(shlex.join(["minigpt2", "report", *runs.short_names(paths)])),
     }
     pictures = {}
     for picture in figures.PICTURES:
@@ -97,6 +98,8 @@ def _lead(every: list[Run]) -> str:
     found = [(best, run.name) for run in every if (best := best_loss(run.log))]
     if not found:
         return "No evaluation is logged yet."
+    if len({json.dumps(run.facts.get("data")) for run in every}) > 1:
+        return "The runs read different data: their losses cannot be compared."
     (loss, step), name = min(found)
     return (
         f"Best validation loss: <strong>{loss:.4f}</strong> nats a token over the whole split, "
@@ -136,7 +139,9 @@ def _run_row(run: Run, look: Look) -> dict[str, str]:
     config, (loss, step) = run.config, best_loss(run.log) or (None, None)
     data, plan = (run.facts.get(key) or {} for key in ("data", "plan"))
     tokenizer = data.get("recipe", {}).get("tokenizer") or config.get("data.tokenizer", _UNKNOWN)
-    last = {key: value for entry in run.log for key, value in entry.items() if number(value)}
+    last = {
+        key: value for entry in run.log for key, value in entry.items() if number(value) is not None
+    }
     dashes = " ".join(str(3 * length) for length in look.dashes) or "none"
     swatch = Template(_own("swatch.svg")).substitute(colour=look.colour, dashes=dashes)
     return {
@@ -193,7 +198,7 @@ def _evaluations(every: list[Run], say: Say) -> str:
 
 def _evaluated(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
-    if key == "data" and value is not None:
+    if key in ("data", "model") and value is not None:
         return _text(PurePath(str(value)).name)  # where it lay is nobody's business
     if key == "baselines" and isinstance(value, dict):
         return ", ".join(f"{_text(name)} {_figure(loss)}" for name, loss in value.items())

@@ -50,6 +50,8 @@ def read_runs(paths: list[Path], say: Say) -> list[Run]:
             reason = (
                 "it has neither config.yaml nor metrics.jsonl" if path.is_dir() else "no folder"
             )
+            if (path / "sweep.json").is_file():
+                reason = f"it is a sweep, with runs in {path}/trials/*/*"
             raise InputMissingError(f"{path} is no run directory: {reason}")
         log = run.read_log() if run.metrics_path.exists() else []
         if log:
@@ -104,7 +106,8 @@ def read_samples(run: Run, most: int) -> list[tuple[str, str]]:
     parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
     samples = list(zip(parts[::2], parts[1::2], strict=True))
     last = len(samples) - 1
-    return [samples[i] for i in sorted({round(k * last / (most - 1)) for k in range(most)} - {-1})]
+    chosen = {round(k * last / (most - 1)) for k in range(most)} if samples else set()
+    return [samples[place] for place in sorted(chosen)]
 
 
 def read_evaluations(run: Run, say: Say) -> list[Tree]:

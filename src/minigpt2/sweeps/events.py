@@ -24,6 +24,7 @@ class TrialEnded:
     """A trial is complete, pruned or failed, and on record."""
 
     record: Record
+    trials: int
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What came of a sweep: the table, the picture, and the best configuration for `train`."""
 
-import io
+import dataclasses
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import yaml
 from minigpt2 import config as schema
 from minigpt2.config import Config
 from minigpt2.files import replace_file
-from minigpt2.reports import COLOURS
+from minigpt2.reports.figures import COLOURS, png, style
+from minigpt2.settings import resolve
 from minigpt2.sweeps.events import Record
 from minigpt2.sweeps.space import Dimension
 
@@ -55,6 +56,23 @@ def _last_loss(record: Record) -> str:
     return f"({points[-1][1]:.4f})" if points else ""
 
 
+def equals_of_the_best(records: list[Record]) -> tuple[list[Record], float] | None:
+    """Return the trials that chance may have put behind the best one, and how far it reaches.
+
+    Two standard errors of the difference of two trials, by what the seeds of all trials differ.
+    None where no trial has two seeds: then nobody knows.
+    """
+    complete = ranked(records)
+    groups = [list(record["losses"].values()) for record in complete]
+    freedom = sum(len(losses) - 1 for losses in groups)
+    if not freedom:
+        return None
+    squares = sum(statistics.variance(x) * (len(x) - 1) for x in groups if len(x) > 1)
+    reach = 2 * (2 * squares / freedom / len(groups[0])) ** 0.5
+    best, *others = complete
+    return [r for r in others if r["loss"] - best["loss"] < reach], reach
+
+
 def write_outcome(
     out_dir: Path, config: Config, space: list[Dimension], records: list[Record]
 ) -> None:
@@ -68,40 +86,41 @@ def write_outcome(
         draw_sweep(space, records, out_dir / "sweep.png")
 
 
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """Return the configuration with a trial's values; raises ConfigError where they clash."""
+    return resolve(None, None, {}, flags=values, base=schema.flatten(config)).config
+
+
 def best_yaml(config: Config, best: Record) -> str:
     """Return a file for `train --config`: the sweep's configuration with the best trial's values.
 
     Its seed is the trial's first, so that the file makes the run that was the best.
     """
-    flat = schema.flatten(config) | best["values"]
-    if lengths := [key for key in schema.LENGTH_KEYS if key in best["values"]]:
-        flat |= {key: None for key in schema.LENGTH_KEYS if key not in lengths}
-    flat |= {"training.seed": int(next(iter(best["losses"]))), "logging.model_save_path": None}
-    tree: dict[str, dict[str, Any]] = {section: {} for section in schema.SECTIONS}
-    for key, value in flat.items():
-        section, name = key.split(".", 1)
-        tree[section][name] = value
+    seed = {"training.seed": next(iter(best["losses"])), "logging.model_save_path": None}
+    told = dataclasses.asdict(with_values(config, {**best["values"], **seed}))
     head = (
         f"# Trial {best['trial']} of a sweep: validation loss {best['loss']:.4f}, the mean of "
         f"{len(best['losses'])} seeds.\n# It was chosen by that loss, which flatters it a little; "
         "a text nobody chose by says the truth.\n"
     )
-    return head + yaml.safe_dump(tree, sort_keys=False)
+    return head + yaml.safe_dump(told, sort_keys=False)
 
 
 def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> None:
     """Draw loss against each searched key, and every trial's curve, into a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * (len(space) + 1), 3.8), dpi=110, layout="constrained")
-    panels = figure.subplots(1, len(space) + 1)
-    for axes, dimension in zip(panels, space, strict=False):
-        _draw_key(axes, dimension, ranked(records))
-    _draw_trials(panels[-1], records)
-    figure.supylabel("validation loss, whole split (nats a token)", fontsize=9)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    replace_file(path, content.getvalue())
+    with style():
+        evaluated_often = any(len(c) > 1 for record in records for c in record["curves"].values())
+        count = len(space) + evaluated_often
+        figure = Figure(figsize=(4.6 * count, 3.8))
+        panels = figure.subplots(1, count, squeeze=False)[0]
+        for axes, dimension in zip(panels, space, strict=False):
+            _draw_key(axes, dimension, ranked(records))
+        if evaluated_often:
+            _draw_trials(panels[-1], records)
+        figure.supylabel("validation loss, whole split (nats a token)")
+    replace_file(path, png(figure))
 
 
 def _draw_key(axes: Any, dimension: Dimension, complete: list[Record]) -> None:
@@ -112,17 +131,16 @@ def _draw_key(axes: Any, dimension: Dimension, complete: list[Record]) -> None:
     for record, value in zip(complete, values, strict=True):
         x = place[value] if listed else value
         losses = list(record["losses"].values())
-        axes.plot([x] * len(losses), losses, "o", color=_BLUE, alpha=0.5, markersize=4)
+        axes.plot([x] * len(losses), losses, "o", color=_BLUE, alpha=0.5)
     if listed:
         seen = [value for value in dimension.choices if value in values]
         means = [_mean_loss(complete, dimension.key, value) for value in seen]
         axes.plot([place[value] for value in seen], means, color=_ORANGE, label="mean")
         axes.set_xticks(range(len(place)), [str(value) for value in place])
-        axes.legend(frameon=False)
+        axes.legend()
     elif dimension.scale == "log":
         axes.set_xscale("log")
     axes.set(xlabel=dimension.key)
-    axes.grid(alpha=0.25)
 
 
 def _mean_loss(complete: list[Record], key: str, value: Any) -> float:
@@ -143,5 +161,4 @@ def _draw_trials(axes: Any, records: list[Record]) -> None:
                       marker=".", label=None if label in named else label)  # fmt: skip
             named.add(label)
     axes.set(xlabel="% of the run")
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend()

@@ -1,7 +1,7 @@
 """Search hyper-parameters: one training run after another, each trial with every seed.
 
 Resuming is a value here too. Finished trials are lines of `trials.jsonl`; the values of trial n are
-a function of (seed, n, the lines before), so a sweep that was killed asks for them again, gets the
+a function of n and the lines before, so a sweep that was killed asks for them again, gets the
 same, and goes on with the run that was broken off. Sampling and pruning are Optuna's (Akiba et al.
 2019, arXiv 1907.10902); pruning is asynchronous successive halving (Li et al. 2018, 1810.05934).
 """
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from minigpt2 import config as schema
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import Config
-from minigpt2.data import Recipe, open_dataset, prepare
+from minigpt2.data import Recipe, prepare
 from minigpt2.data.batches import mix
 from minigpt2.errors import (
     ConfigError,
@@ -29,10 +29,9 @@ from minigpt2.errors import (
     UsageError,
     is_out_of_memory,
 )
-from minigpt2.files import parse_json, read_sealed, replace_file, sealed, storage_errors
-from minigpt2.settings import resolve
+from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import ranked, write_outcome
+from minigpt2.sweeps.outcome import ranked, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
 from minigpt2.training import (
     Evaluated,
@@ -50,18 +49,22 @@ Say = Callable[[str], None]
 # Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
 # rungs the best third goes on.
 _FIRST_RUNG, _REDUCTION = 10, 3
+_RUNG = "completed_rung_"  # how Optuna's pruner calls what it notes at a trial
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a sweep is told besides the configuration; `trials` None: a grid's cells, else 20."""
+    """What a sweep is told besides the configuration.
+
+    `sampler` auto is grid where all values are listed, else tpe. `trials` None is all of a grid's
+    cells, else 20.
+    """
 
     space: tuple[str, ...]
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler: Literal["auto", "tpe", "random", "grid"] = "auto"
     trials: int | None = None
     seeds: tuple[int, ...] = (1337,)
     prune: bool = False
-    seed: int = 0  # of the sampler
 
     def dimensions(self) -> list[Dimension]:
         """Return the parsed space; raises ConfigError with every mistake."""
@@ -70,9 +73,14 @@ class Search:
             check_listed(space)
         return space
 
+    def is_grid(self) -> bool:
+        """Say whether every combination of values is tried."""
+        listed = all(dimension.choices for dimension in self.dimensions())
+        return self.sampler == "grid" or (self.sampler == "auto" and listed)
+
     def count(self) -> int:
         """Return how many trials there are to be."""
-        size = len(cells(self.dimensions())) if self.sampler == "grid" else None
+        size = len(cells(self.dimensions())) if self.is_grid() else None
         return min(self.trials or size or 20, size or 1 << 62)
 
 
@@ -91,8 +99,9 @@ def sweep(
     one `out_dir` was begun with.
     """
     _begin(config, search, out_dir)
-    shared = _shared_data(config, search, out_dir, say)
+    shared = _shared_data(config, out_dir, say)
     records, trials = read_records(out_dir), search.count()
+    say(f"{trials} trials of {len(search.seeds)} runs each; {len(records)} are on record")
     interrupted = False
     while len(records) < trials and not interrupted:
         trial = _Trial(shared, search, out_dir, records)
@@ -102,7 +111,7 @@ def sweep(
             records.append(trial.record)
             _append(out_dir / "trials.jsonl", trial.record)
             _drop_checkpoints(out_dir, records)
-            yield TrialEnded(trial.record)
+            yield TrialEnded(trial.record, trials)
             interrupted = stop() and len(records) < trials
     best = next(iter(ranked(records)), None)
     write_outcome(out_dir, config, search.dimensions(), records)
@@ -135,13 +144,21 @@ class _Trial:
                     break
         except (StorageError, UnavailableError, InputMissingError):
             raise  # the next trial would fare no better
+        except ConfigError as error:
+            if self._place.exists():  # a run that cannot be taken up again: moved, perhaps
+                raise
+            self._fail(error)
         except (MiniGPT2Error, MemoryError, RuntimeError) as error:
             if not isinstance(error, MiniGPT2Error) and not is_out_of_memory(error):
                 raise
-            self.record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
+            self._fail(error)
         if self.record["state"] == "complete" and losses:
             self.record["loss"] = statistics.fmean(losses.values())
-        self.record["rungs"] = dict(self._asked.study.trials[-1].system_attrs)
+        attributes = self._asked.study.trials[-1].system_attrs.items()
+        self.record["rungs"] = {name: v for name, v in attributes if name.startswith(_RUNG)}
+
+    def _fail(self, error: Exception) -> None:
+        self.record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
 
     def _run_seed(
         self, config: Config, seed: int, stop: Callable[[], bool], say: Say
@@ -190,14 +207,14 @@ def _ask(search: Search, records: list[Record]) -> Any:
     optuna = _optuna()
     space, number = search.dimensions(), len(records)
     distributions = {dimension.key: _distribution(optuna, dimension) for dimension in space}
-    seed = mix(mix(search.seed) ^ number) % (1 << 32)
+    seed = mix(number) % (1 << 32)
     kinds = optuna.samplers
-    sampler = kinds.TPESampler if search.sampler == "tpe" else kinds.RandomSampler
+    sampler = kinds.RandomSampler if search.sampler == "random" else kinds.TPESampler
     pruner = optuna.pruners.SuccessiveHalvingPruner(_FIRST_RUNG, _REDUCTION)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
         study.add_trial(_told(optuna, record, distributions))
-    if search.sampler == "grid":
+    if search.is_grid():
         study.enqueue_trial(cells(space)[number])
     return study.ask(distributions)
 
@@ -237,11 +254,6 @@ def _optuna() -> Any:
     return optuna
 
 
-def with_values(config: Config, values: dict[str, Any]) -> Config:
-    """Return the configuration with a trial's values; raises ConfigError where they clash."""
-    return resolve(None, None, {}, flags=values, base=schema.flatten(config)).config
-
-
 def _refuse_what_does_not_fit(config: Config) -> None:
     """Raise MiniGPT2Error before a trial asks for more memory than there is.
 
@@ -249,12 +261,13 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     """
     plain = replace(config.training, dtype="float32", attention="fused")  # nothing to measure
     plan = make_plan(replace(config, training=plain))
-    source = Path(config.data.input_file)
-    known = (source / "manifest.json").is_file()
-    vocab_size = config.model.vocab_size or (
-        open_dataset(source).manifest["vocab_size"] if known else 256
+    vocab_size = config.model.vocab_size or 0
+    if (source := Path(config.data.input_file) / "manifest.json").is_file():
+        vocab_size = max(vocab_size, read_json(source)["vocab_size"])
+    needed, room = (
+        estimate_memory(config, plan, max(1, vocab_size)).step,
+        available_memory(plan.device),
     )
-    needed, room = estimate_memory(config, plan, vocab_size).step, available_memory(plan.device)
     if room is not None and needed > room:
         raise MiniGPT2Error(
             f"out of memory before it began: it takes about {gigabytes(needed)}, and "
@@ -299,17 +312,16 @@ def stored_search(out_dir: Path) -> tuple[Config, Search]:
         raise DataError(f"{path} is no sweep of this version: {error}") from None
 
 
-def _shared_data(config: Config, search: Search, out_dir: Path, say: Say) -> Config:
-    """Prepare the text once for all trials, unless they differ in how they read it."""
+def _shared_data(config: Config, out_dir: Path, say: Say) -> Config:
+    """Prepare the text once for all trials; a model that is trained further has its own tokens."""
     data = config.data
-    own = config.model.init or any(d.key.startswith("data.") for d in search.dimensions())
-    if own or (Path(data.input_file) / "manifest.json").is_file():
+    if config.model.init or (Path(data.input_file) / "manifest.json").is_file():
         return config
     folder = out_dir / "data"
     if not folder.is_dir():
         prepare([data.input_file], folder, Recipe(data.tokenizer, val_fraction=data.val_fraction),
                 say=say)  # fmt: skip
-    return replace(config, data=replace(data, input_file=str(folder)))
+    return replace(config, data=replace(data, input_file=str(folder.resolve())))
 
 
 def read_records(out_dir: Path) -> list[Record]:
@@ -321,9 +333,30 @@ def read_records(out_dir: Path) -> list[Record]:
         lines.pop()
     records = [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
     for number, record in enumerate(records, 1):
-        if record.get("trial") != number or not math.isfinite(record.get("loss") or 0.0):
-            raise DataError(f"{path}, line {number}: not the record of trial {number}")
+        try:
+            sound = record["trial"] == number and _is_sound(record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            sound = False
+        if not sound:
+            raise DataError(f"{path}, line {number}: this is no record of trial {number}")
     return records
+
+
+def _is_sound(record: Record) -> bool:
+    """Say whether a record is whole; raises one of Python's errors where it is not even that."""
+    points = [point for curve in record["curves"].values() for point in curve]
+    numbers = [record["seconds"], *record["losses"].values(), *record["rungs"].values()]
+    numbers += [number for step, loss in points for number in (step, loss)]
+    complete = record["state"] == "complete"
+    return (
+        all(math.isfinite(number) for number in numbers)
+        and record["curves"].keys() == record["losses"].keys()
+        and record["state"] in ("complete", "pruned", "failed")
+        and (not points or record["total_steps"] >= 1)
+        and (record["loss"] == statistics.fmean(record["losses"].values()) if complete else
+             record["loss"] is None)
+        and bool(record["values"])
+    )  # fmt: skip
 
 
 def _append(path: Path, record: Record) -> None:

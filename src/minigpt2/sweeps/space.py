@@ -14,10 +14,12 @@ from minigpt2 import config as schema
 from minigpt2.errors import ConfigError
 from minigpt2.settings import nearest_key
 
-# These are the sweep's own to set.
+# What cannot be searched, and why.
 _TAKEN = {
     "training.seed": "every trial runs with each of --seeds seeds",
     "logging.model_save_path": "the place of a sweep is given by --out",
+    "training.device": "trials run on one device; make a sweep for each",
+    "model.init": "losses of models with other tokens cannot be compared; make a sweep for each",
 }
 
 
@@ -82,6 +84,8 @@ def _dimension(text: str) -> Dimension:
         raise ValueError(f"unknown key {name}{nearest_key(key)}")
     if key in _TAKEN:
         raise ValueError(_TAKEN[key])
+    if key.startswith("data."):
+        raise ValueError("losses over other data or tokens cannot be compared; leave data.* alone")
     given = re.fullmatch(r"(\w+)\((.*)\)", values)
     if given is None:
         return _listed(key, values)
@@ -91,7 +95,10 @@ def _dimension(text: str) -> Dimension:
 
 
 def _listed(key: str, values: str) -> Dimension:
-    choices = tuple(_value(key, part) for part in values.split(","))
+    try:
+        choices = tuple(_value(key, part) for part in values.split(","))
+    except ValueError as error:
+        raise ValueError(f"{error}; ranges are log(low,high) and uniform(low,high)") from None
     if len(set(choices)) < len(choices):
         raise ValueError("a value stands twice")
     return Dimension(key, choices)

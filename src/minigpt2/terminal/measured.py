@@ -1,12 +1,10 @@
 """A measurement as people read it: figures, protocol, and what they are to be held against."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -19,15 +17,6 @@ _NAMES = {
     "word_perplexity": "perplexity a word",
     "bits_per_byte": "bits per byte",
 }
-
-
-@contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal's stderr; yields who is to be told (done, total)."""
-    log = Console(stderr=True)
-    with Progress(console=log, transient=True, disable=not log.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def show_measured(record: Record) -> None:
@@ -60,7 +49,8 @@ def _figure(value: Any) -> str:
 def _beside(record: Record) -> Iterator[tuple[str, str]]:
     """Yield baselines and published values."""
     for name, loss in record.get("baselines", {}).items():
-        yield f"  {name}", f"{loss:.4f}"
+        behind = "  the model is behind it" if record["loss"] > loss else ""
+        yield f"  {name}", f"{loss:.4f}{behind}"
     for name, figures in record.get("references", {}).items():
         shown = (
             f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
@@ -74,13 +64,17 @@ def _beside(record: Record) -> Iterator[tuple[str, str]]:
 def _protocol(record: Record) -> str:
     where = f"{record['data']}" + (f", {record['split']}" if "split" in record else "")
     if "items" not in record:
-        cut = f"windows of {record['window']}, stride {record['stride']}, fp32"
-        return f"{record['tokens']:,} tokens of {where}; {cut}"
+        each = "each document in " if record["by_document"] else ""
+        cut = f"{each}windows of {record['window']}, stride {record['stride']}, fp32"
+        apart = "; documents do not see one another" if record["masked"] else ""
+        return f"{record['tokens']:,} tokens of {where}; {cut}{apart}"
     notes = [f"{record['items']:,} items of {where}; window {record['window']}, fp32"]
     notes += [f"{record['style']} style"] if "style" in record else []
     notes += [f"{record['cut']:,} contexts cut from the left"] if record["cut"] else []
     if record["left_out"]:
         notes.append(f"{record['left_out']:,} items left out: their answers exceed the window")
+    if record["cut"] or record["left_out"]:
+        notes.append("published values were measured without that")
     return "; ".join(notes)
 
 
@@ -104,7 +98,7 @@ def _writing(figures: Record) -> Iterator[tuple[str, str]]:
     shares = (figures[f"distinct_{n}"] for n in (1, 2, 3))
     yield f"{figures['samples']} samples", f"{figures['characters']:,} characters"
     yield "distinct words, pairs, triples", ", ".join(f"{100 * s:.1f} %" for s in shares)
-    yield "repetition within a sample", f"{100 * figures['repetition']:.1f} % of 4 words"
+    yield "repeated spans of 4 words", f"{100 * figures['seq_rep_4']:.1f} % within a sample"
     if copied := figures["copied"]:
         usual = figures["held_out"] or {"median": math.nan, "longest": 0}
         yield (
@@ -112,4 +106,5 @@ def _writing(figures: Record) -> Iterator[tuple[str, str]]:
             f"{copied['longest']} characters, median {copied['median']:.0f} a sample "
             f"(unseen text: {usual['longest']}, median {usual['median']:.0f})",
         )
-        yield "", repr(copied["text"][:70])
+        by_chance = copied["longest"] <= usual["longest"]
+        yield "", "no longer than chance makes them" if by_chance else repr(copied["text"][:70])

@@ -4,62 +4,37 @@ import time
 from typing import Any
 
 from rich.console import Console, Group
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from minigpt2.terminal.live import LiveView
 from minigpt2.text import printable
 
 _EVERY = 0.1  # seconds between two changes of the line
 
 
-class ProgressLine:
+class ProgressLine(LiveView):
     """One bar for the stage at hand; lines said meanwhile stand above it."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[amount]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
+        name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
+        columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
+        super().__init__(console, *columns, transient=True)
         self._stage, self._shown_at = "", 0.0
         self._task: TaskID | None = None
-
-    def __enter__(self) -> "ProgressLine":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line for the person."""
-        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""
         if stage != self._stage:
             if self._task is not None:
-                self._bar.remove_task(self._task)
+                self._progress.remove_task(self._task)
             self._stage = stage
-            self._task = self._bar.add_task(stage, total=total or None, amount="")
+            self._task = self._progress.add_task(stage, total=total or None, amount="")
         now = time.monotonic()
         if self._task is not None and (now - self._shown_at > _EVERY or done == total):
             self._shown_at = now
-            self._bar.update(self._task, completed=done, amount=_amount(done))
+            self._progress.update(self._task, completed=done, amount=_amount(done))
 
 
 def _amount(number: int) -> str:

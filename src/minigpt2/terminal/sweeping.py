@@ -1,68 +1,51 @@
 """A sweep as it runs: a bar for the run that trains, a line a trial, the table at the end."""
 
-import contextlib
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from minigpt2.sweeps.events import SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import results_table, shown
+from minigpt2.sweeps.outcome import equals_of_the_best, results_table, shown
 from minigpt2.sweeps.space import Dimension
+from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.training import Step
 
 _ROWS_SHOWN = 20
 
 
-class SweepView(contextlib.AbstractContextManager):
+class SweepView(LiveView):
     """Shows the events of a sweep: the process on `log`, its result on `out`."""
 
     def __init__(self, log: Console, out: Console) -> None:
-        self._log, self._out, self._trials = log, out, 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            console=log,
-            disable=not log.is_terminal,
-        )
+        count = TextColumn("{task.completed}/{task.total}")
+        columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+        super().__init__(log, *columns)
+        self._out = out
         self._task = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> "SweepView":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def say(self, line: str) -> None:
-        """Show one line about the process."""
-        self._log.print(Text(line), soft_wrap=True)
 
     def show(self, event: SweepEvent) -> None:
         """Show one event; of the runs only how far they are."""
         if isinstance(event, TrialBegun):
-            self._trials = event.trials
             name = f"trial {event.number}/{event.trials}, seed {event.seed}"
             self._progress.reset(self._task, description=name, total=None)
         elif isinstance(event, Step):
             self._progress.update(self._task, completed=event.step, total=event.total_steps)
         elif isinstance(event, TrialEnded):
-            self._show_trial(event.record)
+            self._show_trial(event.record, event.trials)
         elif isinstance(event, SweepEnded):
             self._show_end(event)
 
-    def _show_trial(self, record: dict[str, Any]) -> None:
+    def _show_trial(self, record: dict[str, Any], trials: int) -> None:
         pairs = record["values"].items()
         values = ", ".join(f"{key.split('.')[1]} {shown(value)}" for key, value in pairs)
         result = record["state"] if record["loss"] is None else f"loss {record['loss']:.4f}"
         if "reason" in record:
             result += f" ({record['reason']})"
-        place = f"trial {record['trial']}/{self._trials}" if self._trials else ""
+        place = f"trial {record['trial']}/{trials}"
         self.say(f"{place}: {values}: {result}, {record['seconds']:.0f} s")
 
     def _show_end(self, event: SweepEnded) -> None:
@@ -88,7 +71,20 @@ class SweepView(contextlib.AbstractContextManager):
                 f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}; "
                 f"picture: {event.out_dir}/sweep.png"
             )
+            self._say_result(_certainty(event.records))
             self._say_result(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
 
     def _say_result(self, line: str) -> None:
         self._out.print(Text(line), soft_wrap=True)
+
+
+def _certainty(records: list[dict[str, Any]]) -> str:
+    """Say what the seeds allow to say of the best trial."""
+    found = equals_of_the_best(records)
+    if found is None:
+        return "one seed a trial: small differences may be chance; --seeds 3 would tell"
+    equals, reach = found
+    if not equals:
+        return f"no other comes within {reach:.4f}, which is what chance explains"
+    names = ", ".join(str(record["trial"]) for record in equals[:8])
+    return f"as good, for all these seeds tell (within {reach:.4f}): trial {names}"

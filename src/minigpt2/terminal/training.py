@@ -1,14 +1,14 @@
 """Training as it runs: a live bar in a terminal, plain lines elsewhere, a summary at the end."""
 
-import contextlib
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
+from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.text import printable
 from minigpt2.training import (
@@ -26,35 +26,18 @@ _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
 
 
-class TrainingView(contextlib.AbstractContextManager):
+class TrainingView(LiveView):
     """Shows training events: the process on `log`, its result on `out`."""
 
     def __init__(self, log: Console, out: Console) -> None:
-        self._log, self._out = log, out
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=log,
-            disable=not log.is_terminal,
-        )
+        texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
+        name, count, figures = map(TextColumn, texts)
+        super().__init__(log, name, BarColumn(), count, figures, TimeRemainingColumn())
+        self._out = out
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample = ""
         self._start_loss: float | None = None  # of a model that is trained further
-
-    def __enter__(self) -> "TrainingView":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def say(self, line: str) -> None:
-        """Show one line about the process."""
-        self._log.print(Text(line), soft_wrap=True)
 
     def show(self, event: Event) -> None:
         """Show one event."""

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -322,9 +322,6 @@ def _write_facts(
         "bigram_loss": baseline,
     }
     replace_file(run.facts_path, sealed(facts))
-    tree: dict[str, dict[str, Any]] = {}
-    for key, value in schema.flatten(config).items():
-        section, name = key.split(".", 1)
-        tree.setdefault(section, {})[name] = value
-    text = f"# written by minigpt2 {facts['minigpt2']}\n" + yaml.safe_dump(tree, sort_keys=False)
+    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    text = f"# written by minigpt2 {facts['minigpt2']}\n{text}"
     replace_file(run.config_path, text.encode())
