@@ -440,7 +440,7 @@ def test_bad_input_is_told_in_one_line(undrawn, capsys):
     for arguments, code, part in (
         (["nothing"], 66, "nothing is no run directory: no folder"),
         (["file"], 66, "file is no run directory: no folder"),
-        (["good", "folder"], 66, "folder is no run directory: it has neither"),
+        (["good", "folder"], 66, "folder is no run directory: no config"),
         (["damaged"], 65, "line 2 is damaged"),
         (["good", "--out", "page.html"], 2, "--out is a folder"),
         (["good", "--out", "file"], 2, "--out is a folder"),

@@ -47,9 +47,7 @@ def read_runs(paths: list[Path], say: Say) -> list[Run]:
     for path, name in zip(paths, short_names(paths), strict=True):
         run = RunDirectory(path)
         if not run.exists() and not run.metrics_path.is_file():
-            reason = (
-                "it has neither config.yaml nor metrics.jsonl" if path.is_dir() else "no folder"
-            )
+            reason = "no config.yaml and no metrics.jsonl in it" if path.is_dir() else "no folder"
             if (path / "sweep.json").is_file():
                 reason = f"it is a sweep, with runs in {path}/trials/*/*"
             raise InputMissingError(f"{path} is no run directory: {reason}")

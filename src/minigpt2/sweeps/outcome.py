@@ -16,6 +16,11 @@ from minigpt2.sweeps.events import Record
 from minigpt2.sweeps.space import Dimension
 
 _BLUE, _RED, _GREEN, _, _ORANGE, _ = COLOURS
+_STYLES: dict[str, dict[str, Any]] = {
+    "complete": {"color": _BLUE, "alpha": 0.5, "marker": "o", "linestyle": ""},
+    "pruned": {"color": _ORANGE, "marker": ".", "linestyle": ""},
+    "failed": {"color": _RED, "marker": "x", "linestyle": ""},
+}
 
 
 def ranked(records: list[Record]) -> list[Record]:
@@ -116,30 +121,35 @@ def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> Non
         figure = Figure(figsize=(4.6 * count, 3.8))
         panels = figure.subplots(1, count, squeeze=False)[0]
         for axes, dimension in zip(panels, space, strict=False):
-            _draw_key(axes, dimension, ranked(records))
+            _draw_key(axes, dimension, records)
         if evaluated_often:
             _draw_trials(panels[-1], records)
         figure.supylabel("validation loss, whole split (nats a token)")
     replace_file(path, png(figure))
 
 
-def _draw_key(axes: Any, dimension: Dimension, complete: list[Record]) -> None:
-    """Dots are seeds; of listed values the line joins the means."""
-    values = [record["values"][dimension.key] for record in complete]
-    listed = dimension.scale == "listed"
+def _draw_key(axes: Any, dimension: Dimension, records: list[Record]) -> None:
+    """Dots are seeds, small ones where a pruned trial stood; of lists the line joins the means."""
+    complete, listed = ranked(records), dimension.scale == "listed"
     place = {value: n for n, value in enumerate(dimension.choices)}
-    for record, value in zip(complete, values, strict=True):
-        x = place[value] if listed else value
+    for record in records:
+        value = record["values"][dimension.key]
         losses = list(record["losses"].values())
-        axes.plot([x] * len(losses), losses, "o", color=_BLUE, alpha=0.5)
+        if record["state"] == "pruned":
+            losses = [curve[-1][1] for curve in record["curves"].values()]
+        style = _STYLES[record["state"]]
+        axes.plot([place[value] if listed else value] * len(losses), losses, **style)
     if listed:
-        seen = [value for value in dimension.choices if value in values]
+        seen = [
+            v for v in dimension.choices if any(r["values"][dimension.key] == v for r in complete)
+        ]
         means = [_mean_loss(complete, dimension.key, value) for value in seen]
-        axes.plot([place[value] for value in seen], means, color=_ORANGE, label="mean")
+        axes.plot([place[value] for value in seen], means, color=_GREEN, label="mean")
         axes.set_xticks(range(len(place)), [str(value) for value in place])
         axes.legend()
     elif dimension.scale == "log":
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel=dimension.key)
 
 
@@ -149,16 +159,17 @@ def _mean_loss(complete: list[Record], key: str, value: Any) -> float:
 
 def _draw_trials(axes: Any, records: list[Record]) -> None:
     best = next(iter(ranked(records)), None)
-    colours = {"complete": _BLUE, "pruned": _ORANGE, "failed": _RED}
     named: set[str] = set()
     for record in sorted(records, key=lambda record: record is best):  # the best above the others
         label = "best" if record is best else record["state"]
         for curve in record["curves"].values():
             steps, losses = zip(*curve, strict=True)
-            style = {"color": _GREEN, "linewidth": 2} if record is best else {
-                "color": colours[record["state"]], "linewidth": 0.8, "alpha": 0.6}  # fmt: skip
-            axes.plot([100 * step / record["total_steps"] for step in steps], losses, **style,
-                      marker=".", label=None if label in named else label)  # fmt: skip
+            shares = [100 * step / record["total_steps"] for step in steps]
+            style: dict[str, Any] = {"color": _GREEN, "linewidth": 2}
+            if record is not best:
+                colour = _STYLES[record["state"]]["color"]
+                style = {"color": colour, "linewidth": 0.8, "alpha": 0.6}
+            axes.plot(shares, losses, marker=".", label=None if label in named else label, **style)
             named.add(label)
     axes.set(xlabel="% of the run")
     axes.legend()

@@ -9,6 +9,7 @@ same, and goes on with the run that was broken off. Sampling and pruning are Opt
 import json
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -207,7 +208,7 @@ def _ask(search: Search, records: list[Record]) -> Any:
     optuna = _optuna()
     space, number = search.dimensions(), len(records)
     distributions = {dimension.key: _distribution(optuna, dimension) for dimension in space}
-    seed = mix(number) % (1 << 32)
+    seed = mix(mix(0) ^ number) % (1 << 32)
     kinds = optuna.samplers
     sampler = kinds.RandomSampler if search.sampler == "random" else kinds.TPESampler
     pruner = optuna.pruners.SuccessiveHalvingPruner(_FIRST_RUNG, _REDUCTION)
@@ -247,7 +248,9 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
 
 def _optuna() -> Any:
     try:
-        import optuna
+        with warnings.catch_warnings():  # tqdm's, about widgets that nobody asked for
+            warnings.simplefilter("ignore")
+            import optuna
     except ImportError:
         raise UnavailableError('a sweep needs Optuna: pip install "minigpt2[sweep]"') from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
