@@ -4,16 +4,15 @@ They run where the weights are: in the Hugging Face cache, or in folders gpt2, g
 under the folder that MINIGPT2_RELEASED names. Nothing is downloaded.
 """
 
-import json
-import math
 import os
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from minigpt2 import from_pretrained, gpt2_tokenizer
+from minigpt2 import evaluate, from_pretrained, gpt2_tokenizer, prepare
+from minigpt2.evaluation.tasks import ask, hellaswag_items, lambada_items
+from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 from minigpt2.generation import Sampling, decode
 from minigpt2.interop.hub import RELEASED
 
@@ -55,12 +54,6 @@ def opened(name):
     return from_pretrained(PLACES[name])
 
 
-def lines(name):
-    if SETS[name] is None:
-        pytest.skip(f"MINIGPT2_{name} names no file")
-    return Path(SETS[name]).read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("name", SIZES)
 def test_each_size_opens_with_its_tokenizer(name):
     model, tokenizer = opened(name)
@@ -95,57 +88,42 @@ def test_the_five_likeliest_next_tokens_are_known(ids, known):
     assert top.values.tolist() == pytest.approx(list(known.values()), abs=2e-2)
 
 
-def scores(model, context, ending):
-    """Return the log-probabilities of an ending's ids, and whether each is the likeliest."""
-    ids = torch.tensor([(context + ending)[-1025:]])
-    with torch.inference_mode():
-        logits = model(ids[:, :-1])[0, -len(ending) :].log_softmax(-1)
-    wanted = torch.tensor(ending)
-    return logits.gather(1, wanted[:, None])[:, 0], logits.argmax(-1) == wanted
-
-
 def test_lambada_is_known():
-    """LAMBADA as OpenAI's file has it: the last word, given what stands before; {"text": ...}."""
-    texts = [json.loads(line)["text"] for line in lines("LAMBADA").splitlines() if line]
+    result = asked("LAMBADA", lambada_items)
+    assert result.items == 5153 and result.left_out == 0
+    assert result.accuracy.value == pytest.approx(0.3256, abs=5e-4)
+    assert result.perplexity == pytest.approx(40.06, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("style", "by_sum", "by_mean"),
+    [("harness", 0.2892, 0.3114), ("completion", 0.2859, 0.2955)],
+)
+def test_hellaswag_is_known(style, by_sum, by_mean):
+    result = asked("HELLASWAG", lambda path: hellaswag_items(path, style))
+    assert result.accuracy.value == pytest.approx(by_sum, abs=1e-3)
+    assert result.accuracy_normed.value == pytest.approx(by_mean, abs=1e-3)
+
+
+def test_wikitext_2_is_known(tmp_path):
+    """The raw test text a token, in windows of 1024 without overlap, and a word by article."""
+    path = given("WIKITEXT2")
     model, tokenizer = opened("gpt2")
-    right, loss = 0, 0.0
-    for text in texts:
-        context, _, word = text.rpartition(" ")
-        logprobs, likeliest = scores(model, tokenizer.encode(context), tokenizer.encode(" " + word))
-        right += bool(likeliest.all())
-        loss -= logprobs.sum().item()
-    assert right / len(texts) == pytest.approx(0.3256, abs=5e-4)
-    assert math.exp(loss / len(texts)) == pytest.approx(40.06, rel=2e-3)
+    text = wikitext(path)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
+    data = prepare([str(tmp_path / "text.txt")], tmp_path / "data", tokenizer=gpt2_tokenizer())
+    assert evaluate(model, data.all).perplexity == pytest.approx(29.94, rel=3e-3)
+    found, _ = word_perplexity(model, tokenizer, text, 1024)
+    assert found == pytest.approx(37.37, rel=5e-3)
 
 
-def test_hellaswag_is_known():
-    """HellaSwag's validation file, completion style: context and endings joined by a blank."""
+def asked(name, read):
+    path = given(name)
     model, tokenizer = opened("gpt2")
-    right = normed = count = 0
-    for line in lines("HELLASWAG").splitlines():
-        entry = json.loads(line)
-        context, sums, means = tokenizer.encode(entry["ctx"]), [], []
-        for ending in entry["endings"]:
-            logprobs, _ = scores(model, context, tokenizer.encode(" " + ending))
-            sums.append(logprobs.sum().item())
-            means.append(logprobs.mean().item())
-        right += sums.index(max(sums)) == entry["label"]
-        normed += means.index(max(means)) == entry["label"]
-        count += 1
-    assert right / count == pytest.approx(0.2859, abs=1e-3)
-    assert normed / count == pytest.approx(0.2955, abs=1e-3)
+    return ask(model, tokenizer, read(path))
 
 
-def test_wikitext_2_is_known():
-    """WikiText-2's raw test text, per token, in windows of 1024 without overlap."""
-    text = lines("WIKITEXT2")
-    model, _ = opened("gpt2")
-    ids = gpt2_tokenizer().encode(text)
-    total = count = 0
-    for start in range(0, len(ids) - 1, 1024):
-        window = torch.tensor([ids[start : start + 1025]])
-        with torch.inference_mode():
-            logits = model(window[:, :-1])[0]
-        total += F.cross_entropy(logits, window[0, 1:], reduction="sum").item()
-        count += window.shape[1] - 1
-    assert math.exp(total / count) == pytest.approx(29.94, rel=3e-3)
+def given(name):
+    if SETS[name] is None:
+        pytest.skip(f"MINIGPT2_{name} names no file")
+    return Path(SETS[name])
