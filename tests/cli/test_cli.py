@@ -141,7 +141,7 @@ def test_wrong_options_end_with_2(capsys):
         (["generate", "--temperature", "-1"], "temperature must be 0 or more"),
         (["generate", "--temperature", "hot"], "hot"),
         (["train", "--preset", "huge"], "no preset 'huge'"),
-        (["generate", "model", "hello"], "A prompt goes behind --prompt"),
+        (["generate", "model", "hello"], "a prompt behind --prompt"),
     ]:
         assert run(arguments) == 2, arguments
         one_line(capsys, part)
