@@ -90,6 +90,13 @@ def test_every_task_is_measured_and_shown(task, desk, capsys):
     assert "gpt2, " in shown and "protocol" in shown
 
 
+def test_a_task_is_read_in_the_window_the_run_was_trained_with(desk, text_file, capsys):
+    line = ["train", str(text_file), "--out", "short", *SMALL, "--training.sequence-length", "9"]
+    assert run(line) == 0
+    found = measured(capsys, "short", "--task", "lambada", "--data", "lambada.jsonl")
+    assert found["window"] == 9 and found["cut"] == 3
+
+
 def test_the_style_of_hellaswag_is_said(desk, capsys):
     options = ("bytes", "--task", "hellaswag", "--data", "hella.jsonl")
     assert measured(capsys, *options)["style"] == "harness"

@@ -63,6 +63,19 @@ def test_likelihoods_equal_a_loop_over_single_texts(tiny, theirs, requests, monk
             assert likelihood.cut == max(0, len(request.context) + len(ending) - 1 - WINDOW)
 
 
+def test_a_smaller_window_cuts_as_a_smaller_model_would(tiny):
+    requests = drawn(9, (5, 20), (1, 9), 3)
+    small = likelihoods(tiny, requests, window=7)
+    for request, found in zip(requests, small, strict=True):
+        for ending, likelihood in zip(request.endings, found, strict=True):
+            room = 7 - len(ending) + 1  # of the context: what its last target is predicted from
+            if room < 1:
+                assert likelihood is None
+                continue
+            alone = likelihoods(tiny, [Request(request.context[-room:], [ending])])[0][0]
+            assert likelihood.logprob == pytest.approx(alone.logprob, abs=1e-5)
+
+
 def test_the_likeliest_continuation_is_greedy(tiny):
     with torch.inference_mode():
         best = int(tiny(torch.tensor([[3, 1, 4]]))[0, -1].argmax())

@@ -226,10 +226,11 @@ def _answers(
         for item in (lambada_items(path) if task == "lambada" else hellaswag_items(path, style))
     )
     with ProgressLine(Console(stderr=True)) as line:
-        result = ask(subject.network, subject.tokenizer, items, limit, partial(line.progress, task))
+        told = partial(line.progress, task)
+        result = ask(subject.network, subject.tokenizer, items, limit, told, subject.window)
     record = dataclasses.asdict(result)
     record |= {"data": data or task, "limit": limit, "references": REFERENCES[task]}
-    record["window"] = subject.network.config.block_size
+    record["window"] = subject.window
     if task == "hellaswag":
         name = "hellaswag-completion" if style == "completion" else task
         record |= {"style": style, "references": REFERENCES[name]}

@@ -59,14 +59,16 @@ def likelihoods(
     model: LanguageModel,
     requests: Sequence[Request],
     told: Callable[[int, int], None] = lambda done, total: None,
+    window: int | None = None,
 ) -> list[list[Likelihood | None]]:
     """Return the likelihood of every ending of every request; None: longer than the window.
 
+    The window is the model's block_size, or less where it was trained with shorter sequences.
     `told` hears how many rows of how many are done. Raises ValueError for an empty context or
     ending.
     """
     found: list[list[Likelihood | None]] = [[None] * len(r.endings) for r in requests]
-    rows = sorted(_rows(requests, model.config.block_size), key=lambda row: row.length)
+    rows = sorted(_rows(requests, window or model.config.block_size), key=lambda row: row.length)
     done = 0
     with evaluating(model):
         for batch in batched(rows, lambda row: row.length, _TOKENS_AT_ONCE):

@@ -125,22 +125,23 @@ def ask(
     items: Iterator[Item],
     limit: int | None = None,
     told: Callable[[int, int], None] = lambda done, total: None,
+    window: int | None = None,
 ) -> TaskResult:
     """Score the items, at most `limit` of them, and count the right answers.
 
-    Raises DataError where there is nothing to ask, the tokenizer cannot express an item, or no
-    item fits the model's window.
+    The window is the model's block_size unless a smaller one is given. Raises DataError where there
+    is nothing to ask, the tokenizer cannot express an item, or no item fits the window.
     """
     chosen = list(islice(items, limit))
-    found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told)
+    found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told, window)
     scored = [
         (item, [likelihood for likelihood in endings if likelihood is not None])
         for item, endings in zip(chosen, found, strict=True)
         if None not in endings
     ]
     if not scored:
-        window = model.config.block_size
-        why = f"no answer fits the window of {window} tokens" if chosen else "there are no items"
+        size = window or model.config.block_size
+        why = f"no answer fits the window of {size} tokens" if chosen else "there are no items"
         raise DataError(f"nothing to score: {why}")
     if any(math.isnan(likelihood.logprob) for _, endings in scored for likelihood in endings):
         raise MiniGPT2Error(
