@@ -239,12 +239,11 @@ def _answers(
 
 def _writing(subject: _Subject, samples: int) -> Record:
     from minigpt2.evaluation.writing import judge
-    from minigpt2.generation import Sampling, generate_many
+    from minigpt2.generation import Sampling, generate_batch
 
-    pieces = generate_many(
-        subject.network, subject.tokenizer, "", samples, Sampling(_SAMPLE_TOKENS)
+    [written] = generate_batch(
+        subject.network, subject.tokenizer, [""], Sampling(_SAMPLE_TOKENS), samples
     )
-    written = ["".join(parts) for parts in zip(*pieces, strict=True)]
     data = subject.trained_on()
     training = _text(data, "train", _MOST_CHARACTERS) if data else None
     held_out = _text(data, "val", sum(map(len, written))) if data else ""
