@@ -67,5 +67,5 @@ def change(sampling: Sampling, name: str, values: list[str]) -> Sampling:
         return replace(sampling, **{key: getattr(changed, key)})
     except CycloptsError as error:
         raise UsageError(" ".join(str(error).split())) from None
-    except AttributeError:
+    except (AttributeError, TypeError):
         raise UsageError(f"there is no setting {name}; /show lists them") from None

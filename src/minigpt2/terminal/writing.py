@@ -21,8 +21,8 @@ class Writing:
 
     def __init__(self, out: Console, probabilities: bool = False) -> None:
         self._out, self._probabilities = out, probabilities
+        self._colours = out.color_system is not None and not out.no_color
         self._least = 0.0  # log-probability of what is held back
-        self._spoken = False
 
     def text(self, text: str) -> None:
         """Show text that the model did not write."""
@@ -37,14 +37,14 @@ class Writing:
         if self._probabilities:
             probability, self._least = math.exp(self._least), 0.0
             style = next(style for least, style in _STYLES if probability >= least)
-            plain = self._out.color_system is None
-            self._show(piece.text + f"[{100 * probability:.0f}]" * plain, style)
+            number = "" if self._colours else f"[{100 * probability:.0f}]"
+            self._show(piece.text + number, style)
         else:
             self._show(piece.text, "")
 
     def legend(self) -> Text | None:
         """Return what the colours mean, if there are any."""
-        if not self._probabilities or self._out.color_system is None:
+        if not (self._probabilities and self._colours):
             return None
         names = [(f" {100 * least:g} % and more ", style) for least, style in _STYLES[:-1]]
         return Text.assemble("how probable: ", *names, (" less ", _STYLES[-1][1]))
@@ -52,7 +52,7 @@ class Writing:
     def _show(self, text: str, style: str) -> None:
         if self._out.is_terminal:
             text = printable(text)
-        if style and self._out.color_system is not None:
+        if style and self._colours:
             self._out.print(Text(text, style), end="", soft_wrap=True)
         else:
             self._out.file.write(text)
