@@ -4,34 +4,26 @@ import dataclasses
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from minigpt2 import __version__
-from minigpt2.config import Config
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset
-    from minigpt2.model import LanguageModel
-    from minigpt2.tokenizers import Tokenizer
 
 Task = Literal["loss", "lambada", "hellaswag", "wikitext-2", "wikitext-103"]
 Record = dict[str, Any]
 # Which of the options that choose what is measured a task has a use for.
-_OPTIONS = {
-    "loss": {"split", "window", "stride"},
-    "lambada": {"limit"},
-    "hellaswag": {"limit", "style"},
-    "wikitext-2": {"window", "stride"},
-    "wikitext-103": {"window", "stride"},
-}
+_WIKITEXT = {"stride", "window"}
+_OPTIONS = {"loss": {"split", *_WIKITEXT}, "lambada": {"limit"}, "hellaswag": {"limit", "style"}}
 _SAMPLE_TOKENS = 500
 _MOST_CHARACTERS = 50_000_000  # of a longer training text the beginning is searched for copies
 
@@ -93,19 +85,19 @@ def measure(
     """
     given = {"split": split, "window": window, "stride": stride, "style": style, "limit": limit}
     _check(task, {name: value for name, value in given.items() if value is not None}, samples)
-    subject = _open(model, unknown, device)
+    subject = _Subject(model, unknown, device)
     window = subject.window if window is None else window
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         if task in ("lambada", "hellaswag"):
-            record = _answers(subject, task, data, style or "harness", limit)
+            record = _answers(subject, task, data, style, limit)
         elif task == "loss":
             record = _loss(subject, data, split or "val", window, stride, Path(scratch))
         else:
             record = _wikitext(subject, task, data, window, stride, Path(scratch))
-        record = {"task": task, **record, "model": str(subject.folder)}
-        record |= {"dtype": "float32", "minigpt2": __version__}
-        if samples:
-            record["writing"] = _writing(subject, samples)
+    record = {"task": task, **record, "model": str(subject.folder)}
+    record |= {"dtype": "float32", "minigpt2": __version__}
+    if samples:
+        record["writing"] = _writing(subject, samples)
     content = json.dumps(record, indent=1) + "\n"
     if json_output:
         print(content, end="")
@@ -122,67 +114,61 @@ def measure(
 
 def _check(task: str, given: Record, samples: int) -> None:
     """Raise UsageError for options that mean nothing, here or at all."""
-    if unfit := sorted(given.keys() - _OPTIONS[task]):
-        fits = ", ".join(f"--{name}" for name in sorted(_OPTIONS[task]))
+    known = _OPTIONS.get(task, _WIKITEXT)
+    if unfit := sorted(given.keys() - known):
+        fits = ", ".join(f"--{name}" for name in sorted(known))
         raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
     for name, value, least in (("limit", given.get("limit", 1), 1), ("samples", samples, 0)):
         if value < least:
             raise UsageError(f"--{name} must be at least {least}, not {value}")
 
 
-@dataclass(frozen=True)
 class _Subject:
     """What is measured: the model, and the run it comes from, if it comes from one."""
 
-    network: "LanguageModel"
-    tokenizer: "Tokenizer"
-    folder: Path
-    run_dir: Path | None
-    config: Config | None
+    def __init__(self, model: str | None, unknown: str | None, device: str) -> None:
+        from minigpt2.checkpoints import run_of
+        from minigpt2.interop import open_model, resolve_model
+        from minigpt2.tokenizers import replacing_unknown
+        from minigpt2.training import find_device
 
-    @property
-    def window(self) -> int:
-        """What the model was trained with."""
-        return self.config.sequence_length if self.config else self.network.config.block_size
+        target = find_device(device)
+        self.folder = resolve_model(model, _say)
+        network, tokenizer = open_model(self.folder, _say)
+        run = run_of(self.folder)
+        self.run_dir = run.path if run else None
+        self.config = stored_config(run.path).config if run else None
+        self.network, self.tokenizer = network.to(target), replacing_unknown(tokenizer, unknown)
+        # What it was trained with.
+        self.window = self.config.sequence_length if self.config else network.config.block_size
 
     def trained_on(self) -> "Dataset | None":
-        """Return the data the run keeps, or was given."""
+        """Return the data the run keeps, or was given; None where it is not there prepared."""
         from minigpt2.data import open_dataset
 
-        places = [self.run_dir / "data"] if self.run_dir else []
-        places += [Path(self.config.data.input_file)] if self.config else []
-        kept = next((place for place in places if (place / "manifest.json").is_file()), None)
-        return open_dataset(kept) if kept else None
-
-
-def _open(model: str | None, unknown: str | None, device: str) -> _Subject:
-    from minigpt2.checkpoints import run_of
-    from minigpt2.interop import open_model, resolve_model
-    from minigpt2.tokenizers import replacing_unknown
-    from minigpt2.training import find_device
-
-    target = find_device(device)
-    folder = resolve_model(model, _say)
-    network, tokenizer = open_model(folder, _say)
-    run = run_of(folder)
-    config = stored_config(run.path).config if run else None
-    tokenizer = replacing_unknown(tokenizer, unknown)
-    return _Subject(network.to(target), tokenizer, folder, run.path if run else None, config)
+        if self.run_dir and (kept := self.run_dir / "data").is_dir():
+            return open_dataset(kept)
+        return _prepared(self.config.data.input_file) if self.config else None
 
 
 def _loss(
     subject: _Subject, data: str | None, split: str, window: int, stride: int | None, scratch: Path
 ) -> Record:
     from minigpt2.data.statistics import count_words, texts
-    from minigpt2.evaluation import baselines, evaluate, perplexity
+    from minigpt2.evaluation import baselines, evaluate
+    from minigpt2.evaluation.loss import perplexity
 
     dataset, source = _open_data(subject, data, scratch)
-    stream, form = getattr(dataset, split), _form(subject.config, dataset)
-    result = evaluate(subject.network, stream, window, stride, **form)
+    stream, config = getattr(dataset, split), subject.config
+    # Documents are read as they were in training.
+    config = config and config.for_data(dataset.manifest["prompts"])
+    by_document = bool(config and config.by_document)
+    separator = dataset.separator if config and config.masks_documents else None
+    result = evaluate(subject.network, stream, window, stride, by_document, separator)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
     if not dataset.manifest["separated"]:
         record["documents"] = None  # of one text the splits are no documents
-    record |= {"by_document": form["by_document"], "masked": form["separator"] is not None}
+    record |= {"by_document": by_document, "masked": separator is not None}
     if result.bits_per_byte is None:
         return record
     if words := count_words(texts(dataset, stream)):
@@ -197,7 +183,7 @@ def _loss(
 def _wikitext(
     subject: _Subject, task: str, data: str | None, window: int, stride: int | None, scratch: Path
 ) -> Record:
-    from minigpt2.evaluation import REFERENCES
+    from minigpt2.evaluation.baselines import references
     from minigpt2.evaluation.tasks import find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
@@ -206,7 +192,7 @@ def _wikitext(
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", window, stride, scratch)
     by_word, words = word_perplexity(subject.network, subject.tokenizer, text, window)
-    record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
+    record |= {"data": data or task, "split": "test", "references": references(task)}
     return record | {"word_perplexity": by_word, "words": words}
 
 
@@ -215,26 +201,19 @@ def _answers(
 ) -> Record:
     from rich.console import Console
 
-    from minigpt2.evaluation import REFERENCES
+    from minigpt2.evaluation.baselines import references
     from minigpt2.evaluation.tasks import ask, find_files, hellaswag_items, lambada_items
     from minigpt2.terminal.preparing import ProgressLine
 
-    files = find_files(task, data, _say)
-    items = (
-        item
-        for path in files
-        for item in (lambada_items(path) if task == "lambada" else hellaswag_items(path, style))
-    )
+    protocol = {"style": style or "harness"} if task == "hellaswag" else {}
+    read = partial(hellaswag_items, **protocol) if protocol else lambada_items
+    items = chain.from_iterable(map(read, find_files(task, data, _say)))
     with ProgressLine(Console(stderr=True)) as line:
         told = partial(line.progress, task)
         result = ask(subject.network, subject.tokenizer, items, limit, told, subject.window)
-    record = dataclasses.asdict(result)
-    record |= {"data": data or task, "limit": limit, "references": REFERENCES[task]}
-    record["window"] = subject.window
-    if task == "hellaswag":
-        name = "hellaswag-completion" if style == "completion" else task
-        record |= {"style": style, "references": REFERENCES[name]}
-    return record
+    record = {**dataclasses.asdict(result), "data": data or task, "limit": limit, **protocol}
+    name = "hellaswag-completion" if style == "completion" else task
+    return record | {"references": references(name), "window": subject.window}
 
 
 def _writing(subject: _Subject, samples: int) -> Record:
@@ -257,41 +236,34 @@ def _text(data: "Dataset", split: str, most: int) -> str:
     """Return a split's text, at most so many characters of it."""
     from minigpt2.data.statistics import texts
 
-    found, size = [], 0
+    found = ""
     for part in texts(data, getattr(data, split)):
-        found.append(part[: most - size])
-        size += len(found[-1])
-        if size >= most:
+        found += part
+        if len(found) >= most:
             break
-    return "".join(found)
+    return found[:most]
 
 
-def _form(config: Config | None, dataset: "Dataset") -> Record:
-    """Return how the run this model comes from has read documents: it is measured so, too."""
-    if config is None:
-        return {"by_document": False, "separator": None}
-    config = config.for_data(dataset.manifest["prompts"])
-    separator = dataset.separator if config.masks_documents else None
-    return {"by_document": config.by_document, "separator": separator}
+def _prepared(folder: str) -> "Dataset | None":
+    from minigpt2.data import open_dataset
+
+    return open_dataset(Path(folder)) if (Path(folder) / "manifest.json").is_file() else None
 
 
 def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
-    from minigpt2.data import Recipe, open_dataset, prepare
+    from minigpt2.data import Recipe, prepare
 
-    config = subject.config
+    config, tokenizer = subject.config, subject.tokenizer
     name = config.data.input_file if data is None and config else data
     if name is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
-    kept = subject.run_dir / "data" if subject.run_dir and data is None else None
-    source = kept if kept and kept.is_dir() else Path(name)
-    if source != kept and not (source / "manifest.json").is_file():
+    dataset = subject.trained_on() if data is None else _prepared(name)
+    if dataset is None:
         recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
-        tokenizer = subject.tokenizer
         return prepare([name], scratch / "data", recipe, tokenizer=tokenizer, say=_say), name
-    dataset = open_dataset(source)
-    if dataset.tokenizer.to_json() != subject.tokenizer.to_json():
-        raise DataError(f"{source} was prepared with another tokenizer than the model's")
+    if dataset.tokenizer.to_json() != tokenizer.to_json():
+        raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")
     return dataset, name
 
 

@@ -98,7 +98,7 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
     are, joined by a blank, means by token.
     """
     for row, place in rows_of(path):
-        endings, label = row.get("endings"), str(row.get("label"))
+        endings, label, sizes = row.get("endings"), str(row.get("label")), None
         whole = isinstance(endings, list) and all(isinstance(e, str) and e for e in endings)
         if not whole or not endings:
             raise DataError(f"{place}: field 'endings' is no list of texts; is it HellaSwag?")
@@ -107,16 +107,15 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
                             "split is published without labels)")  # fmt: skip
         if style == "completion":
             context = text_of(row, "ctx", place)
-            yield Item(context, tuple(" " + ending for ending in endings), int(label), place)
-            continue
-        before, after = text_of(row, "ctx_a", place), text_of(row, "ctx_b", place)
-        activity = text_of(row, "activity_label", place)
-        context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
-        cleaned = [_without_brackets(ending) for ending in endings]
-        if not all(map(str.strip, cleaned)):
-            raise DataError(f"{place}: an ending is nothing but brackets")
-        sizes = tuple(len(ending) for ending in cleaned)
-        yield Item(context, tuple(" " + ending for ending in cleaned), int(label), place, sizes)
+        else:
+            fields = ("activity_label", "ctx_a", "ctx_b")
+            activity, before, after = (text_of(row, field, place) for field in fields)
+            context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
+            endings = [_without_brackets(ending) for ending in endings]
+            sizes = tuple(map(len, endings))
+            if not all(map(str.strip, endings)):
+                raise DataError(f"{place}: an ending is nothing but brackets")
+        yield Item(context, tuple(" " + ending for ending in endings), int(label), place, sizes)
 
 
 def ask(
@@ -135,30 +134,31 @@ def ask(
     chosen = list(islice(items, limit))
     found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told, window)
     scored = [
-        (item, [likelihood for likelihood in endings if likelihood is not None])
+        (item, [ending for ending in endings if ending])
         for item, endings in zip(chosen, found, strict=True)
         if None not in endings
     ]
+    count = len(scored)
     if not scored:
         size = window or model.config.block_size
         why = f"no answer fits the window of {size} tokens" if chosen else "there are no items"
         raise DataError(f"nothing to score: {why}")
-    if any(math.isnan(likelihood.logprob) for _, endings in scored for likelihood in endings):
+    if any(math.isnan(ending.logprob) for _, endings in scored for ending in endings):
         raise MiniGPT2Error(
             "the likelihoods are nan: the model's weights are damaged, or diverged in training"
         )
-    cut = sum(any(likelihood.cut for likelihood in endings) for _, endings in scored)
-    counts = (len(scored), len(chosen) - len(scored), cut)
+    counts = (count, len(chosen) - count, sum(any(e.cut for e in ends) for _, ends in scored))
     if len(chosen[0].endings) == 1:
-        right = sum(endings[0].greedy for _, endings in scored)
-        loss = -math.fsum(endings[0].logprob for _, endings in scored) / len(scored)
-        return TaskResult(*counts, share(right, len(scored)), perplexity=perplexity(loss))
-    by_sum = sum(_likeliest(endings, None) == item.label for item, endings in scored)
+        words = [word for _, [word] in scored]
+        loss = -math.fsum(word.logprob for word in words) / count
+        right = share(sum(word.greedy for word in words), count)
+        return TaskResult(*counts, right, perplexity=perplexity(loss))
+    by_sum = sum(_likeliest(ends, [1] * len(ends)) == item.label for item, ends in scored)
     by_mean = sum(
-        _likeliest(endings, item.sizes or [e.tokens for e in endings]) == item.label
-        for item, endings in scored
+        _likeliest(ends, item.sizes or [ending.tokens for ending in ends]) == item.label
+        for item, ends in scored
     )
-    return TaskResult(*counts, share(by_sum, len(scored)), share(by_mean, len(scored)))
+    return TaskResult(*counts, share(by_sum, count), share(by_mean, count))
 
 
 def share(right: int, count: int) -> Accuracy:
@@ -189,7 +189,7 @@ def as_request(tokenizer: Tokenizer, item: Item) -> Request:
         raise DataError(f"{item.place}: {error}") from None
 
 
-def _likeliest(endings: list[Likelihood], sizes: Sequence[int] | None) -> int:
-    """Return the first of the endings with the highest log-probability, over its size if given."""
-    scores = [e.logprob / (sizes[n] if sizes else 1) for n, e in enumerate(endings)]
+def _likeliest(endings: list[Likelihood], sizes: Sequence[int]) -> int:
+    """Return the first of the endings with the highest log-probability over its size."""
+    scores = [ending.logprob / size for ending, size in zip(endings, sizes, strict=True)]
     return scores.index(max(scores))

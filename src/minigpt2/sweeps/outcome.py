@@ -28,6 +28,11 @@ def ranked(records: list[Record]) -> list[Record]:
     return sorted((r for r in records if r["state"] == "complete"), key=lambda r: r["loss"])
 
 
+def best_of(records: list[Record]) -> Record | None:
+    """Return the complete trial of the lowest loss, if there is one."""
+    return next(iter(ranked(records)), None)
+
+
 def results_table(space: list[Dimension], records: list[Record]) -> list[list[str]]:
     """Return head and rows: complete trials by loss, then the others in their order.
 
@@ -158,7 +163,7 @@ def _mean_loss(complete: list[Record], key: str, value: Any) -> float:
 
 
 def _draw_trials(axes: Any, records: list[Record]) -> None:
-    best = next(iter(ranked(records)), None)
+    best = best_of(records)
     named: set[str] = set()
     for record in sorted(records, key=lambda record: record is best):  # the best above the others
         label = "best" if record is best else record["state"]

@@ -22,20 +22,37 @@ _NAMES = {
 def show_measured(record: Record) -> None:
     """Print a measurement as a table."""
     table = Table(show_header=False, box=None)
-    words = record["task"] == "lambada"
+    for name, value in _rows(record):
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def _rows(record: Record) -> Iterator[tuple[str, str]]:
     for key, name in _NAMES.items():
         if record.get(key) is not None:
-            name = "perplexity of the words" if words and key == "perplexity" else name
-            table.add_row(name, _figure(record[key]))
-    for name, value in _beside(record):
-        table.add_row(name, value)
-    table.add_row("protocol", Text(_protocol(record)))
-    for name, value in _spread(record):
-        table.add_row(name, Text(value))
+            of_words = record["task"] == "lambada" and key == "perplexity"
+            yield "perplexity of the words" if of_words else name, _figure(record[key])
+    for name, loss in record.get("baselines", {}).items():
+        behind = "  the model is behind it" if record["loss"] > loss else ""
+        yield f"  {name}", f"{loss:.4f}{behind}"
+    for name, figures in record.get("references", {}).items():
+        yield f"  {name}", "; ".join(_published(*figure) for figure in figures.items())
+    yield "protocol", _protocol(record)
+    places = record.get("by_position", ())
+    if len(places) > 1:
+        shown = (f"{place['least']}: {place['loss']:.2f}" for place in places)
+        yield "loss after n tokens", "  ".join(shown)
+    if documents := record.get("documents"):
+        quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
+        low, middle, high = (f"{loss:.3f}" for loss in quarters)
+        number, worst = documents["worst"]
+        yield (
+            f"{documents['count']:,} documents",
+            f"half of them from {low} to {high}, median {middle}; worst: number {number} with "
+            f"{worst:.3f}",
+        )
     if "writing" in record:
-        for name, value in _writing(record["writing"]):
-            table.add_row(name, Text(value))
-    Console().print(table)
+        yield from _writing(record["writing"])
 
 
 def _figure(value: Any) -> str:
@@ -46,19 +63,10 @@ def _figure(value: Any) -> str:
     return f"{value:.4f}" if value < 1e6 else f"{value:.3g}"
 
 
-def _beside(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield baselines and published values."""
-    for name, loss in record.get("baselines", {}).items():
-        behind = "  the model is behind it" if record["loss"] > loss else ""
-        yield f"  {name}", f"{loss:.4f}{behind}"
-    for name, figures in record.get("references", {}).items():
-        shown = (
-            f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
-            if key.startswith("accuracy")
-            else f"{key.replace('_', ' ')} {value:.2f}"
-            for key, value in figures.items()
-        )
-        yield f"  {name}", "; ".join(shown)
+def _published(key: str, value: float) -> str:
+    if key.startswith("accuracy"):
+        return f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
+    return f"{key.replace('_', ' ')} {value:.2f}"
 
 
 def _protocol(record: Record) -> str:
@@ -76,22 +84,6 @@ def _protocol(record: Record) -> str:
     if record["cut"] or record["left_out"]:
         notes.append("published values were measured without that")
     return "; ".join(notes)
-
-
-def _spread(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield the loss by position, and over documents."""
-    places = record.get("by_position", ())
-    if len(places) > 1:
-        shown = (f"{place['least']}: {place['loss']:.2f}" for place in places)
-        yield "loss after n tokens", "  ".join(shown)
-    if documents := record.get("documents"):
-        quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
-        low, middle, high = (f"{loss:.3f}" for loss in quarters)
-        yield (
-            f"{documents['count']:,} documents",
-            f"half of them from {low} to {high}, median {middle}; worst: "
-            f"number {documents['worst'][0]} with {documents['worst'][1]:.3f}",
-        )
 
 
 def _writing(figures: Record) -> Iterator[tuple[str, str]]:
