@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from minigpt2 import __version__
 from minigpt2.errors import DataError, InputMissingError, UsageError
@@ -37,8 +38,8 @@ def measure(
     window: int | None = None,
     stride: int | None = None,
     style: Literal["harness", "completion"] | None = None,
-    limit: int | None = None,
-    samples: int = 0,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    samples: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     unknown: str | None = None,
     device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -84,16 +85,18 @@ def measure(
         Also write the JSON object to this file.
     """
     given = {"split": split, "window": window, "stride": stride, "style": style, "limit": limit}
-    _check(task, {name: value for name, value in given.items() if value is not None}, samples)
-    subject = _Subject(model, unknown, device)
-    window = subject.window if window is None else window
+    known = _OPTIONS.get(task, _WIKITEXT)
+    if unfit := sorted(name for name in given.keys() - known if given[name] is not None):
+        fits = ", ".join(f"--{name}" for name in sorted(known))
+        raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        subject = _Subject(model, unknown, device, window, Path(scratch))
         if task in ("lambada", "hellaswag"):
             record = _answers(subject, task, data, style, limit)
         elif task == "loss":
-            record = _loss(subject, data, split or "val", window, stride, Path(scratch))
+            record = _loss(subject, data, split or "val", stride)
         else:
-            record = _wikitext(subject, task, data, window, stride, Path(scratch))
+            record = _wikitext(subject, task, data, stride)
     record = {"task": task, **record, "model": str(subject.folder)}
     record |= {"dtype": "float32", "minigpt2": __version__}
     if samples:
@@ -112,21 +115,15 @@ def measure(
     return 0
 
 
-def _check(task: str, given: Record, samples: int) -> None:
-    """Raise UsageError for options that mean nothing, here or at all."""
-    known = _OPTIONS.get(task, _WIKITEXT)
-    if unfit := sorted(given.keys() - known):
-        fits = ", ".join(f"--{name}" for name in sorted(known))
-        raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
-    for name, value, least in (("limit", given.get("limit", 1), 1), ("samples", samples, 0)):
-        if value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
-
-
 class _Subject:
-    """What is measured: the model, and the run it comes from, if it comes from one."""
+    """What is measured: the model, and the run it comes from, if it comes from one.
 
-    def __init__(self, model: str | None, unknown: str | None, device: str) -> None:
+    `window` is as told, else what the model was trained with; texts are encoded in `scratch`.
+    """
+
+    def __init__(
+        self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
+    ) -> None:
         from minigpt2.checkpoints import run_of
         from minigpt2.interop import open_model, resolve_model
         from minigpt2.tokenizers import replacing_unknown
@@ -139,8 +136,8 @@ class _Subject:
         self.run_dir = run.path if run else None
         self.config = stored_config(run.path).config if run else None
         self.network, self.tokenizer = network.to(target), replacing_unknown(tokenizer, unknown)
-        # What it was trained with.
-        self.window = self.config.sequence_length if self.config else network.config.block_size
+        trained = self.config.sequence_length if self.config else network.config.block_size
+        self.window, self.scratch = trained if window is None else window, scratch
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
@@ -151,20 +148,18 @@ class _Subject:
         return _prepared(self.config.data.input_file) if self.config else None
 
 
-def _loss(
-    subject: _Subject, data: str | None, split: str, window: int, stride: int | None, scratch: Path
-) -> Record:
+def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -> Record:
     from minigpt2.data.statistics import count_words, texts
     from minigpt2.evaluation import baselines, evaluate
     from minigpt2.evaluation.loss import perplexity
 
-    dataset, source = _open_data(subject, data, scratch)
+    dataset, source = _open_data(subject, data)
     stream, config = getattr(dataset, split), subject.config
     # Documents are read as they were in training.
     config = config and config.for_data(dataset.manifest["prompts"])
     by_document = bool(config and config.by_document)
     separator = dataset.separator if config and config.masks_documents else None
-    result = evaluate(subject.network, stream, window, stride, by_document, separator)
+    result = evaluate(subject.network, stream, subject.window, stride, by_document, separator)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
     if not dataset.manifest["separated"]:
         record["documents"] = None  # of one text the splits are no documents
@@ -180,18 +175,16 @@ def _loss(
     return record
 
 
-def _wikitext(
-    subject: _Subject, task: str, data: str | None, window: int, stride: int | None, scratch: Path
-) -> Record:
+def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None) -> Record:
     from minigpt2.evaluation.baselines import references
     from minigpt2.evaluation.tasks import find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
     text = "".join(map(wikitext, find_files(task, data, _say)))
-    plain = scratch / "text.txt"
+    plain = subject.scratch / "text.txt"
     replace_file(plain, text.encode())
-    record = _loss(subject, str(plain), "all", window, stride, scratch)
-    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, window)
+    record = _loss(subject, str(plain), "all", stride)
+    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, subject.window)
     record |= {"data": data or task, "split": "test", "references": references(task)}
     return record | {"word_perplexity": by_word, "words": words}
 
@@ -220,9 +213,8 @@ def _writing(subject: _Subject, samples: int) -> Record:
     from minigpt2.evaluation.writing import judge
     from minigpt2.generation import Sampling, generate_many
 
-    pieces = generate_many(
-        subject.network, subject.tokenizer, "", samples, Sampling(_SAMPLE_TOKENS)
-    )
+    sampling = Sampling(_SAMPLE_TOKENS)
+    pieces = generate_many(subject.network, subject.tokenizer, "", samples, sampling)
     written = ["".join(parts) for parts in zip(*pieces, strict=True)]
     data = subject.trained_on()
     training = _text(data, "train", _MOST_CHARACTERS) if data else None
@@ -250,7 +242,7 @@ def _prepared(folder: str) -> "Dataset | None":
     return open_dataset(Path(folder)) if (Path(folder) / "manifest.json").is_file() else None
 
 
-def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dataset", str]:
+def _open_data(subject: _Subject, data: str | None) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import Recipe, prepare
 
@@ -261,7 +253,8 @@ def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dat
     dataset = subject.trained_on() if data is None else _prepared(name)
     if dataset is None:
         recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
-        return prepare([name], scratch / "data", recipe, tokenizer=tokenizer, say=_say), name
+        folder = subject.scratch / "data"
+        return prepare([name], folder, recipe, tokenizer=tokenizer, say=_say), name
     if dataset.tokenizer.to_json() != tokenizer.to_json():
         raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")
     return dataset, name

@@ -8,7 +8,7 @@ sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -133,11 +133,8 @@ def ask(
     """
     chosen = list(islice(items, limit))
     found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told, window)
-    scored = [
-        (item, [ending for ending in endings if ending])
-        for item, endings in zip(chosen, found, strict=True)
-        if None not in endings
-    ]
+    pairs = zip(chosen, found, strict=True)
+    scored = [(item, [e for e in endings if e]) for item, endings in pairs if None not in endings]
     count = len(scored)
     if not scored:
         size = window or model.config.block_size
@@ -153,12 +150,11 @@ def ask(
         loss = -math.fsum(word.logprob for word in words) / count
         right = share(sum(word.greedy for word in words), count)
         return TaskResult(*counts, right, perplexity=perplexity(loss))
-    by_sum = sum(_likeliest(ends, [1] * len(ends)) == item.label for item, ends in scored)
-    by_mean = sum(
-        _likeliest(ends, item.sizes or [ending.tokens for ending in ends]) == item.label
-        for item, ends in scored
+    by_sum, by_mean = (
+        share(sum(_likeliest(item, ends, mean) == item.label for item, ends in scored), count)
+        for mean in (False, True)
     )
-    return TaskResult(*counts, share(by_sum, count), share(by_mean, count))
+    return TaskResult(*counts, by_sum, by_mean)
 
 
 def share(right: int, count: int) -> Accuracy:
@@ -189,7 +185,8 @@ def as_request(tokenizer: Tokenizer, item: Item) -> Request:
         raise DataError(f"{item.place}: {error}") from None
 
 
-def _likeliest(endings: list[Likelihood], sizes: Sequence[int]) -> int:
-    """Return the first of the endings with the highest log-probability over its size."""
+def _likeliest(item: Item, endings: list[Likelihood], mean: bool) -> int:
+    """Return the first of the endings with the highest log-probability, by its sum or mean."""
+    sizes = (item.sizes or [ending.tokens for ending in endings]) if mean else [1] * len(endings)
     scores = [ending.logprob / size for ending, size in zip(endings, sizes, strict=True)]
     return scores.index(max(scores))

@@ -12,41 +12,25 @@ import statistics
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from minigpt2 import config as schema
+from minigpt2 import errors
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import Config
 from minigpt2.data import Recipe, prepare
 from minigpt2.data.batches import mix
-from minigpt2.errors import (
-    ConfigError,
-    DataError,
-    InputMissingError,
-    MiniGPT2Error,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    is_out_of_memory,
-)
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.outcome import best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
-from minigpt2.training import (
-    Evaluated,
-    Event,
-    Finished,
-    Started,
-    available_memory,
-    estimate_memory,
-    gigabytes,
-    make_plan,
-    train,
-)
+from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
+from minigpt2.training.memory import available_memory, estimate_memory, gigabytes
 
 Say = Callable[[str], None]
+Begin = Callable[[Config], Iterator[Event]]
 # Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
 # rungs the best third goes on.
 _FIRST_RUNG, _REDUCTION = 10, 3
@@ -103,8 +87,9 @@ def sweep(
     shared = _shared_data(config, out_dir, say)
     records, trials = read_records(out_dir), search.count()
     say(f"{trials} trials of {len(search.seeds)} runs each; {len(records)} are on record")
+    begin = partial(train, stop=stop, say=say)
     while len(records) < trials:
-        record = yield from _run_trial(shared, search, out_dir, records, stop, say)
+        record = yield from _run_trial(shared, search, out_dir, records, begin)
         if record is None:
             break
         records.append(record)
@@ -119,12 +104,7 @@ def sweep(
 
 
 def _run_trial(
-    shared: Config,
-    search: Search,
-    out_dir: Path,
-    records: list[Record],
-    stop: Callable[[], bool],
-    say: Say,
+    shared: Config, search: Search, out_dir: Path, records: list[Record], begin: Begin
 ) -> Generator[SweepEvent, None, Record | None]:
     """Run the next choice of values, seed after seed; return its record, None if interrupted."""
     number, asked = len(records) + 1, _ask(search, records)
@@ -138,15 +118,13 @@ def _run_trial(
             yield TrialBegun(number, search.count(), values, seed)
             own: Record = {"training.seed": seed, "logging.sample_interval": None}
             own["logging.model_save_path"] = str(place / f"seed-{seed}")
-            events = train(schema.build(schema.flatten(config) | own), stop=stop, say=say)
             pruner = asked if search.prune and seed == search.seeds[0] else None
-            if not (
-                yield from _run_seed(events, record, RunDirectory(place / f"seed-{seed}"), pruner)
-            ):
+            run = _run_seed(schema.build(schema.flatten(config) | own), record, pruner, begin)
+            if not (yield from run):
                 return None
             if record["state"] == "pruned":
                 break
-    except (MiniGPT2Error, MemoryError, RuntimeError) as error:
+    except (errors.MiniGPT2Error, MemoryError, RuntimeError) as error:
         if not _is_of_the_values(error, begun=place.exists()):
             raise
         record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
@@ -156,10 +134,11 @@ def _run_trial(
 
 
 def _run_seed(
-    events: Iterator[Event], record: Record, run: RunDirectory, pruner: Any
+    config: Config, record: Record, pruner: Any, begin: Begin
 ) -> Generator[Event, None, bool]:
-    """Follow one run of a trial and put it on record; return False where it is interrupted."""
-    for event in events:
+    """Train one run of a trial and put it on record; return False where it is interrupted."""
+    run = RunDirectory(Path(config.logging.model_save_path or ""))
+    for event in begin(config):
         yield event
         if isinstance(event, Started):
             record["total_steps"] = event.total_steps
@@ -171,7 +150,7 @@ def _run_seed(
             break
     log = run.read_log()
     curve = [[e["step"], e["val_loss"]] for e in log if "val_loss" in e and e["step"] > 0]
-    record["curves"][run.path.name.removeprefix("seed-")] = curve
+    record["curves"][str(config.training.seed)] = curve
     record["seconds"] = round(record["seconds"] + log[-1]["seconds"], 3)
     return True
 
@@ -194,11 +173,12 @@ def _is_behind(trial: Any, run: RunDirectory, total: int) -> bool:
 
 def _is_of_the_values(error: Exception, begun: bool) -> bool:
     """Say whether a trial's own values made it fail, so that the next trial may fare better."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, errors.ConfigError):
         return not begun  # else the run cannot be taken up again: moved, perhaps
-    if isinstance(error, MiniGPT2Error):
-        return not isinstance(error, StorageError | UnavailableError | InputMissingError)
-    return is_out_of_memory(error)
+    if isinstance(error, errors.MiniGPT2Error):
+        shared = (errors.StorageError, errors.UnavailableError, errors.InputMissingError)
+        return not isinstance(error, shared)
+    return errors.is_out_of_memory(error)
 
 
 def _losses(record: Record) -> Record:
@@ -253,11 +233,11 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
 
 def _optuna() -> Any:
     try:
-        with warnings.catch_warnings():  # tqdm's, about widgets that nobody asked for
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # tqdm's, of widgets that nobody asked for
             import optuna
     except ImportError:
-        raise UnavailableError('a sweep needs Optuna: pip install "minigpt2[sweep]"') from None
+        needed = 'a sweep needs Optuna: pip install "minigpt2[sweep]"'
+        raise errors.UnavailableError(needed) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -275,7 +255,7 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     needed = estimate_memory(config, plan, vocab_size).step
     room = available_memory(plan.device)
     if room is not None and needed > room:
-        raise MiniGPT2Error(
+        raise errors.MiniGPT2Error(
             f"out of memory before it began: it takes about {gigabytes(needed)}, and "
             f"{gigabytes(room)} is free"
         )
@@ -297,9 +277,9 @@ def _begin(config: Config, search: Search, out_dir: Path) -> None:
         ]
         if changed:
             told = f"{out_dir} was begun with another {', '.join(changed)}"
-            raise ConfigError([f"{told}; use its values or another --out"])
+            raise errors.ConfigError([f"{told}; use its values or another --out"])
     elif out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
-        raise UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
+        raise errors.UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
     replace_file(path, sealed({"config": values, "search": searched}))
 
 
@@ -312,7 +292,7 @@ def stored_search(out_dir: Path) -> tuple[Config, Search]:
         search |= {"space": tuple(search["space"]), "seeds": tuple(search["seeds"])}
         return schema.build(tree["config"]), Search(**search)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is no sweep of this version: {error}") from None
+        raise errors.DataError(f"{path} is no sweep of this version: {error}") from None
 
 
 def _shared_data(config: Config, out_dir: Path, say: Say) -> Config:
@@ -336,7 +316,7 @@ def read_records(out_dir: Path) -> list[Record]:
     records = [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
     for number, record in enumerate(records, 1):
         if not _is_record(record, number):
-            raise DataError(f"{path}, line {number}: this is no record of trial {number}")
+            raise errors.DataError(f"{path}, line {number}: this is no record of trial {number}")
     return records
 
 
