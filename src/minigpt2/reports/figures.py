@@ -144,22 +144,21 @@ def _draw_measure(
         places, (low, mean, high) = spread
         axes.fill_between(places, low, high, color=look.colour, alpha=0.22, linewidth=0)
         drawn = [(places, mean)]
-    style: dict[str, Any] = {"color": look.colour, "linestyle": (0, look.dashes or None)}
-    style |= {"marker": look.marker if marked else ""}
-    style |= {"linewidth": 1.1 if beside and not marked else 1.4}
-    style |= {"alpha": 0.5, "linewidth": 0.6, "zorder": 1.5} if look is _REST else {}
+    style: dict[str, Any] = {"linewidth": 1.1 if beside and not marked else 1.4}
+    if look is _REST:
+        style = {"alpha": 0.5, "linewidth": 0.6, "zorder": 1.5}
+    style |= {"color": look.colour, "linestyle": (0, look.dashes or None)}
     for xs, ys in drawn:
-        axes.plot(xs, ys, markevery=max(1, len(xs) // _MARKS), **style)
+        every = max(1, len(xs) // _MARKS)
+        axes.plot(xs, ys, marker=look.marker if marked else "", markevery=every, **style)
     return axes.lines[-1] if drawn else None
 
 
 def _label(measure: str, curve: Curve, alone: bool) -> str:
     """Return what a line means; beside others a curve has one label for all measures."""
-    name = curve.label
+    name = _MEANINGS.get(measure, "") if alone else curve.label
     if len(name) > 2 * _HALF_NAME:
         name = f"{name[:_HALF_NAME]}…{name[-_HALF_NAME:]}"
-    if alone:
-        name = _MEANINGS.get(measure, "")
     told = curve.losses and (not alone or measure == "val_loss")
     # A leading underscore would hide it.
     return f" {name}, best {mean_and_spread(curve.losses)}" if told else name and f" {name}"

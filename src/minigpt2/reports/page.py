@@ -16,7 +16,7 @@ from minigpt2 import __version__
 from minigpt2.errors import UsageError
 from minigpt2.files import replace_file
 from minigpt2.reports import figures, runs
-from minigpt2.reports.curves import number
+from minigpt2.reports.curves import best_loss, number
 from minigpt2.reports.runs import Say, one_line
 
 _GENERATOR = b'<meta name="generator" content="minigpt2 '
@@ -47,7 +47,9 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
         version=__version__,
         command=shlex.join(["minigpt2", "report", *runs.short_names(paths)]),
         runs=every,
-        best=min(((*run.best, run.name) for run in every if run.best), default=None),
+        best=min(
+            ((*best, run.name) for run in every if (best := best_loss(run.log))), default=None
+        ),
         comparable=len({json.dumps(run.facts.get("data")) for run in every}) == 1,
         groups=list(zip(groups, curves, figures.looks(curves), strict=True)),
         samples=[(run, runs.read_samples(run, _SAMPLES)) for run, *_ in groups[:_SHOWN_RUNS]],
@@ -87,12 +89,9 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"mean_and_spread": figures.mean_and_spread, "last_part": _last_part}
+    templates.filters |= {"mean_and_spread": figures.mean_and_spread, "best_loss": best_loss}
+    templates.filters["last_part"] = lambda path: PurePath(str(path)).name
     return templates.get_template("page.html")
-
-
-def _last_part(path: Any) -> str:
-    return PurePath(str(path)).name
 
 
 def _shown(value: Any) -> Any:

@@ -16,7 +16,7 @@ from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import flatten
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.files import pointed, read_json, read_sealed
-from minigpt2.reports.curves import Curve, Log, best_loss, number
+from minigpt2.reports.curves import Curve, Log, number
 from minigpt2.settings import stored_config
 from minigpt2.text import printable
 
@@ -35,11 +35,6 @@ class Run:
     config: Tree
     facts: Tree  # of run.json
     shape: Tree  # the config.json of its model, and `parameters`; else what it was told to be
-
-    @property
-    def best(self) -> tuple[float, int] | None:
-        """The lowest validation loss and its step."""
-        return best_loss(self.log)
 
     @property
     def last(self) -> Tree:
@@ -121,8 +116,7 @@ def read_samples(run: Run, most: int) -> list[tuple[str, str]]:
     text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
     samples = list(zip(parts[::2], parts[1::2], strict=True))
-    last = len(samples) - 1
-    chosen = {round(k * last / (most - 1)) for k in range(most)} if samples else set()
+    chosen = {round(k * (len(samples) - 1) / (most - 1)) for k in range(most if samples else 0)}
     shown = (samples[place] for place in sorted(chosen))
     return [(step, printable(sample.strip("\n")[:_SAMPLE_CHARACTERS])) for step, sample in shown]
 
