@@ -27,6 +27,7 @@ from minigpt2.model import GPT2, LanguageModel, evaluating
 
 Window = tuple[int, int, int]
 T = TypeVar("T")
+DAMAGED = "the model's weights are damaged, or diverged in training"
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
 
 
@@ -82,9 +83,7 @@ def evaluate(
     scored = token_losses(model, stream, cut, separator)
     loss, by_position, documents = profile(scored, stream)
     if not math.isfinite(loss):
-        raise MiniGPT2Error(
-            f"the loss is {loss}: the model's weights are damaged, or diverged in training"
-        )
+        raise MiniGPT2Error(f"the loss is {loss}: {DAMAGED}")
     whole = count == len(stream) - 1
     bits = loss * count / math.log(2) / max(1, stream.target_bytes) if whole else None
     protocol = (window, stride, count)

@@ -65,16 +65,15 @@ def likelihoods(
     `told` hears how many rows of how many are done. Raises ValueError for an empty context or
     ending.
     """
-    found: list[list[Likelihood | None]] = [[None] * len(r.endings) for r in requests]
     rows = sorted(_rows(requests, window or model.config.block_size), key=len)
+    found: dict[tuple[int, int], Likelihood] = {}
     done = 0
     with evaluating(model):
         for batch in batched(rows, len, _TOKENS_AT_ONCE):
-            for (request, ending), likelihood in _score(model, batch):
-                found[request][ending] = likelihood
+            found.update(_score(model, batch))
             done += len(batch)
             told(done, len(rows))
-    return found
+    return [[found.get((n, k)) for k in range(len(r.endings))] for n, r in enumerate(requests)]
 
 
 def _rows(requests: Sequence[Request], window: int) -> list[_Row]:
@@ -121,9 +120,9 @@ def _score(model: LanguageModel, rows: list[_Row]) -> Iterator[tuple[tuple[int, 
     where = (wanted.cumsum(0) - 1)[places].to(device)  # the endings of a row share their first
     ids_N = torch.tensor(ids, device=device)
     logprobs_N = (logits[where, ids_N] - logits.logsumexp(-1)[where]).double().cpu()
-    greedy_N, at = (logits.argmax(-1)[where] == ids_N).cpu(), 0
-    for row in rows:
-        for key, ending in row.endings:
-            own = slice(at, at := at + len(ending))
-            greedy = bool(greedy_N[own].all())
-            yield key, Likelihood(float(logprobs_N[own].sum()), len(ending), greedy, row.cut)
+    greedy_N = (logits.argmax(-1)[where] == ids_N).cpu()
+    endings = [(key, row.cut, len(ending)) for row in rows for key, ending in row.endings]
+    sizes = [size for _, _, size in endings]
+    parts = zip(endings, logprobs_N.split(sizes), greedy_N.split(sizes), strict=True)
+    for (key, cut, size), logprobs, greedy in parts:
+        yield key, Likelihood(float(logprobs.sum()), size, bool(greedy.all()), cut)

@@ -17,7 +17,7 @@ from typing import Literal
 from minigpt2.data.download import fetch
 from minigpt2.data.rows import rows_of, text_of
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
-from minigpt2.evaluation.loss import perplexity
+from minigpt2.evaluation.loss import DAMAGED, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
@@ -141,9 +141,7 @@ def ask(
         why = f"no answer fits the window of {size} tokens" if chosen else "there are no items"
         raise DataError(f"nothing to score: {why}")
     if any(math.isnan(ending.logprob) for _, endings in scored for ending in endings):
-        raise MiniGPT2Error(
-            "the likelihoods are nan: the model's weights are damaged, or diverged in training"
-        )
+        raise MiniGPT2Error(f"the likelihoods are nan: {DAMAGED}")
     counts = (count, len(chosen) - count, sum(any(e.cut for e in ends) for _, ends in scored))
     if len(chosen[0].endings) == 1:
         words = [word for _, [word] in scored]

@@ -129,20 +129,19 @@ def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> Non
 def _draw_key(axes: Any, dimension: Dimension, records: list[Record]) -> None:
     """Dots are seeds, small ones where a pruned trial stood; of lists the line joins the means."""
     places = {value: place for place, value in enumerate(dimension.choices)}
-    by_value: dict[Any, list[float]] = {value: [] for value in places}
     for record in records:
         value, (colour, marker) = record["values"][dimension.key], _LOOKS[record["state"]]
-        pruned, complete = (record["state"] == state for state in ("pruned", "complete"))
-        ends = [curve[-1][1] for curve in record["curves"].values()]
-        losses = ends if pruned else list(record["losses"].values())
-        where = [places.get(value, value)] * len(losses)
-        alpha = 0.5 if complete else 1
-        axes.plot(where, losses, color=colour, marker=marker, linestyle="", alpha=alpha)
-        if places and complete:
-            by_value[value].append(record["loss"])
+        losses = list(record["losses"].values())
+        if record["state"] == "pruned":
+            losses = [curve[-1][1] for curve in record["curves"].values()]
+        alpha = 0.5 if record["state"] == "complete" else 1
+        xs = [places.get(value, value)] * len(losses)
+        axes.plot(xs, losses, color=colour, marker=marker, linestyle="", alpha=alpha)
     if places:
-        means = {places[v]: statistics.fmean(losses) for v, losses in by_value.items() if losses}
-        axes.plot(list(means), list(means.values()), color=_GREEN, label="mean")
+        known = [(record["values"][dimension.key], record["loss"]) for record in ranked(records)]
+        seen = [value for value in places if value in dict(known)]
+        means = [statistics.fmean(loss for v, loss in known if v == value) for value in seen]
+        axes.plot([places[value] for value in seen], means, color=_GREEN, label="mean")
         axes.set_xticks(range(len(places)), map(str, places))
         axes.legend()
     elif dimension.scale == "log":

@@ -31,9 +31,8 @@ from minigpt2.training.memory import available_memory, estimate_memory, gigabyte
 
 Say = Callable[[str], None]
 Begin = Callable[[Config], Iterator[Event]]
-# Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
-# rungs the best third goes on.
-_FIRST_RUNG, _REDUCTION = 10, 3
+# What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
+_STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "PRUNED"}
 _RUNG = "completed_rung_"  # how Optuna's pruner calls what it notes at a trial
 
 
@@ -61,7 +60,7 @@ class Search:
     def is_grid(self) -> bool:
         """Say whether every combination of values is tried."""
         listed = all(dimension.choices for dimension in self.dimensions())
-        return self.sampler == "grid" or (self.sampler == "auto" and listed)
+        return listed and self.sampler in ("auto", "grid")
 
     def count(self) -> int:
         """Return how many trials there are to be."""
@@ -193,10 +192,12 @@ def _ask(search: Search, records: list[Record]) -> Any:
     optuna = _optuna()
     space, number = search.dimensions(), len(records)
     distributions = {dimension.key: _distribution(optuna, dimension) for dimension in space}
+    samplers = optuna.samplers
+    sampler = samplers.RandomSampler if search.sampler == "random" else samplers.TPESampler
+    # Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
+    # rungs the best third goes on.
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=10, reduction_factor=3)
     seed = mix(mix(0) ^ number) % (1 << 32)
-    kinds = optuna.samplers
-    sampler = kinds.RandomSampler if search.sampler == "random" else kinds.TPESampler
-    pruner = optuna.pruners.SuccessiveHalvingPruner(_FIRST_RUNG, _REDUCTION)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
         study.add_trial(_told(optuna, record, distributions))
@@ -206,15 +207,11 @@ def _ask(search: Search, records: list[Record]) -> Any:
 
 
 def _told(optuna: Any, record: Record, distributions: dict[str, Any]) -> Any:
-    """Return a finished trial as Optuna knows it.
-
-    A failed one counts as pruned before its first evaluation: a place to avoid.
-    """
-    complete, states = record["state"] == "complete", optuna.trial.TrialState
+    """Return a finished trial as Optuna knows it."""
     curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
     return optuna.trial.create_trial(
-        state=states.COMPLETE if complete else states.PRUNED,
-        value=record["loss"] if complete else None,
+        state=optuna.trial.TrialState[_STATES[record["state"]]],
+        value=record["loss"],
         params=record["values"],
         distributions=distributions,
         system_attrs=record["rungs"],
@@ -252,13 +249,10 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    needed = estimate_memory(config, plan, vocab_size).step
-    room = available_memory(plan.device)
+    needed, room = estimate_memory(config, plan, vocab_size).step, available_memory(plan.device)
     if room is not None and needed > room:
-        raise errors.MiniGPT2Error(
-            f"out of memory before it began: it takes about {gigabytes(needed)}, and "
-            f"{gigabytes(room)} is free"
-        )
+        takes = f"it takes about {gigabytes(needed)}, and {gigabytes(room)} is free"
+        raise errors.MiniGPT2Error(f"out of memory before it began: {takes}")
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:
@@ -278,7 +272,7 @@ def _begin(config: Config, search: Search, out_dir: Path) -> None:
         if changed:
             told = f"{out_dir} was begun with another {', '.join(changed)}"
             raise errors.ConfigError([f"{told}; use its values or another --out"])
-    elif out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
+    elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise errors.UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
     replace_file(path, sealed({"config": values, "search": searched}))
 
@@ -327,7 +321,7 @@ def _is_record(record: Record, number: int) -> bool:
         numbers = [record["seconds"], *record["rungs"].values(), *(n for p in points for n in p)]
         return (
             record["trial"] == number
-            and record["state"] in ("complete", "pruned", "failed")
+            and record["state"] in _STATES
             and bool(record["values"])
             and record == record | _losses(record)
             and all(map(math.isfinite, numbers))
@@ -339,7 +333,7 @@ def _is_record(record: Record, number: int) -> bool:
 
 def _drop_checkpoints(out_dir: Path, records: list[Record]) -> None:
     """Keep the weights of the best trial; of the others their logs stay."""
-    for record in records:
-        if record is not best_of(records):
-            for folder in (out_dir / "trials" / f"{record['trial']:04d}").glob("seed-*"):
-                RunDirectory(folder).drop_checkpoints()
+    best = best_of(records)
+    for folder in (out_dir / "trials").glob("*/seed-*"):
+        if best is None or folder.parent.name != f"{best['trial']:04d}":
+            RunDirectory(folder).drop_checkpoints()
