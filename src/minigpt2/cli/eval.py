@@ -176,8 +176,7 @@ def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -
 
 
 def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None) -> Record:
-    from minigpt2.evaluation.baselines import references
-    from minigpt2.evaluation.tasks import find_files
+    from minigpt2.evaluation.tasks import REFERENCES, find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
     text = "".join(map(wikitext, find_files(task, data, _say)))
@@ -185,7 +184,7 @@ def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", stride)
     by_word, words = word_perplexity(subject.network, subject.tokenizer, text, subject.window)
-    record |= {"data": data or task, "split": "test", "references": references(task)}
+    record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
     return record | {"word_perplexity": by_word, "words": words}
 
 
@@ -194,19 +193,18 @@ def _answers(
 ) -> Record:
     from rich.console import Console
 
-    from minigpt2.evaluation.baselines import references
-    from minigpt2.evaluation.tasks import ask, find_files, hellaswag_items, lambada_items
+    from minigpt2.evaluation import tasks
     from minigpt2.terminal.preparing import ProgressLine
 
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
-    read = partial(hellaswag_items, **protocol) if protocol else lambada_items
-    items = chain.from_iterable(map(read, find_files(task, data, _say)))
+    read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
+    items = chain.from_iterable(map(read, tasks.find_files(task, data, _say)))
     with ProgressLine(Console(stderr=True)) as line:
-        told = partial(line.progress, task)
-        result = ask(subject.network, subject.tokenizer, items, limit, told, subject.window)
+        told, window = partial(line.progress, task), subject.window
+        result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
     record = {**dataclasses.asdict(result), "data": data or task, "limit": limit, **protocol}
     name = "hellaswag-completion" if style == "completion" else task
-    return record | {"references": references(name), "window": subject.window}
+    return record | {"references": tasks.REFERENCES[name], "window": window}
 
 
 def _writing(subject: _Subject, samples: int) -> Record:

@@ -1,19 +1,11 @@
-"""What a measured loss is held against: what counting reaches, and what OpenAI's GPT-2 reached."""
+"""What a measured loss is held against: what counting reaches."""
 
 import math
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from minigpt2.data import TokenStream, bigram_loss
 from minigpt2.data.statistics import head, unigram_loss
-
-
-def references(protocol: str) -> dict[str, dict[str, float]]:
-    """Return what OpenAI's models reached in a task, by model and source, where it is known."""
-    path = Path(__file__).with_name("references.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))[protocol]
 
 
 def baselines(counted: TokenStream, scored: TokenStream, vocab_size: int) -> dict[str, float]:

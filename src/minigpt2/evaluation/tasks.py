@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from minigpt2.data.download import fetch
 from minigpt2.data.rows import rows_of, text_of
@@ -25,13 +27,12 @@ from minigpt2.tokenizers import Tokenizer
 
 Say = Callable[[str], None]
 Style = Literal["harness", "completion"]
-ADDRESSES = {
-    "lambada": "https://openaipublic.blob.core.windows.net/gpt-2/data/lambada_test.jsonl"
-    "#sha256=4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
-    "hellaswag": "https://raw.githubusercontent.com/rowanz/hellaswag/master/data/hellaswag_val.jsonl",
-    "wikitext-2": "hf://datasets/Salesforce/wikitext/wikitext-2-raw-v1/test-*.parquet",
-    "wikitext-103": "hf://datasets/Salesforce/wikitext/wikitext-103-raw-v1/test-*.parquet",
+_PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+ADDRESSES: dict[str, str] = {
+    task: told["address"] for task, told in _PUBLISHED.items() if "address" in told
 }
+# What OpenAI's models reached, by protocol: {model and source: figures}.
+REFERENCES: dict[str, Any] = {task: told["references"] for task, told in _PUBLISHED.items()}
 _Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
 
 

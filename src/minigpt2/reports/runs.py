@@ -81,10 +81,8 @@ def short_names(paths: list[Path]) -> list[str]:
     ['a', 'new/b', 'b']
     """
     ends = [path.resolve().name if path.name in ("", "..") else path.name for path in paths]
-    return [
-        one_line(path.as_posix() if ends.count(end) > 1 else end)
-        for path, end in zip(paths, ends, strict=True)
-    ]
+    pairs = zip(paths, ends, strict=True)
+    return [one_line(path.as_posix() if ends.count(end) > 1 else end) for path, end in pairs]
 
 
 def one_line(value: Any) -> str:

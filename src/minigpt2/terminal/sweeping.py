@@ -38,8 +38,7 @@ class SweepView(LiveView):
             self._show_end(event)
 
     def _show_trial(self, record: Record, trials: int) -> None:
-        pairs = record["values"].items()
-        values = ", ".join(f"{key.split('.')[1]} {shown(value)}" for key, value in pairs)
+        values = ", ".join(f"{k.split('.')[1]} {shown(v)}" for k, v in record["values"].items())
         result = record["state"] if record["loss"] is None else f"loss {record['loss']:.4f}"
         reason = f" ({record['reason']})" if "reason" in record else ""
         place = f"trial {record['trial']}/{trials}"
