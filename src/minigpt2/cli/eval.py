@@ -150,8 +150,7 @@ class _Subject:
 
 def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -> Record:
     from minigpt2.data.statistics import count_words, texts
-    from minigpt2.evaluation import baselines, evaluate
-    from minigpt2.evaluation.loss import perplexity
+    from minigpt2.evaluation.loss import baselines, evaluate, perplexity
 
     dataset, source = _open_data(subject, data)
     stream, config = getattr(dataset, split), subject.config

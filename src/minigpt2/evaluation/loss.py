@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minigpt2.data import DocumentRows, TokenStream, restart_at, windows
+from minigpt2.data import DocumentRows, TokenStream, bigram_loss, restart_at, windows
 from minigpt2.data.batches import IGNORED
 from minigpt2.data.documents import rows_as_batch
 from minigpt2.data.shards import Ids
+from minigpt2.data.statistics import head, unigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Scored, profile
 from minigpt2.model import GPT2, LanguageModel, evaluating
@@ -157,6 +158,20 @@ def evaluation_windows(
         return training_subset(len(train), length, len(val)), windows(len(val), length)
     held_out = DocumentRows(val, length)
     return DocumentRows(train, length).spread(len(held_out)), held_out
+
+
+def baselines(counted: TokenStream, scored: TokenStream, vocab_size: int) -> dict[str, float]:
+    """Return the loss on `scored`, in nats a token, of knowing nothing, and of counting `counted`.
+
+    uniform: every token alike. unigram: how often each occurs. bigram: what follows what. Of long
+    streams the beginning counts.
+    """
+    found = {"uniform": math.log(vocab_size)}
+    # Of what is scored the first token is nobody's to predict.
+    counts = (np.bincount(i, minlength=vocab_size) for i in (head(counted), head(scored)[1:]))
+    unigram, bigram = unigram_loss(*counts), bigram_loss(counted, scored, vocab_size)
+    known = {"unigram": unigram, "bigram": bigram}
+    return found | {name: loss for name, loss in known.items() if loss is not None}
 
 
 def perplexity(loss: float) -> float:

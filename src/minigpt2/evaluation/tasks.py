@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -28,11 +28,9 @@ from minigpt2.tokenizers import Tokenizer
 Say = Callable[[str], None]
 Style = Literal["harness", "completion"]
 _PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-ADDRESSES: dict[str, str] = {
-    task: told["address"] for task, told in _PUBLISHED.items() if "address" in told
-}
+ADDRESSES = {task: told["address"] for task, told in _PUBLISHED.items() if "address" in told}
 # What OpenAI's models reached, by protocol: {model and source: figures}.
-REFERENCES: dict[str, Any] = {task: told["references"] for task, told in _PUBLISHED.items()}
+REFERENCES = {task: told["references"] for task, told in _PUBLISHED.items()}
 _Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
 
 

@@ -43,24 +43,19 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
     baseline = bigrams.pop() if len(bigrams) == 1 else None
     drawn = {picture: figures.draw(picture, curves, baseline) for picture in figures.PICTURES}
     names = ", ".join(curve.label for curve in curves[:_SHOWN_RUNS])
+    bests = [(*best, run.name) for run in every if (best := best_loss(run.log))]
+    shown = {p: f"{p.title} against {p.x}: {names}" for p in drawn}
     page = _template().render(
         version=__version__,
         command=shlex.join(["minigpt2", "report", *runs.short_names(paths)]),
         runs=every,
-        best=min(
-            ((*best, run.name) for run in every if (best := best_loss(run.log))), default=None
-        ),
+        best=min(bests, default=None),
         comparable=len({json.dumps(run.facts.get("data")) for run in every}) == 1,
         groups=list(zip(groups, curves, figures.looks(curves), strict=True)),
         samples=[(run, runs.read_samples(run, _SAMPLES)) for run, *_ in groups[:_SHOWN_RUNS]],
         evaluations=evaluations,
         columns=[key for key in _EVALUATED.split() if any(key in row for _, row in evaluations)],
-        pictures={
-            picture.name: figures.svg(
-                figure, picture.name, f"{picture.title} against {picture.x}: {names}"
-            )
-            for picture, figure in drawn.items()
-        },
+        pictures={p.name: figures.svg(drawn[p], p.name, shown[p]) for p in drawn},
     )
     # The page first: by it the next report knows that the pictures may be replaced.
     replace_file(page_path, page.encode())

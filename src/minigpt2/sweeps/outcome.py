@@ -1,6 +1,7 @@
 """What came of a sweep: the table, the picture, and the best configuration for `train`."""
 
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,7 @@ def results_table(space: list[Dimension], records: list[Record]) -> list[list[st
     """
     names = [dimension.key.split(".")[1] for dimension in space]
     rows = [["trial", *names, "loss", "spread", "seeds", "seconds", "state"]]
-    complete = ranked(records)
-    for record in [*complete, *(record for record in records if record not in complete)]:
+    for record in sorted(records, key=lambda r: math.inf if r["loss"] is None else r["loss"]):
         losses = list(record["losses"].values())
         spread = f"{statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
         values = [shown(record["values"][dimension.key]) for dimension in space]

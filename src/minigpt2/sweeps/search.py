@@ -118,13 +118,17 @@ def _run_trial(
             own: Record = {"training.seed": seed, "logging.sample_interval": None}
             own["logging.model_save_path"] = str(place / f"seed-{seed}")
             pruner = asked if search.prune and seed == search.seeds[0] else None
-            run = _run_seed(schema.build(schema.flatten(config) | own), record, pruner, begin)
-            if not (yield from run):
+            if not (yield from _run_seed(with_values(config, own), record, pruner, begin)):
                 return None
             if record["state"] == "pruned":
                 break
+    except (errors.StorageError, errors.UnavailableError, errors.InputMissingError):
+        raise  # the next trial would fare no better
     except (errors.MiniGPT2Error, MemoryError, RuntimeError) as error:
-        if not _is_of_the_values(error, begun=place.exists()):
+        # A run that is there and cannot be taken up again was moved, perhaps.
+        lost = isinstance(error, errors.ConfigError) and place.exists()
+        told = isinstance(error, errors.MiniGPT2Error) or errors.is_out_of_memory(error)
+        if lost or not told:
             raise
         record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
     attributes = asked.study.trials[-1].system_attrs.items()
@@ -168,16 +172,6 @@ def _is_behind(trial: Any, run: RunDirectory, total: int) -> bool:
             if trial.should_prune():
                 return True
     return False
-
-
-def _is_of_the_values(error: Exception, begun: bool) -> bool:
-    """Say whether a trial's own values made it fail, so that the next trial may fare better."""
-    if isinstance(error, errors.ConfigError):
-        return not begun  # else the run cannot be taken up again: moved, perhaps
-    if isinstance(error, errors.MiniGPT2Error):
-        shared = (errors.StorageError, errors.UnavailableError, errors.InputMissingError)
-        return not isinstance(error, shared)
-    return errors.is_out_of_memory(error)
 
 
 def _losses(record: Record) -> Record:

@@ -20,6 +20,7 @@ _TAKEN = {
     "logging.model_save_path": "the place of a sweep is given by --out",
     "training.device": "trials run on one device; make a sweep for each",
     "model.init": "losses of models with other tokens cannot be compared; make a sweep for each",
+    "data": "losses over other data or tokens cannot be compared; leave data.* alone",
 }
 
 
@@ -80,10 +81,8 @@ def _dimension(text: str) -> Dimension:
         raise ValueError("needs KEY=VALUES, as in model.n-layer=2,4,6")
     if key not in dict(schema.options()):
         raise ValueError(f"unknown key {name}{nearest_key(key)}")
-    if key in _TAKEN:
-        raise ValueError(_TAKEN[key])
-    if key.startswith("data."):
-        raise ValueError("losses over other data or tokens cannot be compared; leave data.* alone")
+    if why := _TAKEN.get("data" if key.startswith("data.") else key):
+        raise ValueError(why)
     ranged = re.fullmatch(r"(\w+)\((.*)\)", values)
     return _range(key, ranged[1], ranged[2]) if ranged else _listed(key, values)
 

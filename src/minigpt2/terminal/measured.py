@@ -46,11 +46,9 @@ def _rows(record: Record) -> Iterator[tuple[str, str]]:
         quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
         low, middle, high = (f"{loss:.3f}" for loss in quarters)
         number, worst = documents["worst"]
-        yield (
-            f"{documents['count']:,} documents",
-            f"half of them from {low} to {high}, median {middle}; worst: number {number} with "
-            f"{worst:.3f}",
-        )
+        half = f"half of them from {low} to {high}, median {middle}"
+        told = f"{half}; worst: number {number} with {worst:.3f}"
+        yield f"{documents['count']:,} documents", told
     if "writing" in record:
         yield from _writing(record["writing"])
 
@@ -93,10 +91,8 @@ def _writing(figures: Record) -> Iterator[tuple[str, str]]:
     yield "repeated spans of 4 words", f"{100 * figures['seq_rep_4']:.1f} % within a sample"
     if copied := figures["copied"]:
         usual = figures["held_out"] or {"median": math.nan, "longest": 0}
-        yield (
-            "longest copied from training",
-            f"{copied['longest']} characters, median {copied['median']:.0f} a sample "
-            f"(unseen text: {usual['longest']}, median {usual['median']:.0f})",
-        )
+        here = f"{copied['longest']} characters, median {copied['median']:.0f} a sample"
+        unseen = f"unseen text: {usual['longest']}, median {usual['median']:.0f}"
+        yield "longest copied from training", f"{here} ({unseen})"
         by_chance = copied["longest"] <= usual["longest"]
         yield "", "no longer than chance makes them" if by_chance else repr(copied["text"][:70])

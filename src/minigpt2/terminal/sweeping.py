@@ -54,10 +54,8 @@ class SweepView(LiveView):
         elif event.best is None:
             self._say_result("no trial was completed")
         else:
-            self._say_result(
-                f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}; "
-                f"picture: {event.out_dir}/sweep.png"
-            )
+            best = f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}"
+            self._say_result(f"{best}; picture: {event.out_dir}/sweep.png")
             self._say_result(_certainty(event.records))
             self._say_result(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
 
