@@ -19,14 +19,13 @@ from torch.nn import functional as F
 
 from minigpt2.data import DocumentRows, TokenStream, bigram_loss, restart_at, windows
 from minigpt2.data.batches import IGNORED
-from minigpt2.data.documents import rows_as_batch
+from minigpt2.data.documents import Window, rows_as_batch
 from minigpt2.data.shards import Ids
 from minigpt2.data.statistics import head, unigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Scored, profile
 from minigpt2.model import GPT2, LanguageModel, evaluating
 
-Window = tuple[int, int, int]
 T = TypeVar("T")
 DAMAGED = "the model's weights are damaged, or diverged in training"
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
