@@ -17,9 +17,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from minigpt2.evaluation import evaluate
-    from minigpt2.generation import Sampling, generate
+    from minigpt2.generation import generate, generate_batch
     from minigpt2.interop import from_pretrained, save_pretrained
     from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
+    from minigpt2.sampling import Sampling
     from minigpt2.settings import resolve
     from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
     from minigpt2.training import train
@@ -36,8 +37,9 @@ _HOME = {
     "UnavailableError": "errors",
     "UsageError": "errors",
     "evaluate": "evaluation",
-    "Sampling": "generation",
+    "Sampling": "sampling",
     "generate": "generation",
+    "generate_batch": "generation",
     "GPT2": "model",
     "Bigram": "model",
     "BigramConfig": "model",
@@ -74,6 +76,7 @@ __all__ = [
     "evaluate",
     "from_pretrained",
     "generate",
+    "generate_batch",
     "gpt2_tokenizer",
     "open_dataset",
     "prepare",

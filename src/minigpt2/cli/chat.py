@@ -1,63 +1,71 @@
 """`minigpt2 chat`: talk to a model in the terminal."""
 
 import sys
+from dataclasses import replace
+
+from cyclopts import App, CycloptsError, Parameter
+
+from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.errors import UsageError
+from minigpt2.sampling import Sampling
+
+_SHORTER = Sampling(max_new_tokens=300)
 
 
 def chat(
     model: str | None = None,
     *,
-    max_new_tokens: int = 300,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: list[str] | None = None,
-    seed: int = 1337,
+    sampling: SamplingFlags = _SHORTER,
     unknown: str | None = None,
     device: str = "auto",
+    dtype: Dtype = "float32",
 ) -> int:
     """Talk to a model: begin a text, and it goes on; of one trained on conversations, ask.
 
-    'quit' or Ctrl-D leaves.
+    In it /help lists commands: settings, another answer, going on, saving. 'quit' or Ctrl-D leaves.
 
     Parameters
     ----------
     model
-        Run or checkpoint directory; default: the newest under runs/.
-    max_new_tokens
-        Length of an answer.
-    temperature
-        0 takes the likeliest token, 1 the model's own distribution.
-    top_k
-        Choose among the k likeliest tokens only.
-    top_p
-        Choose among the likeliest tokens of this total probability only.
-    stop
-        Text that ends an answer; may be given several times.
-    seed
-        Of the first answer; each next one takes the next seed.
+        Run or checkpoint directory; default: the newest under runs/, else the one that comes along.
     unknown
         Character that replaces those a character model does not know.
     device
         auto, cpu, cuda, cuda:N or mps.
+    dtype
+        Precision of the weights: bfloat16 and int8 are faster where the model is large.
     """
-    from minigpt2.generation import Sampling
-    from minigpt2.interop import open_model, resolve_model
-    from minigpt2.terminal.chat import chat_loop, converses
-    from minigpt2.tokenizers import replacing_unknown
-    from minigpt2.training import find_device
+    from minigpt2.terminal.chat import Chat
 
-    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, tuple(stop or ()), seed)
-    folder = resolve_model(model, _say)
-    target = find_device(device)
-    network, tokenizer = open_model(folder, _say)
+    talk = Chat(
+        model, lambda name: open_to_write(name, unknown, device, dtype, say), change, sampling
+    )
     if sys.stdin.isatty():
-        form = "Ask; it answers." if converses(tokenizer) else "Begin a text; the model goes on."
-        _say(f"{form} 'quit' leaves.")
-    if tokenizer.chat_template is not None and not converses(tokenizer):
-        _say("its chat template is of another kind and not used: the model continues what you type")
-    chat_loop(network.to(target), replacing_unknown(tokenizer, unknown), sampling)
+        say(talk.invitation())
+    talk.loop()
     return 0
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def change(sampling: Sampling, name: str, values: list[str]) -> Sampling:
+    """Return the settings with one of them changed, read as the flag of that name would be.
+
+    >>> change(Sampling(), "top-k", ["5"]).top_k
+    5
+    """
+    # The one flag takes all that follows, however it looks.
+    free = Parameter(consume_multiple=True, allow_leading_hyphen=True, negative="")
+    app = App(result_action="return_value", default_parameter=free)
+
+    @app.default
+    def read(*, sampling: SamplingFlags = Sampling()) -> Sampling:  # noqa: B008
+        return sampling
+
+    flags = [f"--{name}={values[0]}"] if len(values) == 1 else [f"--{name}", *values]
+    key = name.replace("-", "_")
+    try:
+        changed = app(flags if values else [], exit_on_error=False, print_error=False)
+        return replace(sampling, **{key: getattr(changed, key)})
+    except CycloptsError as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except AttributeError:
+        raise UsageError(f"there is no setting {name}; /show lists them") from None

@@ -208,11 +208,10 @@ def _answers(
 
 def _writing(subject: _Subject, samples: int) -> Record:
     from minigpt2.evaluation.writing import judge
-    from minigpt2.generation import Sampling, generate_many
+    from minigpt2.generation import Sampling, generate_batch
 
     sampling = Sampling(_SAMPLE_TOKENS)
-    pieces = generate_many(subject.network, subject.tokenizer, "", samples, sampling)
-    written = ["".join(parts) for parts in zip(*pieces, strict=True)]
+    [written] = generate_batch(subject.network, subject.tokenizer, [""], sampling, samples)
     data = subject.trained_on()
     training = _text(data, "train", _MOST_CHARACTERS) if data else None
     held_out = _text(data, "val", sum(map(len, written))) if data else ""

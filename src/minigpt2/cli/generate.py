@@ -1,15 +1,27 @@
 """`minigpt2 generate`: write text with a model."""
 
+import json
+import math
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from minigpt2.errors import InputMissingError, UsageError
+from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
+from minigpt2.sampling import Sampling
+from minigpt2.text import printable
 
-_MOST_SAMPLES = 10_000  # they are generated as one batch
+if TYPE_CHECKING:
+    from minigpt2.generation import Piece, Token
+    from minigpt2.generation.speed import Speed
+    from minigpt2.tokenizers import Tokenizer
+
+_MOST_SAMPLES = 10_000  # in one call
 
 
 def generate(
@@ -17,16 +29,14 @@ def generate(
     *,
     prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     prompt_file: Path | None = None,
+    prompts: Path | None = None,
     n: Annotated[int, Parameter(alias="-n")] = 1,
-    max_new_tokens: int = 500,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True)] = None,
-    stop_at_newline: bool = False,
-    seed: int = 1337,
+    sampling: SamplingFlags = Sampling(),  # noqa: B008 (frozen)
+    show_probs: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
     unknown: str | None = None,
     device: str = "auto",
+    dtype: Dtype = "float32",
     out: Path | None = None,
 ) -> int:
     """Write text with a model; the prompt comes first, then what the model adds.
@@ -34,105 +44,203 @@ def generate(
     Parameters
     ----------
     model
-        Run or checkpoint directory; default: the newest under runs/.
+        Run or checkpoint directory; default: the newest under runs/, else the one that comes along.
     prompt
-        The beginning; "-" reads it from standard input. Empty: from a newline.
+        The beginning; "-" reads it from standard input. Empty: from <|endoftext|> or a newline.
     prompt_file
-        A file with the prompt.
+        A file that is the prompt.
+    prompts
+        A file of prompts, one a line (.jsonl: {"prompt": ...}), all written side by side.
     n
-        Number of samples; sample i takes seed + i.
-    max_new_tokens
-        Length of a sample.
-    temperature
-        0 takes the likeliest token, 1 the model's own distribution.
-    top_k
-        Choose among the k likeliest tokens only.
-    top_p
-        Choose among the likeliest tokens of this total probability only.
-    stop
-        Text that ends a sample; may be given several times.
-    stop_at_newline
-        End a sample at the first line end.
-    seed
-        The same seed gives the same text.
+        Number of samples of a prompt; sample i takes seed + i.
+    show_probs
+        Colour what is written by how probable the model held it.
+    as_json
+        A JSON object for each sample, one a line.
     unknown
         Character that replaces those a character model does not know.
     device
         auto, cpu, cuda, cuda:N or mps.
+    dtype
+        Precision of the weights: bfloat16 and int8 are faster where the model is large.
     out
         Write to this file instead of standard output.
     """
-    text = _read_prompt(prompt, prompt_file)
-    if not 1 <= n <= _MOST_SAMPLES:
-        raise UsageError(f"--n must be at least 1 and at most {_MOST_SAMPLES}, not {n}")
-    from minigpt2.generation import Sampling, generate_many
-    from minigpt2.interop import open_model, resolve_model
-    from minigpt2.tokenizers import replacing_unknown
-    from minigpt2.training import find_device
+    texts = _read_prompts(prompt, prompt_file, prompts)
+    if not 1 <= n <= _MOST_SAMPLES // len(texts):
+        raise UsageError(f"--n must be at least 1 and at most {_MOST_SAMPLES} in all, not {n}")
+    if show_probs and (out is not None or as_json or n * len(texts) > 1):
+        raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
+    _, network, tokenizer = open_to_write(model, unknown, device, dtype, say)
+    from minigpt2.generation import engine_for, prompt_ids, stream
+    from minigpt2.generation.speed import Speed, read_gbps
 
-    stops = (*(stop or ()), *(("\n",) if stop_at_newline else ()))
-    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, stops, seed)
-    target = find_device(device)
-    network, tokenizer = open_model(resolve_model(model, _say), _say)
-    tokenizer = replacing_unknown(tokenizer, unknown)
-    ids = tokenizer.encode(text)  # an unknown character is told before anything is written
-    if unknown is not None:
-        text = tokenizer.decode(ids)  # what the model reads is what is shown
-    if tokenizer.chat_template is not None:
-        _say("this model was trained on conversations: minigpt2 chat asks it as it was trained")
-    block_size = network.config.block_size
-    if len(ids) + max_new_tokens > block_size:
-        _say(f"the window holds {block_size} tokens; it slides on as the text grows")
-    pieces = generate_many(network.to(target), tokenizer, text, n, sampling)
-    if out is None and n == 1:
-        _stream(text, (piece for [piece] in pieces))
-        return 0
-    samples = [text + "".join(parts) for parts in zip(*pieces, strict=True)] or [text] * n
-    content = _separated(samples)
-    if out is None:
-        _write(content)
+    if show_probs and sampling.logprobs is None:
+        sampling = replace(sampling, logprobs=0)
+    ids = [prompt_ids(tokenizer, text) for text in texts]
+    if unknown is not None:  # what the model reads is what is shown
+        texts = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
+    _tell(texts, ids, tokenizer)
+    engine = engine_for(network, tokenizer, ids, sampling, n)
+    speed = Speed(engine.slots)
+    pieces = _counted(stream(engine, tokenizer, ids, sampling, n), speed)
+    if n * len(texts) == 1 and out is None and not as_json:
+        _show(texts[0], pieces, show_probs)
     else:
-        replace_file(out, content.encode("utf-8", "replace"))
-        _say(f"wrote {out}")
+        write = _json_line if as_json else _titled if n * len(texts) > 1 else _plain
+        samples = _samples(texts, pieces, n, tokenizer)
+        _write((write(number, sample) for number, sample in enumerate(samples, 1)), out)
+    if speed.tokens:
+        share = speed.bandwidth_share(network, gbps := read_gbps(next(network.parameters()).device))
+        of_memory = "" if share is None else f"; {share:.0%} of the memory's {gbps:.0f} GB/s"
+        say(speed.describe() + of_memory)
     return 0
 
 
-def _read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
-    if prompt is not None and prompt_file is not None:
-        raise UsageError("give --prompt or --prompt-file, not both")
-    if prompt_file is not None:
-        if prompt_file.is_dir():
-            raise UsageError(f"{prompt_file} is a directory; --prompt-file takes a text file")
-        try:
-            return prompt_file.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise InputMissingError(f"no prompt file {prompt_file}") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{prompt_file} is not UTF-8 at byte {error.start}") from None
-    return sys.stdin.read() if prompt == "-" else prompt or ""
+@dataclass
+class _Sample:
+    """A sample as far as it has come."""
+
+    prompt: str
+    sample: int
+    text: str = ""
+    finish_reason: str | None = None
+    prompt_tokens_left_out: int = 0
+    window_slides: int = 0
+    tokens: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _stream(prompt: str, pieces) -> None:
-    """Write pieces as they come; a terminal sees control bytes as pictures, a pipe gets them."""
-    _write(prompt)
+def _samples(
+    texts: list[str], pieces: "Iterable[Piece]", n: int, tokenizer: "Tokenizer"
+) -> Iterator[_Sample]:
+    """Yield the samples in the order of the prompts, each when it and all before it are done."""
+    waiting = {(i, j): _Sample(text, j) for i, text in enumerate(texts) for j in range(n)}
     for piece in pieces:
-        _write(piece)
-    _write("\n")
+        sample = waiting[piece.prompt, piece.sample]
+        sample.text += piece.text
+        if piece.token is not None and piece.token.logprob is not None:
+            sample.tokens.append(_token(piece.token, tokenizer))
+        if piece.ended:
+            sample.finish_reason = piece.ended
+            sample.prompt_tokens_left_out, sample.window_slides = piece.cut, piece.slides
+        while waiting and (first := next(iter(waiting.items())))[1].finish_reason:
+            yield waiting.pop(first[0])
 
 
-def _write(text: str) -> None:
-    from minigpt2.text import printable
-
-    shown = printable(text) if sys.stdout.isatty() else text
-    sys.stdout.buffer.write(shown.encode("utf-8", "replace"))
-    sys.stdout.flush()
+def _token(token: "Token", tokenizer: "Tokenizer") -> dict[str, Any]:
+    top = [{"id": i, "text": tokenizer.decode([i]), "logprob": value} for i, value in token.top]
+    text = tokenizer.decode([token.id])
+    return {"id": token.id, "text": text, "logprob": token.logprob, "top": top}
 
 
-def _separated(samples: list[str]) -> str:
-    if len(samples) == 1:
-        return samples[0] + "\n"
-    return "".join(f"--- sample {i} ---\n{text}\n" for i, text in enumerate(samples, 1))
+def _json_line(number: int, sample: _Sample) -> str:
+    record: dict[str, Any] = asdict(sample)
+    if not sample.tokens:
+        del record["tokens"]
+    # A log-probability can be minus infinity, which JSON does not have: OpenAI's -9999 stands in.
+    return json.dumps(_finite(record), ensure_ascii=False) + "\n"
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return -9999.0 if tree == -math.inf else tree
+
+
+def _titled(number: int, sample: _Sample) -> str:
+    return f"--- sample {number} ---\n{_plain(number, sample)}"
+
+
+def _plain(number: int, sample: _Sample) -> str:
+    return sample.prompt + sample.text + "\n"
+
+
+def _tell(texts: list[str], ids: list[list[int]], tokenizer: "Tokenizer") -> None:
+    """Say what a person may not expect."""
+    if "" in texts:
+        start = "<|endoftext|>" if ids[texts.index("")][0] == tokenizer.eos_id else "a newline"
+        say(f"no prompt: the text starts from {start}")
+    if tokenizer.chat_template is not None:
+        say("this model was trained on conversations: minigpt2 chat asks it as it was trained")
+
+
+def _counted(pieces: "Iterable[Piece]", speed: "Speed") -> "Iterator[Piece]":
+    """Pass pieces on, telling the clock; say where a prompt or a window was cut."""
+    cut, slides = 0, 0
+    for piece in pieces:
+        speed.count(piece)
+        cut, slides = max(cut, piece.cut), max(slides, piece.slides)
+        yield piece
+    if cut:
+        say(f"the prompt was too long: its first {cut} tokens were left out")
+    if slides:
+        say(f"the window was full and slid on, {slides} times")
+
+
+def _show(prompt: str, pieces: "Iterable[Piece]", show_probs: bool) -> None:
+    """Write one sample as it comes."""
+    from rich.console import Console
+
+    from minigpt2.terminal.writing import Writing
+
+    writing = Writing(Console(), show_probs)
+    writing.text(prompt)
+    for piece in pieces:
+        writing.piece(piece)
+    writing.text("\n")
+    if show_probs:
+        Console(stderr=True).print(writing.legend() or "")
+
+
+def _write(parts: Iterator[str], out: Path | None) -> None:
+    if out is not None:
+        replace_file(out, "".join(parts).encode("utf-8", "replace"))
+        say(f"wrote {out}")
+        return
+    for part in parts:
+        sys.stdout.write(printable(part) if sys.stdout.isatty() else part)
+        sys.stdout.flush()
+
+
+def _read_prompts(prompt: str | None, prompt_file: Path | None, many: Path | None) -> list[str]:
+    given = {"--prompt": prompt, "--prompt-file": prompt_file, "--prompts": many}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"give one of {' and '.join(named)}")
+    if many is not None:
+        return _lines(many)
+    if prompt_file is not None:
+        return [_read(prompt_file)]
+    return [sys.stdin.read() if prompt == "-" else prompt or ""]
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the prompts of a file, one a line; lines of `.jsonl` are objects that hold it."""
+    found = []
+    for number, line in enumerate(_read(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        if path.suffix == ".jsonl":
+            try:
+                line = json.loads(line)["prompt"]
+                if not isinstance(line, str):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise DataError(f'{path}, line {number}: no object with a "prompt"') from None
+        found.append(line.removesuffix("\r"))
+    if not found:
+        raise DataError(f"{path} holds no prompt")
+    return found
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; prompts are read from a text file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputMissingError(f"no prompt file {path}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None

@@ -1,65 +1,273 @@
-"""Token ids in, token ids out: prefill once, then one token a step from the cache.
+"""The one generation engine: token ids in, events out.
 
-It knows no text, tokenizer or file. When the learned positions run out it slides: it keeps the
-last half of the window, reads it once, and goes on.
+It knows no text, tokenizer, file or thread. Requests wait in a queue; between any two tokens rows
+join (their prompt is read, all but its last token) and leave; one step reads the last token of
+every row in one pass and draws the next of each. A row draws from its own generator, so what it
+becomes does not depend on who else is there.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
 
-from minigpt2.generation.sampling import Sampling, sample
-from minigpt2.model import GPT2Config, KVCache, LanguageModel
+from minigpt2.errors import UsageError
+from minigpt2.generation.logits import adjust_logits, adjusts, choose
+from minigpt2.generation.runner import CachedRunner, Rereader, Runner
+from minigpt2.model import GPT2, LanguageModel
+from minigpt2.sampling import Sampling
+
+# Prompt tokens that may be read between two steps: who is writing waits for no more than that.
+_JOINING_TOKENS = 512
 
 
-def decode(
-    model: LanguageModel,
-    prompt: list[int],
-    sampling: Sampling,
-    n: int = 1,
-    vocab_size: int | None = None,
-) -> Iterator[list[int]]:
-    """Yield the next id of each of `n` continuations of `prompt`, one list a step.
+@dataclass(frozen=True)
+class Request:
+    """A prompt to continue `n` times; a token of `stop_ids` ends a sample and is its last."""
 
-    `prompt` must not be empty. Ids at or above `vocab_size` (the model's padding rows) are never
-    chosen. Row i draws from a generator seeded with sampling.seed + i, whatever n is.
+    ids: list[int]
+    sampling: Sampling
+    n: int = 1
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Token:
+    """One more token of a sample; log-probabilities in nats, of the model alone, if asked for."""
+
+    request: int
+    sample: int
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()  # (id, log-probability), the likeliest first
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sample's end: `stop` (a stop token) or `length`.
+
+    `cut` is how many tokens of the prompt were left out, `slides` how often the window slid.
     """
-    device = next(model.parameters()).device
-    generators = [torch.Generator(device).manual_seed(sampling.seed + row) for row in range(n)]
-    context = torch.tensor([prompt] * n, device=device)
-    reader = _Reader(model, n)
-    for _ in range(sampling.max_new_tokens):
-        with torch.inference_mode():
-            logits_BV = reader.read(context)
-            ids_B = sample(logits_BV[:, :vocab_size], sampling, generators)
-            context = torch.cat([context, ids_B[:, None]], dim=1)
-        yield ids_B.tolist()
+
+    request: int
+    sample: int
+    reason: str
+    cut: int
+    slides: int
 
 
-class _Reader:
-    """Gives the logits after a growing context, reading only what it has not read yet."""
+@dataclass
+class _Row:
+    """A sample that waits or is being written."""
 
-    def __init__(self, model: LanguageModel, n: int) -> None:
-        self._model, self._n = model, n
-        self._block_size: int = model.config.block_size
-        self._cache: KVCache | None = None
-        self._seen = 0  # tokens of the context read so far
+    number: int
+    sample: int
+    request: Request
+    prompt: list[int]
+    generator: torch.Generator
+    output: list[int] = field(default_factory=list)
+    slides: int = 0
 
-    def read(self, context: Tensor) -> Tensor:
-        config = self._model.config
-        if not isinstance(config, GPT2Config):  # no cache: the window is read anew each time
-            return self._model(context[:, -self._block_size :])[:, -1]
-        new = context[:, self._seen :]
-        if self._cache is None or self._cache.length + new.shape[1] > self._block_size:
-            parameter = next(self._model.parameters())
-            self._cache = KVCache(config, self._n, parameter.device, parameter.dtype)
-            new = slide(context, self._block_size)
-        self._seen = context.shape[1]
-        return self._model(new, cache=self._cache)[:, -1]
+    def last(self) -> int:
+        return self.output[-1] if self.output else self.prompt[-1]
 
 
-def slide(context: Tensor, block_size: int) -> Tensor:
-    """Return the part of (B, T) tokens to read: all that fit, else the last half window."""
-    fits = context.shape[1] <= block_size
-    return context if fits else context[:, -max(1, block_size // 2) :]
+class Engine:
+    """Writes up to `slots` samples at once; others wait.
+
+    `size` is the window in tokens (None: the model's own), `vocab_size` how many ids may be chosen
+    (None: all of the model's). The model is used as it is: set its mode and precision before.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        slots: int = 1,
+        vocab_size: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.size = min(size or model.config.block_size, model.config.block_size)
+        self.vocab_size = vocab_size or model.config.vocab_size
+        self.slots = slots
+        self._runner: Runner = (
+            CachedRunner(model, slots, self.size) if isinstance(model, GPT2) else
+            Rereader(model, slots)
+        )  # fmt: skip
+        self._waiting: deque[_Row] = deque()
+        self._rows: list[_Row] = []  # row i reads and writes slot i
+        self._numbers = count()
+
+    @property
+    def busy(self) -> bool:
+        """Say whether anything is left to do."""
+        return bool(self._waiting or self._rows)
+
+    def submit(self, request: Request) -> int:
+        """Queue a request and return its number, by which events name it.
+
+        Raises UsageError for ids the model does not have, and for a prompt or a length that does
+        not fit where the request's overflow policy says so.
+        """
+        prompt = self._fit(request)
+        number = next(self._numbers)
+        for sample in range(request.n):
+            seed = request.sampling.with_seed(request.sampling.seed + sample).seed
+            generator = torch.Generator().manual_seed(seed)
+            self._waiting.append(_Row(number, sample, request, prompt, generator))
+        return number
+
+    def cancel(self, number: int, sample: int | None = None) -> None:
+        """End a request, or one of its samples, now: it takes part in no further step."""
+
+        def meant(row: _Row) -> bool:
+            return row.number == number and sample in (None, row.sample)
+
+        self._waiting = deque(row for row in self._waiting if not meant(row))
+        for slot in reversed(range(len(self._rows))):
+            if meant(self._rows[slot]):
+                self._leave(slot)
+
+    def run(self) -> Iterator[Token | Ended]:
+        """Take steps until nothing is left to do; whoever listens may submit and cancel."""
+        while self.busy:
+            yield from self.step()
+
+    @torch.inference_mode()
+    def step(self) -> list[Token | Ended]:
+        """Let waiting rows join, read one token of each row, draw the next."""
+        events: list[Token | Ended] = list(self._join())
+        if self._rows:
+            self._make_room()
+            logits_BV = self._runner.decode([row.last() for row in self._rows])
+            if logits_BV.device.type == "mps":  # which has no doubles to draw with
+                logits_BV = logits_BV.cpu()
+            events += self._take(logits_BV[:, : self.vocab_size].float())
+        return events
+
+    def _fit(self, request: Request) -> list[int]:
+        """Return as much of the prompt as the request's policy has read."""
+        ids, sampling = request.ids, request.sampling
+        _check_ids(request, self.vocab_size)
+        new = sampling.max_new_tokens
+        if len(ids) + new <= self.size:
+            return ids
+        if sampling.overflow == "error":
+            raise UsageError(
+                f"{len(ids)} prompt tokens and {new} new ones exceed the window of {self.size}"
+            )
+        if sampling.overflow == "truncate-left":
+            return ids[-max(1, self.size - new) :]
+        if sampling.n_keep >= self.size - self.size // 2:
+            raise UsageError(
+                f"n-keep {sampling.n_keep} leaves no room in a window of {self.size}: at most "
+                f"{self.size - self.size // 2 - 1}"
+            )
+        return ids
+
+    def _join(self) -> Iterator[Ended]:
+        """Give waiting rows a slot each; their prompts are read, but for the last token."""
+        budget = _JOINING_TOKENS
+        while self._waiting and len(self._rows) < self.slots and budget > 0:
+            row = self._waiting.popleft()
+            if row.request.sampling.max_new_tokens == 0:
+                yield self._ended(row, "length")
+                continue
+            self._rows.append(row)
+            window = row.prompt
+            if len(window) > self.size:
+                window, row.slides = self._kept(row), 1
+            self._runner.prefill(len(self._rows) - 1, window[:-1])
+            budget -= len(window)
+
+    def _make_room(self) -> None:
+        """Slide rows whose window is full: what is kept is read anew, once."""
+        for slot, row in enumerate(self._rows):
+            if len(self._runner.read[slot]) == self.size:
+                row.slides += 1
+                self._runner.prefill(slot, self._kept(row)[:-1])
+
+    def _kept(self, row: _Row) -> list[int]:
+        """Return the part of a row that stays in sight: n_keep tokens and the last half window."""
+        ids = row.prompt + row.output
+        return ids[: row.request.sampling.n_keep] + ids[-max(1, self.size // 2) :]
+
+    def _take(self, logits_BV: Tensor) -> Iterator[Token | Ended]:
+        """Draw every row's next token; rows that are done leave."""
+        adjusted_BV = self._adjusted(logits_BV)
+        samplings = [row.request.sampling for row in self._rows]
+        ids = choose(adjusted_BV, samplings, [row.generator for row in self._rows])
+        for row, token_id, logits_V in zip(self._rows, ids, logits_BV, strict=True):
+            row.output.append(token_id)
+            yield Token(row.number, row.sample, token_id, *_logprobs(row, logits_V))
+        for slot in reversed(range(len(self._rows))):
+            if reason := self._over(self._rows[slot]):
+                yield self._ended(self._rows[slot], reason)
+                self._leave(slot)
+
+    def _adjusted(self, logits_BV: Tensor) -> Tensor:
+        """Return the logits with the changes that each row asks for."""
+        rows = [slot for slot, row in enumerate(self._rows) if adjusts(row.request.sampling)]
+        if not rows:
+            return logits_BV
+        logits_BV = logits_BV.clone()
+        for slot in rows:
+            row = self._rows[slot]
+            request = row.request
+            logits_BV[slot] = adjust_logits(
+                logits_BV[slot], request.sampling, row.prompt, row.output, request.stop_ids
+            )
+        return logits_BV
+
+    def _over(self, row: _Row) -> str | None:
+        """Return why a row is at its end, or None."""
+        request = row.request
+        if row.output[-1] in request.stop_ids:
+            return "stop"
+        full = len(row.prompt) + len(row.output) >= self.size
+        cut_off = full and request.sampling.overflow != "slide"
+        return "length" if cut_off or len(row.output) >= request.sampling.max_new_tokens else None
+
+    def _ended(self, row: _Row, reason: str) -> Ended:
+        cut = len(row.request.ids) - len(row.prompt)
+        return Ended(row.number, row.sample, reason, cut, row.slides)
+
+    def _leave(self, slot: int) -> None:
+        """Free a slot; the last row takes it, so that rows stay side by side."""
+        last = self._rows.pop()
+        if slot < len(self._rows):
+            self._rows[slot] = last
+            self._runner.move(len(self._rows), slot)
+
+
+def _logprobs(row: _Row, logits_V: Tensor) -> tuple[float | None, tuple[tuple[int, float], ...]]:
+    """Return the chosen token's log-probability and the likeliest ones', if they are asked for."""
+    number = row.request.sampling.logprobs
+    if number is None:
+        return None, ()
+    logprobs_V = logits_V.log_softmax(dim=0)
+    values, ids = logprobs_V.topk(min(number, len(logprobs_V)))
+    top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return logprobs_V[row.output[-1]].item(), top
+
+
+def _check_ids(request: Request, vocab_size: int) -> None:
+    """Raise UsageError for an empty prompt, ids that do not exist, or a ban on everything."""
+    sampling = request.sampling
+    if not request.ids:
+        raise UsageError("the prompt has no tokens; begin with the end-of-text token or a newline")
+    if request.n < 1:
+        raise UsageError(f"n must be at least 1, not {request.n}")
+    biased = [token_id for token_id, _ in sampling.logit_bias]
+    for what, ids in (
+        ("prompt", request.ids), ("logit-bias", biased), ("banned-ids", sampling.banned_ids)
+    ):  # fmt: skip
+        for token_id in ids:
+            if not 0 <= token_id < vocab_size:
+                raise UsageError(
+                    f"{what}: there is no token {token_id}; the model's are 0 to {vocab_size - 1}"
+                )
+    if len({*sampling.banned_ids, *request.stop_ids}) >= vocab_size:
+        raise UsageError("banned-ids leave no token to choose")

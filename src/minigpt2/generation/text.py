@@ -1,12 +1,32 @@
 """Text in, text out: generation as people see it, one certain piece at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 from minigpt2.errors import DataError
-from minigpt2.generation.engine import decode
-from minigpt2.generation.sampling import Sampling
+from minigpt2.generation.engine import Ended, Engine, Request, Token
 from minigpt2.model import LanguageModel, evaluating
+from minigpt2.sampling import Sampling
 from minigpt2.tokenizers import IncrementalDecoder, Tokenizer
+
+_SLOTS = 32  # samples written at once, where more are asked for
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a step adds to one sample: perhaps no text yet, and the token it came from.
+
+    With `ended` the sample is complete: `stop` (a stop string or the end of the text) or `length`;
+    `cut` tokens of the prompt were left out, and the window slid `slides` times.
+    """
+
+    prompt: int
+    sample: int
+    text: str = ""
+    token: Token | None = None
+    ended: str | None = None
+    cut: int = 0
+    slides: int = 0
 
 
 class TextStream:
@@ -16,18 +36,13 @@ class TextStream:
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
-        self._decoder = IncrementalDecoder(tokenizer)
-        self._eos_id, self._stop = tokenizer.eos_id, stop
+        self._decoder, self._stop = IncrementalDecoder(tokenizer), stop
         self._held = ""
         self.finished = False
 
     def feed(self, token_id: int) -> str:
         """Return the text that is certain after this id."""
-        if self.finished:
-            return ""
-        if token_id == self._eos_id:
-            return self.close()
-        return self._release(self._decoder.feed(token_id))
+        return "" if self.finished else self._release(self._decoder.feed(token_id))
 
     def close(self) -> str:
         """End the sample; return what was still held back."""
@@ -54,6 +69,49 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
 
 
+def stream(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    n: int = 1,
+) -> Generator[Piece, None, None]:
+    """Yield the continuations of prompts of ids as they come, `n` of each, side by side.
+
+    Closing the iterator cancels what is not yet written. Raises UsageError as `Engine.submit`.
+    """
+    eos = () if sampling.ignore_eos or tokenizer.eos_id is None else (tokenizer.eos_id,)
+    requests = [Request(list(ids), sampling, n, eos) for ids in prompts]
+    place = {engine.submit(request): number for number, request in enumerate(requests)}
+    streams = {
+        (number, sample): TextStream(tokenizer, sampling.stops)
+        for number in place
+        for sample in range(n)
+    }
+    try:
+        for event in engine.run():
+            key = (event.request, event.sample)
+            text = streams.get(key)
+            if text is None:  # a stop string has ended it within this very step
+                continue
+            where = (place[event.request], event.sample)
+            if isinstance(event, Ended):
+                del streams[key]
+                yield Piece(
+                    *where, text.close(), None, event.reason, event.cut, event.slides
+                )  # fmt: skip
+                continue
+            shown = "" if event.id in eos else text.feed(event.id)
+            yield Piece(*where, shown, event)
+            if text.finished:
+                del streams[key]
+                engine.cancel(*key)
+                yield Piece(*where, ended="stop")
+    finally:
+        for key in streams:
+            engine.cancel(*key)
+
+
 def generate(
     model: LanguageModel,
     tokenizer: Tokenizer,
@@ -62,30 +120,66 @@ def generate(
 ) -> Iterator[str]:
     """Yield the continuation of `prompt` piece by piece; the pieces joined are the sample.
 
-    Raises DataError for a prompt the tokenizer cannot encode.
+    An empty prompt starts from the end-of-text token, or a newline where there is none. Raises
+    DataError for a prompt the tokenizer cannot encode, UsageError for one that does not fit.
+
+    >>> from minigpt2 import ByteTokenizer, GPT2, GPT2Config, Sampling
+    >>> model = GPT2(GPT2Config(vocab_size=256, block_size=16, n_layer=1, n_head=1, n_embd=8))
+    >>> pieces = list(generate(model, ByteTokenizer(), "ab", Sampling(max_new_tokens=5)))
+    >>> len("".join(pieces)) <= 5
+    True
     """
-    for pieces in generate_many(model, tokenizer, prompt, 1, sampling):
-        if pieces[0]:
-            yield pieces[0]
+    for piece in _written(model, tokenizer, [prompt], sampling or Sampling(), 1):
+        if piece.text:
+            yield piece.text
 
 
-def generate_many(
+def generate_batch(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    prompt: str,
-    n: int,
+    prompts: Sequence[str],
     sampling: Sampling | None = None,
-) -> Iterator[list[str]]:
-    """Yield, step by step, the next piece of each of n samples; sample i is that of seed + i."""
-    sampling = sampling or Sampling()
-    ids = tokenizer.encode(prompt) if prompt else [start_id(tokenizer)]
-    streams = [TextStream(tokenizer, sampling.stop) for _ in range(n)]
+    n: int = 1,
+) -> list[list[str]]:
+    """Return `n` continuations of every prompt, all written side by side.
+
+    Sample i of a prompt takes seed + i, and is what it would be alone. Raises as `generate` does.
+
+    >>> from minigpt2 import ByteTokenizer, GPT2, GPT2Config, Sampling
+    >>> model = GPT2(GPT2Config(vocab_size=256, block_size=16, n_layer=1, n_head=1, n_embd=8))
+    >>> texts = generate_batch(model, ByteTokenizer(), ["a", "b", "c"], Sampling(5), n=2)
+    >>> [len(samples) for samples in texts]
+    [2, 2, 2]
+    """
+    texts = [[""] * n for _ in prompts]
+    for piece in _written(model, tokenizer, prompts, sampling or Sampling(), n):
+        texts[piece.prompt][piece.sample] += piece.text
+    return texts
+
+
+def _written(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, n: int
+) -> Iterator[Piece]:
+    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     with evaluating(model):
-        for step in decode(model, ids, sampling, n, tokenizer.vocab_size):
-            yield [stream.feed(token) for stream, token in zip(streams, step, strict=True)]
-            if all(stream.finished for stream in streams):
-                return
-        yield [stream.close() for stream in streams]
+        engine = engine_for(model, tokenizer, ids, sampling, n)
+        yield from stream(engine, tokenizer, ids, sampling, n)
+
+
+def engine_for(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], sampling: Sampling,
+    n: int = 1,
+) -> Engine:  # fmt: skip
+    """Return an engine of the size that these prompts need, and no larger."""
+    longest = max(map(len, prompts), default=1) + sampling.max_new_tokens
+    fits = longest <= model.config.block_size
+    slots = max(1, min(_SLOTS, n * len(prompts)))
+    return Engine(model, slots, tokenizer.vocab_size, longest if fits else None)
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return a prompt's ids; those of an empty one are what a text starts from."""
+    return tokenizer.encode(prompt) or [start_id(tokenizer)]
 
 
 def start_id(tokenizer: Tokenizer) -> int:

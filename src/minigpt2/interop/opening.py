@@ -25,6 +25,8 @@ from minigpt2.tokenizers import Tokenizer, load_tokenizer
 
 Say = Callable[[str], None]
 
+# Made by scripts/build_pretrained.py.
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _LONGEST_NAME = 1000
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _OTHERS = {
@@ -101,12 +103,16 @@ def base_of(folder: Path, say: Say) -> Path:
 def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> Path:
     """Return the folder MODEL means: a run's best checkpoint, a directory, or a hub model's copy.
 
-    A path that exists wins over a name. Without a name it is the newest run under `runs_dir`. The
-    choice is said.
+    A path that exists wins over a name. Without a name it is the newest run under `runs_dir`, else
+    the small model that lies in the package. The choice is said.
     """
     if name and len(name) > _LONGEST_NAME:
         raise InputMissingError(f"no model has so long a name: {name[:60]}...")
-    path = Path(name) if name else newest_run(runs_dir)
+    try:
+        path = Path(name) if name else newest_run(runs_dir)
+    except InputMissingError:
+        say("model: the small one that comes along, trained on Shakespeare; yours: minigpt2 train")
+        return PRETRAINED
     if path.is_file() or path.suffix in (*PICKLED, *_OTHERS):
         path = _pointed_or_refused(path)
     run = RunDirectory(path)

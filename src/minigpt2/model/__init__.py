@@ -27,6 +27,7 @@ from minigpt2.model.lora import (
     merge_lora,
     without_lora,
 )
+from minigpt2.model.quantize import PRECISIONS, bytes_read, set_precision
 from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
 
 # What the package itself builds. Anything with the same `config` and `forward` works as well.
@@ -49,6 +50,7 @@ __all__ = [
     "ATTENTION",
     "GPT2",
     "MLP",
+    "PRECISIONS",
     "Bigram",
     "BigramConfig",
     "Block",
@@ -58,6 +60,7 @@ __all__ = [
     "LanguageModel",
     "LoRALinear",
     "add_lora",
+    "bytes_read",
     "cross_entropy",
     "evaluating",
     "freeze",
@@ -69,5 +72,6 @@ __all__ = [
     "resize_positions",
     "set_attention",
     "set_dropout",
+    "set_precision",
     "without_lora",
 ]

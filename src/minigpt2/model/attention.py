@@ -44,8 +44,9 @@ def fused_attention(
         return F.scaled_dot_product_attention(
             q_BHTD, k_BHSD, v_BHSD, dropout_p=dropout, is_causal=True
         )
-    # The kernel's own causal mask counts from the first key; ours from the last.
-    seen = causal_mask(q_BHTD, k_BHSD) if mask is None else mask
+    # The kernel's own causal mask counts from the first key; ours from the last. The last position
+    # alone sees all.
+    seen = causal_mask(q_BHTD, k_BHSD) if mask is None and q_BHTD.shape[2] > 1 else mask
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, seen, dropout)
 
 

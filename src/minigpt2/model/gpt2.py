@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from minigpt2.model.attention import ATTENTION, Attend, fused_attention
 
+# From the normed stream (B, T, C) and the embedding (V, C) to logits (B, T, V).
+Head = Callable[[Tensor, Tensor], Tensor]
 # Under their names in released checkpoints: GPT-2's own, and the exact one of some descendants
 # (Hendrycks and Gimpel 2016, arXiv 1606.08415).
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -55,10 +57,10 @@ class GPT2Config:
 
 
 class KVCache:
-    """Keys and values of the tokens already read, (n_layer, B, H, block_size, D) each.
+    """Keys and values of the tokens already read: of each layer (B, H, block_size, D) twice.
 
     Pass it to `GPT2.forward`; it is extended in place and `length` counts the tokens it holds.
-    It is for inference: no gradient flows through it.
+    It is for inference: no gradient flows through it. `size` may be less than block_size.
     """
 
     def __init__(
@@ -67,19 +69,21 @@ class KVCache:
         batch_size: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        size: int | None = None,
     ) -> None:
         D = config.n_embd // config.n_head
-        shape = (config.n_layer, batch_size, config.n_head, config.block_size, D)
-        self.k = torch.zeros(shape, device=device, dtype=dtype)
-        self.v = torch.zeros(shape, device=device, dtype=dtype)
+        shape = (batch_size, config.n_head, size or config.block_size, D)
+        layers = range(config.n_layer)
+        self.k = [torch.zeros(shape, device=device, dtype=dtype) for _ in layers]
+        self.v = [torch.zeros(shape, device=device, dtype=dtype) for _ in layers]
         self.length = 0
 
     def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new keys and values; return all of them so far, (B, H, S, D) each."""
-        end = self.length + k_BHTD.shape[2]
-        self.k[layer, :, :, self.length : end] = k_BHTD.detach()
-        self.v[layer, :, :, self.length : end] = v_BHTD.detach()
-        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+        k, v, end = self.k[layer], self.v[layer], self.length + k_BHTD.shape[2]
+        k[:, :, self.length : end] = k_BHTD.detach()
+        v[:, :, self.length : end] = v_BHTD.detach()
+        return k[:, :, :end], v[:, :, :end]
 
 
 class CausalSelfAttention(nn.Module):
@@ -157,6 +161,7 @@ class GPT2(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.head: Head = F.linear  # replaced from outside by `set_precision`
         self.apply(_init_weights)
         for name, parameter in self.named_parameters():
             # Each block adds twice to the residual stream: keep its variance at depth (GPT-2, 2.3).
@@ -170,11 +175,13 @@ class GPT2(nn.Module):
         cache: KVCache | None = None,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """Logits (B, T, V) of `tokens` (B, T); with `targets` (B, T) their mean cross-entropy.
 
         The loss is in nats a token; targets of -100 are left out. `positions` (B, T) replace the
         count from the left, `mask` (B, 1, T, S), True where a token may look, the causal one.
+        `last` asks for the logits of so many last tokens only: the head is dear.
         Raises ValueError where the cached and new tokens together exceed block_size.
         """
         past, T = (cache.length if cache else 0), tokens.shape[1]
@@ -187,7 +194,9 @@ class GPT2(nn.Module):
             x = block(x, cache, mask)
         if cache is not None:
             cache.length += T
-        logits = F.linear(self.ln_f(x), self.wte.weight)  # the head is the embedding: tied
+        if last is not None:
+            x = x[:, T - last :]
+        logits = self.head(self.ln_f(x), self.wte.weight)  # the head is the embedding: tied
         return logits if targets is None else cross_entropy(logits, targets)
 
 

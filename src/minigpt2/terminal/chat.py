@@ -1,99 +1,262 @@
-"""A prompt loop: a line in, the model's continuation out, until 'quit' or the end of input.
+"""Talk to a model in the terminal: lines in, answers out, and commands that begin with a slash.
 
-A model trained on conversations is asked as it was trained: the line becomes a turn of the
-transcript, and what it adds is its answer. Any other model continues the line.
+Ctrl-C stops an answer, never the program; Ctrl-D and 'quit' leave. What the model writes cannot
+steer the terminal. In a pipe the same lines do the same, without editing, history or colours.
 """
 
+import difflib
+import shlex
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
 
-from minigpt2.errors import DataError
-from minigpt2.generation import Sampling, generate
+from rich.console import Console
+
+from minigpt2.errors import InputMissingError, MiniGPT2Error, UsageError
+from minigpt2.files import cache_dir
+from minigpt2.generation import Engine, stream
+from minigpt2.generation.speed import Speed
 from minigpt2.model import LanguageModel
+from minigpt2.sampling import Sampling
+from minigpt2.terminal.talk import Talk, Turn, converses, stopping
+from minigpt2.terminal.writing import Writing
 from minigpt2.text import printable
-from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer, transcript
+from minigpt2.tokenizers import Tokenizer
 
 PROMPT = "> "
+_FENCE = '"""'
+
+# From what names a model to where it lies, and itself.
+Open = Callable[[str | None], tuple[str, LanguageModel, Tokenizer]]
+# From the settings, a setting's name and its new values to the new settings.
+Change = Callable[[Sampling, str, list[str]], Sampling]
 
 
-def chat_loop(model: LanguageModel, tokenizer: Tokenizer, sampling: Sampling) -> None:
-    """Read prompts and stream answers; Ctrl-C stops an answer, Ctrl-D and 'quit' leave."""
-    ask = _asker()
-    kind = _Conversation if converses(tokenizer) else _Continuation
-    talk = kind(model, tokenizer)
-    seed = sampling.seed
-    while True:
+class Chat:
+    """One sitting: a model, its settings, and what has been said."""
+
+    def __init__(
+        self, model: str | None, open_model: Open, change: Change, sampling: Sampling
+    ) -> None:
+        self._open, self._change, self._sampling = open_model, change, sampling
+        self._talk, self._probabilities, self._speed = Talk(), False, Speed()
+        self._told_of_the_window = False
+        self._out = Console(highlight=False)
+        self._use(model)
+
+    def loop(self) -> None:
+        """Read and answer until 'quit' or the end of input."""
+        ask = _asker(self._status)
+        while True:
+            try:
+                line = _read(ask)
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                continue
+            if line.strip() in ("quit", "exit", "/quit", "/exit"):
+                return
+            try:
+                if line.startswith("/"):
+                    self._command(line)
+                elif line.strip():
+                    text = line.removeprefix(_FENCE).removesuffix(_FENCE)
+                    self._answer([*self._talk.turns, Turn(text)])
+            except MiniGPT2Error as error:
+                _say(f"minigpt2: {printable(str(error))}")
+
+    def invitation(self) -> str:
+        """Return what to say to who sits down."""
+        asks = converses(self._tokenizer)
+        form = "Ask; it answers." if asks else "Begin a text; the model goes on."
+        if self._tokenizer.chat_template is not None and not asks:
+            form += " (Its own chat template is of another kind and not used.)"
+        return f"{form} /help lists commands, 'quit' leaves."
+
+    def _use(self, model: str | None) -> None:
+        self._model, self._network, self._tokenizer = self._open(model)
+        self._engine = Engine(self._network, 1, self._tokenizer.vocab_size)
+
+    def _answer(self, turns: list[Turn]) -> None:
+        """Let the model speak to the last of these turns; they stand if it could."""
+        before, self._talk.turns = self._talk.turns, turns
         try:
-            prompt = ask()
-        except EOFError:
-            return
-        except KeyboardInterrupt:
-            continue
-        if prompt.strip() in ("quit", "exit"):
-            return
+            self._speak(turns[-1])
+        except MiniGPT2Error:
+            self._talk.turns = before
+            raise
+        self._sampling = self._sampling.with_seed(self._sampling.seed + 1)
+
+    def _speak(self, turn: Turn) -> None:
+        sampling = stopping(self._sampling, self._tokenizer)
+        if self._probabilities and sampling.logprobs is None:
+            sampling = replace(sampling, logprobs=0)
+        ids = self._talk.ids(self._tokenizer, self._engine.size)
+        writing, speed = Writing(self._out, self._probabilities), Speed()
+        pieces = stream(self._engine, self._tokenizer, [ids], sampling)
         try:
-            for piece in talk.answer(prompt, sampling.with_seed(seed)):
-                print(printable(piece), end="", flush=True)
-        except KeyboardInterrupt:
-            print("\n(stopped)", end="")
-        except DataError as error:
-            print(f"minigpt2: {error}", end="", file=sys.stderr)
-        print()
-        seed = (seed + 1) % (1 << 63)  # the same prompt again gets another answer
-
-
-def converses(tokenizer: Tokenizer) -> bool:
-    """Say whether the model was trained on conversations laid out as ours are."""
-    return tokenizer.chat_template == TRANSCRIPT
-
-
-class _Continuation:
-    """Each prompt stands alone and is continued."""
-
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
-        self._model, self._tokenizer = model, tokenizer
-
-    def answer(self, prompt: str, sampling: Sampling) -> Iterator[str]:
-        """Yield the continuation piece by piece."""
-        return generate(self._model, self._tokenizer, prompt, sampling)
-
-
-class _Conversation:
-    """Prompts and answers become a transcript; the oldest turns go when it gets too long."""
-
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
-        self._model, self._tokenizer = model, tokenizer
-        self._messages: list[dict[str, str]] = []
-
-    def answer(self, prompt: str, sampling: Sampling) -> Iterator[str]:
-        """Yield the answer piece by piece; an answer cut short stays in the transcript as it is."""
-        asked = [*self._messages, {"role": "user", "content": prompt}]
-        while len(asked) > 1 and not self._fits(asked):
-            asked = asked[2:]
-        said = ""
-        stopping = replace(sampling, stop=(*sampling.stop, NEXT_TURN))
-        try:
-            pieces = generate(self._model, self._tokenizer, transcript(asked), stopping)
             for piece in pieces:
-                shown = piece if said else piece.lstrip()
-                said += shown
-                yield shown
+                speed.count(piece)
+                if not turn.answer and converses(self._tokenizer):
+                    piece = replace(piece, text=piece.text.lstrip())
+                turn.answer += piece.text
+                writing.piece(piece)
+                if piece.cut or piece.slides:
+                    self._tell_of_the_window(writing)
+        except KeyboardInterrupt:
+            writing.text("\n(stopped; /continue goes on)")
         finally:
-            if said:
-                self._messages = [*asked, {"role": "assistant", "content": said}]
+            pieces.close()
+            writing.text("\n")
+        self._speed = speed
 
-    def _fits(self, messages: list[dict[str, str]]) -> bool:
-        """Say whether the transcript leaves half of the context for the answer."""
-        ids = self._tokenizer.encode(transcript(messages))
-        return len(ids) <= self._model.config.block_size // 2
+    def _tell_of_the_window(self, writing: Writing) -> None:
+        if not self._told_of_the_window:
+            self._told_of_the_window = True
+            writing.text("\n(the window is full: from now on the oldest text is out of sight)")
+
+    def _status(self) -> str:
+        speed = f"  {self._speed.tokens_per_second:,.0f} tokens/s" if self._speed.tokens else ""
+        return f"{self._model}  temperature {self._sampling.temperature:g}{speed}  /help"
+
+    def _command(self, line: str) -> None:
+        name, _, rest = line[1:].partition(" ")
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean /{near[0]}?" if near else "/help lists what there is"
+            raise UsageError(f"no command /{name}; {hint}")
+        COMMANDS[name](self, rest.strip())
+
+    def _last_turn(self) -> Turn:
+        if not self._talk.turns:
+            raise UsageError("nothing has been said yet")
+        return self._talk.turns[-1]
+
+    def help(self, _: str) -> None:
+        """/help: list the commands."""
+        for command in COMMANDS.values():
+            _say(str(command.__doc__).strip().rstrip("."))
+        _say('"""\n  begins and ends a text of several lines; quit, or Ctrl-D, leaves')
+
+    def set(self, rest: str) -> None:
+        """/set temperature 0.8: change a setting; without a value it is as at the start."""
+        try:
+            name, *values = shlex.split(rest)
+        except ValueError:  # nothing, or a quote that does not close
+            raise UsageError("/set needs a name and a value, as in /set temperature 0.8") from None
+        self._sampling = self._change(self._sampling, name.replace("_", "-"), values)
+        _say(f"{name} = {getattr(self._sampling, name.replace('-', '_'))}")
+
+    def show(self, _: str) -> None:
+        """/show: the model, every setting, and how full the window is."""
+        used = len(self._talk.ids(self._tokenizer, self._engine.size)) if self._talk.turns else 0
+        _say(f"model {self._model}; {used} tokens so far, its window holds {self._engine.size}")
+        for item in fields(self._sampling):
+            _say(f"  {item.name} = {getattr(self._sampling, item.name)}")
+        if self._speed.tokens:
+            _say(f"last answer: {self._speed.describe()}")
+
+    def retry(self, _: str) -> None:
+        """/retry: another answer to the last prompt."""
+        again = Turn(self._last_turn().prompt)
+        self._answer([*self._talk.turns[:-1], again])
+
+    def undo(self, _: str) -> None:
+        """/undo: forget the last prompt and its answer."""
+        _say(f"forgotten: {printable(self._last_turn().prompt)}")
+        self._talk.turns.pop()
+
+    def go_on(self, _: str) -> None:
+        """/continue: go on with the last answer."""
+        self._last_turn()
+        self._answer(self._talk.turns)
+
+    def new(self, _: str) -> None:
+        """/new: forget everything that was said."""
+        self._talk = Talk()
+
+    def probs(self, _: str) -> None:
+        """/probs: show how probable each token was, or no longer."""
+        self._probabilities = not self._probabilities
+        _say(f"probabilities are {'shown' if self._probabilities else 'hidden'}")
+        legend = Writing(self._out, self._probabilities).legend()
+        if legend is not None:
+            self._out.print(legend)
+
+    def seed(self, rest: str) -> None:
+        """/seed 1337: the seed of the next answer; each one after takes the next."""
+        self.set(f"seed {rest}")
+
+    def save(self, rest: str) -> None:
+        """/save FILE: keep what was said, and the settings."""
+        self._talk.save(_file(rest), self._sampling, self._model)
+        _say(f"saved {len(self._talk.turns)} turns to {rest}")
+
+    def load(self, rest: str) -> None:
+        """/load FILE: go on with what was saved."""
+        self._sampling = self._talk.load(_file(rest))
+        _say(f"loaded {len(self._talk.turns)} turns; /show shows the settings")
+
+    def model(self, rest: str) -> None:
+        """/model NAME: go on with another model: a run, a checkpoint, a hub name."""
+        if not rest:
+            raise UsageError("/model needs a name, as in /model runs/novel")
+        self._use(rest)
 
 
-def _asker() -> Callable[[], str]:
-    """Return a function that reads one prompt: with line editing in a terminal, plain in a pipe."""
+COMMANDS: dict[str, Callable[[Chat, str], None]] = {
+    "help": Chat.help,
+    "set": Chat.set,
+    "show": Chat.show,
+    "seed": Chat.seed,
+    "retry": Chat.retry,
+    "continue": Chat.go_on,
+    "undo": Chat.undo,
+    "new": Chat.new,
+    "probs": Chat.probs,
+    "save": Chat.save,
+    "load": Chat.load,
+    "model": Chat.model,
+}
+
+
+def _file(name: str) -> Path:
+    if not name:
+        raise InputMissingError("name a file, as in /save talk.json")
+    return Path(name).expanduser()
+
+
+def _read(ask: Callable[[str], str]) -> str:
+    """Return a prompt: one line, or what stands between two triple quotes."""
+    line = ask(PROMPT)
+    if not line.startswith(_FENCE):
+        return line
+    text = line
+    while len(text) < 2 * len(_FENCE) or not text.endswith(_FENCE):
+        text += "\n" + ask("")
+    return text
+
+
+def _asker(status: Callable[[], str]) -> Callable[[str], str]:
+    """Return a function that reads one line: with editing in a terminal, plain in a pipe."""
     if not sys.stdin.isatty():
-        return input
+        return lambda _: input()
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    session: PromptSession[str] = PromptSession()
-    return lambda: session.prompt(PROMPT)
+    try:
+        path = cache_dir() / "chat_history"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        history = FileHistory(str(path))
+    except (OSError, RuntimeError):  # RuntimeError: no home directory
+        history = InMemoryHistory()
+    words = WordCompleter([f"/{name}" for name in COMMANDS], sentence=True)
+    session: PromptSession[str] = PromptSession(history=history, completer=words)
+    return lambda prompt: session.prompt(prompt, bottom_toolbar=status)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

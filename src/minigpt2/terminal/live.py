@@ -1,9 +1,10 @@
 """Work as it goes on: a bar in a terminal, none elsewhere, and lines above it."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress, ProgressColumn
 from rich.text import Text
 
@@ -15,9 +16,14 @@ class LiveView(contextlib.AbstractContextManager):
 
     def __init__(self, log: Console, *columns: ProgressColumn, transient: bool = False) -> None:
         self._log = log
-        self._progress = Progress(
+        self._progress = _Progress(
             *columns, console=log, disable=not log.is_terminal, transient=transient
         )
+        self._progress.view = self
+
+    def above(self) -> Iterable[RenderableType]:
+        """Return what is shown above the bar and changes with it."""
+        return ()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -29,3 +35,15 @@ class LiveView(contextlib.AbstractContextManager):
     def say(self, line: str) -> None:
         """Show one line about the process."""
         self._log.print(Text(printable(line)), soft_wrap=True)
+
+
+class _Progress(Progress):
+    """A bar, and above it what its view has to show."""
+
+    view: LiveView | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return what is drawn, anew each time: the window may have changed."""
+        if self.view is not None:
+            yield from self.view.above()
+        yield from super().get_renderables()

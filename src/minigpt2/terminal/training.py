@@ -1,13 +1,16 @@
 """Training as it runs: a live bar in a terminal, plain lines elsewhere, a summary at the end."""
 
 import time
+from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.rule import Rule
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
+from minigpt2.terminal.curve import LossCurve
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.text import printable
@@ -24,6 +27,8 @@ from minigpt2.training import (
 
 _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
+# The least window with room for a curve beside the lines that scroll.
+_LEAST_WIDTH, _LEAST_HEIGHT = 40, 16
 
 
 class TrainingView(LiveView):
@@ -36,8 +41,25 @@ class TrainingView(LiveView):
         self._out = out
         self._task: TaskID | None = None
         self._last_line = 0.0
-        self._sample = ""
+        self._sample, self._plan = "", ""
+        self._curve: LossCurve | None = None
         self._start_loss: float | None = None  # of a model that is trained further
+
+    def above(self) -> Iterator[RenderableType]:
+        """Return the curve, the newest sample and the plan, as far as the window has room."""
+        width, height = self._log.size
+        curve = self._curve
+        if curve is None or width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
+            return
+        lines = printable(self._sample).strip("\n").splitlines()[: height // 5]
+        if lines:
+            yield Rule("it writes", style="dim")
+        yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
+        yield Rule("loss of each step, and of the whole validation split: ●", style="dim")
+        drawn = curve.draw(width - 1, height // 4)
+        if drawn and not self._log.options.ascii_only:
+            yield drawn
+        yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -46,6 +68,8 @@ class TrainingView(LiveView):
         elif isinstance(event, Step):
             self._show_step(event)
         elif isinstance(event, Evaluated):
+            if self._curve is not None:
+                self._curve.mark(event.step, event.val_loss)
             mark = "  best so far" if event.is_best else ""
             if event.step == 0:
                 mark, self._start_loss = "  before training", event.val_loss
@@ -55,7 +79,7 @@ class TrainingView(LiveView):
             )
         elif isinstance(event, Sampled):
             self._sample = event.text
-            if self._task is not None and not self._progress.finished:
+            if not self._log.is_terminal and not self._progress.finished:
                 self._log.rule(f"sample at step {event.step}", style="dim")
                 self._log.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
                 self._log.rule(style="dim")
@@ -74,13 +98,16 @@ class TrainingView(LiveView):
         self.say(f"plan: {event.plan.describe()}")
         room = "" if event.room is None else f"; {gigabytes(event.room)} free"
         self.say(f"memory: {event.memory.describe()}{room}")
+        self._plan = event.plan.describe()
+        self._curve = LossCurve(event.total_steps)
         self._task = self._progress.add_task(
             "training", total=event.total_steps, completed=event.step, figures=""
         )
 
     def _show_step(self, event: Step) -> None:
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
-        assert self._task is not None
+        assert self._task is not None and self._curve is not None
+        self._curve.add(event.step, event.loss)
         self._progress.update(self._task, completed=event.step, figures=figures)
         now = time.monotonic()
         if not self._log.is_terminal and now - self._last_line >= _LINE_SECONDS:

@@ -1,0 +1,76 @@
+"""bf16 and int8 say what fp32 says, nearly; and the head keeps what bf16 alone would lose."""
+
+import copy
+
+import pytest
+import torch
+
+from minigpt2.generation import Engine, Request, Sampling, Token
+from minigpt2.model import Bigram, BigramConfig, set_precision
+from minigpt2.model.quantize import int8_linear, quantize
+
+
+def test_a_quantized_weight_is_within_half_a_step():
+    weight = torch.randn(37, 53)
+    q, scale = quantize(weight)
+    assert q.dtype == torch.int8
+    error = (q * scale.float()[:, None] - weight).abs()
+    assert (error <= 0.51 * scale.float()[:, None]).all()
+    assert quantize(torch.zeros(3, 5))[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("columns", [53, 48])  # torch's kernel takes multiples of 16
+@pytest.mark.parametrize("rows", [0, 1, 2, 63, 64, 97])
+def test_the_product_equals_that_with_the_weight_spelled_out(rows, columns):
+    q, scale = quantize(torch.randn(37, columns))
+    x = torch.randn(rows, columns).bfloat16()
+    wanted = x.float() @ (q * scale.float()[:, None]).T
+    torch.testing.assert_close(int8_linear(x, q, scale).float(), wanted, rtol=0.02, atol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_probabilities_stay_near_those_of_fp32(tiny, precision):
+    small = copy.deepcopy(tiny)
+    set_precision(small, precision)
+    tokens = torch.arange(26).view(2, 13)
+    with torch.inference_mode():
+        wanted, got = tiny(tokens).softmax(-1), small(tokens).softmax(-1)
+        assert got.dtype == torch.float32
+        assert (got - wanted).abs().max() < 0.02
+        assert small(tokens, last=0).shape == (2, 0, 29)
+
+
+def test_a_common_part_of_all_embeddings_costs_no_precision(tiny):
+    """Released GPT-2's logits lie near -100, where bf16 has steps of half a nat."""
+    small = copy.deepcopy(tiny)
+    for model in (tiny, small):
+        model.wte.weight.data -= 40 * tiny.ln_f.weight.sign() / 21
+        model.ln_f.bias.data += 10 * tiny.ln_f.weight.sign()
+    tokens = torch.arange(13)[None]
+    wanted = tiny(tokens)
+    assert wanted.mean() < -100
+    set_precision(small, "bfloat16")
+    with torch.inference_mode():
+        assert (small(tokens).log_softmax(-1) - wanted.log_softmax(-1)).abs().max() < 0.15
+        torch.testing.assert_close(small(tokens), wanted, atol=2, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_batches_generate_as_single_rows_do(tiny, precision):
+    set_precision(tiny, precision)
+    sampling = Sampling(9, temperature=0)
+    engine = Engine(tiny, 3)
+    numbers = [engine.submit(Request([start], sampling)) for start in (1, 2, 3)]
+    together = {number: [] for number in numbers}
+    for event in engine.run():
+        if isinstance(event, Token):
+            together[event.request].append(event.id)
+    assert all(len(ids) == 9 for ids in together.values())
+
+
+def test_a_bigram_and_other_names():
+    model = Bigram(BigramConfig(29, 5))
+    set_precision(model, "int8")
+    assert model(torch.tensor([[3]])).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="int4"):
+        set_precision(model, "int4")
