@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from minigpt2 import save_pretrained
 from minigpt2.data import bigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
-from minigpt2.evaluation import baselines, evaluate, loss, mean_loss, token_losses, training_subset
+from minigpt2.evaluation import baselines, evaluate, loss, mean_loss
+from minigpt2.evaluation.loss import token_losses, training_subset
 from minigpt2.model import Bigram, BigramConfig
 
 

@@ -4,34 +4,27 @@ import dataclasses
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from minigpt2 import __version__
-from minigpt2.config import Config
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset
-    from minigpt2.model import LanguageModel
-    from minigpt2.tokenizers import Tokenizer
 
 Task = Literal["loss", "lambada", "hellaswag", "wikitext-2", "wikitext-103"]
 Record = dict[str, Any]
 # Which of the options that choose what is measured a task has a use for.
-_OPTIONS = {
-    "loss": {"split", "window", "stride"},
-    "lambada": {"limit"},
-    "hellaswag": {"limit", "style"},
-    "wikitext-2": {"window", "stride"},
-    "wikitext-103": {"window", "stride"},
-}
+_WIKITEXT = {"stride", "window"}
+_OPTIONS = {"loss": {"split", *_WIKITEXT}, "lambada": {"limit"}, "hellaswag": {"limit", "style"}}
 _SAMPLE_TOKENS = 500
 _MOST_CHARACTERS = 50_000_000  # of a longer training text the beginning is searched for copies
 
@@ -45,8 +38,8 @@ def measure(
     window: int | None = None,
     stride: int | None = None,
     style: Literal["harness", "completion"] | None = None,
-    limit: int | None = None,
-    samples: int = 0,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    samples: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     unknown: str | None = None,
     device: str = "auto",
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -92,20 +85,22 @@ def measure(
         Also write the JSON object to this file.
     """
     given = {"split": split, "window": window, "stride": stride, "style": style, "limit": limit}
-    _check(task, {name: value for name, value in given.items() if value is not None}, samples)
-    subject = _open(model, unknown, device)
-    window = subject.window if window is None else window
+    known = _OPTIONS.get(task, _WIKITEXT)
+    if unfit := sorted(name for name in given.keys() - known if given[name] is not None):
+        fits = ", ".join(f"--{name}" for name in sorted(known))
+        raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        subject = _Subject(model, unknown, device, window, Path(scratch))
         if task in ("lambada", "hellaswag"):
-            record = _answers(subject, task, data, style or "harness", limit)
+            record = _answers(subject, task, data, style, limit)
         elif task == "loss":
-            record = _loss(subject, data, split or "val", window, stride, Path(scratch))
+            record = _loss(subject, data, split or "val", stride)
         else:
-            record = _wikitext(subject, task, data, window, stride, Path(scratch))
-        record = {"task": task, **record, "model": str(subject.folder)}
-        record |= {"dtype": "float32", "minigpt2": __version__}
-        if samples:
-            record["writing"] = _writing(subject, samples)
+            record = _wikitext(subject, task, data, stride)
+    record = {"task": task, **record, "model": str(subject.folder)}
+    record |= {"dtype": "float32", "minigpt2": __version__}
+    if samples:
+        record["writing"] = _writing(subject, samples)
     content = json.dumps(record, indent=1) + "\n"
     if json_output:
         print(content, end="")
@@ -120,69 +115,54 @@ def measure(
     return 0
 
 
-def _check(task: str, given: Record, samples: int) -> None:
-    """Raise UsageError for options that mean nothing, here or at all."""
-    if unfit := sorted(given.keys() - _OPTIONS[task]):
-        fits = ", ".join(f"--{name}" for name in sorted(_OPTIONS[task]))
-        raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
-    for name, value, least in (("limit", given.get("limit", 1), 1), ("samples", samples, 0)):
-        if value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
-
-
-@dataclass(frozen=True)
 class _Subject:
-    """What is measured: the model, and the run it comes from, if it comes from one."""
+    """What is measured: the model, and the run it comes from, if it comes from one.
 
-    network: "LanguageModel"
-    tokenizer: "Tokenizer"
-    folder: Path
-    run_dir: Path | None
-    config: Config | None
+    `window` is as told, else what the model was trained with; texts are encoded in `scratch`.
+    """
 
-    @property
-    def window(self) -> int:
-        """What the model was trained with."""
-        return self.config.sequence_length if self.config else self.network.config.block_size
+    def __init__(
+        self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
+    ) -> None:
+        from minigpt2.checkpoints import run_of
+        from minigpt2.interop import open_model, resolve_model
+        from minigpt2.tokenizers import replacing_unknown
+        from minigpt2.training import find_device
+
+        target = find_device(device)
+        self.folder = resolve_model(model, _say)
+        network, tokenizer = open_model(self.folder, _say)
+        run = run_of(self.folder)
+        self.run_dir = run.path if run else None
+        self.config = stored_config(run.path).config if run else None
+        self.network, self.tokenizer = network.to(target), replacing_unknown(tokenizer, unknown)
+        trained = self.config.sequence_length if self.config else network.config.block_size
+        self.window, self.scratch = trained if window is None else window, scratch
 
     def trained_on(self) -> "Dataset | None":
-        """Return the data the run keeps, or was given."""
+        """Return the data the run keeps, or was given; None where it is not there prepared."""
         from minigpt2.data import open_dataset
 
-        places = [self.run_dir / "data"] if self.run_dir else []
-        places += [Path(self.config.data.input_file)] if self.config else []
-        kept = next((place for place in places if (place / "manifest.json").is_file()), None)
-        return open_dataset(kept) if kept else None
+        if self.run_dir and (kept := self.run_dir / "data").is_dir():
+            return open_dataset(kept)
+        return _prepared(self.config.data.input_file) if self.config else None
 
 
-def _open(model: str | None, unknown: str | None, device: str) -> _Subject:
-    from minigpt2.checkpoints import run_of
-    from minigpt2.interop import open_model, resolve_model
-    from minigpt2.tokenizers import replacing_unknown
-    from minigpt2.training import find_device
-
-    target = find_device(device)
-    folder = resolve_model(model, _say)
-    network, tokenizer = open_model(folder, _say)
-    run = run_of(folder)
-    config = stored_config(run.path).config if run else None
-    tokenizer = replacing_unknown(tokenizer, unknown)
-    return _Subject(network.to(target), tokenizer, folder, run.path if run else None, config)
-
-
-def _loss(
-    subject: _Subject, data: str | None, split: str, window: int, stride: int | None, scratch: Path
-) -> Record:
+def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -> Record:
     from minigpt2.data.statistics import count_words, texts
-    from minigpt2.evaluation import baselines, evaluate, perplexity
+    from minigpt2.evaluation.loss import baselines, evaluate, perplexity
 
-    dataset, source = _open_data(subject, data, scratch)
-    stream, form = getattr(dataset, split), _form(subject.config, dataset)
-    result = evaluate(subject.network, stream, window, stride, **form)
+    dataset, source = _open_data(subject, data)
+    stream, config = getattr(dataset, split), subject.config
+    # Documents are read as they were in training.
+    config = config and config.for_data(dataset.manifest["prompts"])
+    by_document = bool(config and config.by_document)
+    separator = dataset.separator if config and config.masks_documents else None
+    result = evaluate(subject.network, stream, subject.window, stride, by_document, separator)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
     if not dataset.manifest["separated"]:
         record["documents"] = None  # of one text the splits are no documents
-    record |= {"by_document": form["by_document"], "masked": form["separator"] is not None}
+    record |= {"by_document": by_document, "masked": separator is not None}
     if result.bits_per_byte is None:
         return record
     if words := count_words(texts(dataset, stream)):
@@ -194,18 +174,15 @@ def _loss(
     return record
 
 
-def _wikitext(
-    subject: _Subject, task: str, data: str | None, window: int, stride: int | None, scratch: Path
-) -> Record:
-    from minigpt2.evaluation import REFERENCES
-    from minigpt2.evaluation.tasks import find_files
+def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None) -> Record:
+    from minigpt2.evaluation.tasks import REFERENCES, find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
     text = "".join(map(wikitext, find_files(task, data, _say)))
-    plain = scratch / "text.txt"
+    plain = subject.scratch / "text.txt"
     replace_file(plain, text.encode())
-    record = _loss(subject, str(plain), "all", window, stride, scratch)
-    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, window)
+    record = _loss(subject, str(plain), "all", stride)
+    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, subject.window)
     record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
     return record | {"word_perplexity": by_word, "words": words}
 
@@ -215,35 +192,26 @@ def _answers(
 ) -> Record:
     from rich.console import Console
 
-    from minigpt2.evaluation import REFERENCES
-    from minigpt2.evaluation.tasks import ask, find_files, hellaswag_items, lambada_items
+    from minigpt2.evaluation import tasks
     from minigpt2.terminal.preparing import ProgressLine
 
-    files = find_files(task, data, _say)
-    items = (
-        item
-        for path in files
-        for item in (lambada_items(path) if task == "lambada" else hellaswag_items(path, style))
-    )
+    protocol = {"style": style or "harness"} if task == "hellaswag" else {}
+    read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
+    items = chain.from_iterable(map(read, tasks.find_files(task, data, _say)))
     with ProgressLine(Console(stderr=True)) as line:
-        told = partial(line.progress, task)
-        result = ask(subject.network, subject.tokenizer, items, limit, told, subject.window)
-    record = dataclasses.asdict(result)
-    record |= {"data": data or task, "limit": limit, "references": REFERENCES[task]}
-    record["window"] = subject.window
-    if task == "hellaswag":
-        name = "hellaswag-completion" if style == "completion" else task
-        record |= {"style": style, "references": REFERENCES[name]}
-    return record
+        told, window = partial(line.progress, task), subject.window
+        result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
+    record = {**dataclasses.asdict(result), "data": data or task, "limit": limit, **protocol}
+    name = "hellaswag-completion" if style == "completion" else task
+    return record | {"references": tasks.REFERENCES[name], "window": window}
 
 
 def _writing(subject: _Subject, samples: int) -> Record:
     from minigpt2.evaluation.writing import judge
     from minigpt2.generation import Sampling, generate_batch
 
-    [written] = generate_batch(
-        subject.network, subject.tokenizer, [""], Sampling(_SAMPLE_TOKENS), samples
-    )
+    sampling = Sampling(_SAMPLE_TOKENS)
+    [written] = generate_batch(subject.network, subject.tokenizer, [""], sampling, samples)
     data = subject.trained_on()
     training = _text(data, "train", _MOST_CHARACTERS) if data else None
     held_out = _text(data, "val", sum(map(len, written))) if data else ""
@@ -256,41 +224,35 @@ def _text(data: "Dataset", split: str, most: int) -> str:
     """Return a split's text, at most so many characters of it."""
     from minigpt2.data.statistics import texts
 
-    found, size = [], 0
+    found = ""
     for part in texts(data, getattr(data, split)):
-        found.append(part[: most - size])
-        size += len(found[-1])
-        if size >= most:
+        found += part
+        if len(found) >= most:
             break
-    return "".join(found)
+    return found[:most]
 
 
-def _form(config: Config | None, dataset: "Dataset") -> Record:
-    """Return how the run this model comes from has read documents: it is measured so, too."""
-    if config is None:
-        return {"by_document": False, "separator": None}
-    config = config.for_data(dataset.manifest["prompts"])
-    separator = dataset.separator if config.masks_documents else None
-    return {"by_document": config.by_document, "separator": separator}
+def _prepared(folder: str) -> "Dataset | None":
+    from minigpt2.data import open_dataset
+
+    return open_dataset(Path(folder)) if (Path(folder) / "manifest.json").is_file() else None
 
 
-def _open_data(subject: _Subject, data: str | None, scratch: Path) -> tuple["Dataset", str]:
+def _open_data(subject: _Subject, data: str | None) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
-    from minigpt2.data import Recipe, open_dataset, prepare
+    from minigpt2.data import Recipe, prepare
 
-    config = subject.config
+    config, tokenizer = subject.config, subject.tokenizer
     name = config.data.input_file if data is None and config else data
     if name is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
-    kept = subject.run_dir / "data" if subject.run_dir and data is None else None
-    source = kept if kept and kept.is_dir() else Path(name)
-    if source != kept and not (source / "manifest.json").is_file():
+    dataset = subject.trained_on() if data is None else _prepared(name)
+    if dataset is None:
         recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
-        tokenizer = subject.tokenizer
-        return prepare([name], scratch / "data", recipe, tokenizer=tokenizer, say=_say), name
-    dataset = open_dataset(source)
-    if dataset.tokenizer.to_json() != subject.tokenizer.to_json():
-        raise DataError(f"{source} was prepared with another tokenizer than the model's")
+        folder = subject.scratch / "data"
+        return prepare([name], folder, recipe, tokenizer=tokenizer, say=_say), name
+    if dataset.tokenizer.to_json() != tokenizer.to_json():
+        raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")
     return dataset, name
 
 

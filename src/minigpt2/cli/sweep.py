@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -10,13 +10,10 @@ from rich.console import Console
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.signals import StopRequest
 from minigpt2.cli.train import Sources, fitting_preset, opened, with_named
-from minigpt2.config import Config, flatten
+from minigpt2.config import flatten
 from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.settings import resolve
 from minigpt2.sweeps.space import parse_space
-
-if TYPE_CHECKING:
-    from minigpt2.sweeps.search import Search
 
 _MOST = 100_000  # trials, or seeds a trial: nobody waits for more
 
@@ -65,12 +62,8 @@ def _sweep(
     for name, value in (("trials", trials), ("seeds", seeds)):
         if value is not None and not 1 <= value <= _MOST:
             raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
-    told = {
-        "space": tuple(search) if search else None,
-        "sampler": sampler,
-        "trials": trials,
-        "prune": prune,
-    }
+    space = tuple(search) if search else None
+    told = {"space": space, "sampler": sampler, "trials": trials, "prune": prune}
     sources = Sources(preset, config, with_named(dotted(flags), input, None, None), resume=False)
     return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
 
@@ -81,13 +74,21 @@ sweep = with_config_flags(_sweep)
 def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | None) -> int:
     """Import torch at last, search, and show it."""
     if out is not None and (out / "sweep.json").is_file():
-        config, search = _standing(sources, out)
+        from minigpt2.sweeps.search import stored_search
+
+        stored, search = stored_search(out)
+        # Options given anew count; the sweep holds them against what it was begun with.
+        base = flatten(stored)
+        config = resolve(sources.preset, sources.config, None, sources.flags, base).config
     elif out is not None and not told:
         raise InputMissingError(f"no sweep in {out}; a new one needs a text and --search")
     else:
         parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
-        config, search = _new(sources)
-        seeds = seeds or 1
+        sources, settings = opened(sources)
+        from minigpt2.sweeps.search import Search
+
+        config = sources.resolve(fitting_preset(settings.config.training.device)).config
+        search, seeds = Search(()), seeds or 1
     from minigpt2.sweeps.events import SweepEnded
     from minigpt2.sweeps.search import sweep as sweep_events
     from minigpt2.terminal.sweeping import SweepView
@@ -106,20 +107,3 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     if request.signal is not None:
         return 128 + request.signal
     return 0 if isinstance(event, SweepEnded) and event.best else 1
-
-
-def _new(sources: Sources) -> tuple[Config, "Search"]:
-    sources, settings = opened(sources)
-    from minigpt2.sweeps.search import Search
-
-    fitting = fitting_preset(settings.config.training.device)
-    return sources.resolve(fitting).config, Search(())
-
-
-def _standing(sources: Sources, out: Path) -> tuple[Config, "Search"]:
-    """Return what a sweep was begun with; options given anew count, and are checked later."""
-    from minigpt2.sweeps.search import stored_search
-
-    stored, search = stored_search(out)
-    again = resolve(sources.preset, sources.config, None, sources.flags, flatten(stored))
-    return again.config, search

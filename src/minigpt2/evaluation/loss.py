@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minigpt2.data import DocumentRows, TokenStream, restart_at, windows
+from minigpt2.data import DocumentRows, TokenStream, bigram_loss, restart_at, windows
 from minigpt2.data.batches import IGNORED
-from minigpt2.data.documents import rows_as_batch
+from minigpt2.data.documents import Window, rows_as_batch
 from minigpt2.data.shards import Ids
+from minigpt2.data.statistics import head, unigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
-from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Profile, Scored
+from minigpt2.evaluation.profile import DocumentLosses, PositionLoss, Scored, profile
 from minigpt2.model import GPT2, LanguageModel, evaluating
 
-Window = tuple[int, int, int]
 T = TypeVar("T")
+DAMAGED = "the model's weights are damaged, or diverged in training"
 _LOGITS_AT_ONCE = 1 << 19  # elements of one (B, T, V) tensor: what stays in a CPU's caches
 
 
@@ -74,31 +75,23 @@ def evaluate(
         raise DataError(f"{len(stream)} tokens are too few to score: at least 2 are needed")
     if by_document and stride != window:
         raise UsageError("documents are scored in disjoint windows; leave --stride out")
-    packed = windows(len(stream), window, stride)
-    cut = list(DocumentRows(stream, window) if by_document else packed)
+    rows = DocumentRows(stream, window) if by_document else windows(len(stream), window, stride)
+    cut = list(rows)
     count = sum(stop - first for _, stop, first in cut)
     if not count:
         raise DataError("there is nothing to score: no document has an answer")
-    profile = Profile(stream)
-    for scored in token_losses(model, stream, cut, separator):
-        profile.add(scored)
-    loss = profile.loss
+    scored = token_losses(model, stream, cut, separator)
+    loss, by_position, documents = profile(scored, stream)
     if not math.isfinite(loss):
-        raise MiniGPT2Error(
-            f"the loss is {loss}: the model's weights are damaged, or diverged in training"
-        )
+        raise MiniGPT2Error(f"the loss is {loss}: {DAMAGED}")
     whole = count == len(stream) - 1
     bits = loss * count / math.log(2) / max(1, stream.target_bytes) if whole else None
-    return Evaluation(
-        loss, perplexity(loss), bits, window, stride, count, profile.by_position, profile.documents
-    )
+    protocol = (window, stride, count)
+    return Evaluation(loss, perplexity(loss), bits, *protocol, by_position, documents)
 
 
 def mean_loss(
-    model: LanguageModel,
-    stream: Ids,
-    cut: Iterable[Window],
-    separator: int | None = None,
+    model: LanguageModel, stream: Ids, cut: Iterable[Window], separator: int | None = None
 ) -> float:
     """Return the mean loss in nats a token over the windows `cut` out of `stream`.
 
@@ -112,10 +105,7 @@ def mean_loss(
 
 
 def token_losses(
-    model: LanguageModel,
-    stream: Ids,
-    cut: Iterable[Window],
-    separator: int | None = None,
+    model: LanguageModel, stream: Ids, cut: Iterable[Window], separator: int | None = None
 ) -> Iterator[Scored]:
     """Yield the loss of every target of the windows `cut` out of `stream`, batch by batch."""
     device, size = next(model.parameters()).device, model.config.vocab_size
@@ -128,9 +118,8 @@ def token_losses(
             logits = logits_at(model, tokens.to(device), wanted.to(device), **borders)
             losses = F.cross_entropy(logits, targets[wanted].to(device), reduction="none")
             rows, columns = wanted.nonzero().numpy().T
-            starts = np.array([start for start, _, _ in batch])
-            seen = columns + 1
-            yield Scored(starts[rows] + seen, seen, losses.double().cpu().numpy())
+            starts = np.array([start for start, _, _ in batch])[rows]
+            yield Scored(starts + columns + 1, columns + 1, losses.double().cpu().numpy())
 
 
 def logits_at(model: LanguageModel, tokens: Tensor, wanted: Tensor, **borders: Any) -> Tensor:
@@ -153,10 +142,10 @@ def training_subset(total: int, length: int, like: int) -> Iterator[Window]:
     """Yield windows spread evenly over a training split of `total` tokens, as many as an
     evaluation of `like` tokens has: always the same ones.
     """  # fmt: skip
-    wanted = -(-(like - 1) // length)
     available = max(1, (total - 1) // length)
-    for i in range(min(wanted, available)):
-        start = i * available // min(wanted, available) * length
+    wanted = min(available, -(-(like - 1) // length))
+    for i in range(wanted):
+        start = i * available // wanted * length
         yield start, min(start + length + 1, total), start + 1
 
 
@@ -168,6 +157,20 @@ def evaluation_windows(
         return training_subset(len(train), length, len(val)), windows(len(val), length)
     held_out = DocumentRows(val, length)
     return DocumentRows(train, length).spread(len(held_out)), held_out
+
+
+def baselines(counted: TokenStream, scored: TokenStream, vocab_size: int) -> dict[str, float]:
+    """Return the loss on `scored`, in nats a token, of knowing nothing, and of counting `counted`.
+
+    uniform: every token alike. unigram: how often each occurs. bigram: what follows what. Of long
+    streams the beginning counts.
+    """
+    found = {"uniform": math.log(vocab_size)}
+    # Of what is scored the first token is nobody's to predict.
+    counts = (np.bincount(i, minlength=vocab_size) for i in (head(counted), head(scored)[1:]))
+    unigram, bigram = unigram_loss(*counts), bigram_loss(counted, scored, vocab_size)
+    known = {"unigram": unigram, "bigram": bigram}
+    return found | {name: loss for name, loss in known.items() if loss is not None}
 
 
 def perplexity(loss: float) -> float:

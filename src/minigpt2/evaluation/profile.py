@@ -1,5 +1,6 @@
 """How a loss is spread: over positions in the window, and over documents."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,53 +39,40 @@ class DocumentLosses:
     worst: tuple[int, float]
 
 
-class Profile:
-    """Adds up scored tokens; memory grows with the number of documents alone."""
+def profile(
+    parts: Iterable[Scored], stream: TokenStream
+) -> tuple[float, tuple[PositionLoss, ...], DocumentLosses | None]:
+    """Return the mean loss of all tokens, of those with 1, 2 to 3, 4 to 7, ... before, and so on.
 
-    def __init__(self, stream: TokenStream) -> None:
-        self._starts = stream.documents.read(0, len(stream.documents))[0]
-        self._position = np.zeros((2, 64))  # sums and counts by power of two
-        self._longest = 0
-        self._document = np.zeros((2, len(self._starts)))
+    The last is how the loss is spread over documents. Memory grows with their number alone.
+    """
+    starts = stream.documents.read(0, len(stream.documents))[0]
+    positions = np.zeros((2, 64))  # sums and counts by power of two
+    documents, longest = np.zeros((2, len(starts))), 0
+    for scored in parts:
+        longest = max(longest, int(scored.seen.max(initial=0)))
+        _count_in(positions, np.log2(scored.seen).astype(int), scored.losses)
+        if len(starts):
+            numbers = np.searchsorted(starts, scored.places, side="right") - 1
+            _count_in(documents, numbers, scored.losses)
+    by_position = tuple(
+        PositionLoss(1 << power, min(longest, (2 << power) - 1), int(count), float(total / count))
+        for power, (total, count) in enumerate(positions.T)
+        if count
+    )
+    return float(positions[0].sum() / positions[1].sum()), by_position, _over_documents(documents)
 
-    def add(self, scored: Scored) -> None:
-        """Take the losses of some tokens into account."""
-        self._longest = max(self._longest, int(scored.seen.max(initial=0)))
-        _count_in(self._position, np.log2(scored.seen).astype(int), scored.losses)
-        if len(self._starts):
-            number = np.searchsorted(self._starts, scored.places, side="right") - 1
-            _count_in(self._document, number, scored.losses)
 
-    @property
-    def loss(self) -> float:
-        """The mean over all tokens."""
-        sums, counts = self._position
-        return float(sums.sum() / counts.sum())
-
-    @property
-    def by_position(self) -> tuple[PositionLoss, ...]:
-        """The loss by context: 1 token before, 2 to 3, 4 to 7, and so on."""
-        return tuple(
-            PositionLoss(
-                1 << power, min(self._longest, (2 << power) - 1), int(count), float(total / count)
-            )
-            for power, (total, count) in enumerate(self._position.T)
-            if count
-        )
-
-    @property
-    def documents(self) -> DocumentLosses | None:
-        """How the loss is spread over documents; None where there are not two."""
-        scored = np.flatnonzero(self._document[1])
-        if len(scored) < 2:
-            return None
-        losses = self._document[0, scored] / self._document[1, scored]
-        quarter, median, three = (float(q) for q in np.quantile(losses, (0.25, 0.5, 0.75)))
-        best, worst = (
-            (int(scored[place]), float(losses[place]))
-            for place in (losses.argmin(), losses.argmax())
-        )
-        return DocumentLosses(len(scored), quarter, median, three, best, worst)
+def _over_documents(table: np.ndarray) -> DocumentLosses | None:
+    """Return how the loss is spread over documents; None where there are not two."""
+    scored = np.flatnonzero(table[1])
+    if len(scored) < 2:
+        return None
+    losses = table[0, scored] / table[1, scored]
+    quarter, median, three_quarters = np.quantile(losses, (0.25, 0.5, 0.75)).tolist()
+    ends = (losses.argmin(), losses.argmax())
+    best, worst = ((int(scored[place]), float(losses[place])) for place in ends)
+    return DocumentLosses(len(scored), quarter, median, three_quarters, best, worst)
 
 
 def _count_in(table: np.ndarray, places: np.ndarray, losses: np.ndarray) -> None:

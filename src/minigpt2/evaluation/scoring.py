@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from minigpt2.evaluation.loss import batched, logits_at
 from minigpt2.model import GPT2, LanguageModel, evaluating
@@ -43,16 +42,15 @@ class Likelihood:
 
 @dataclass
 class _Row:
-    """One context, cut alike for all the endings that stand behind it here."""
+    """One context, cut alike for all the endings that stand behind it here, each with its place."""
 
     context: Sequence[int]
     cut: int
     endings: list[tuple[tuple[int, int], Sequence[int]]] = field(default_factory=list)
-    length: int = 0
 
-    def add(self, key: tuple[int, int], ending: Sequence[int]) -> None:
-        self.length = (self.length or len(self.context)) + len(ending) - 1
-        self.endings.append((key, ending))
+    def __len__(self) -> int:
+        """Count the tokens that are fed: of every ending all but the last."""
+        return len(self.context) + sum(len(ending) - 1 for _, ending in self.endings)
 
 
 def likelihoods(
@@ -67,74 +65,64 @@ def likelihoods(
     `told` hears how many rows of how many are done. Raises ValueError for an empty context or
     ending.
     """
-    found: list[list[Likelihood | None]] = [[None] * len(r.endings) for r in requests]
-    rows = sorted(_rows(requests, window or model.config.block_size), key=lambda row: row.length)
+    rows = sorted(_rows(requests, window or model.config.block_size), key=len)
+    found: dict[tuple[int, int], Likelihood] = {}
     done = 0
     with evaluating(model):
-        for batch in batched(rows, lambda row: row.length, _TOKENS_AT_ONCE):
-            for (request, ending), likelihood in _score(model, batch):
-                found[request][ending] = likelihood
+        for batch in batched(rows, len, _TOKENS_AT_ONCE):
+            found.update(_score(model, batch))
             done += len(batch)
             told(done, len(rows))
+    return [[found.get((n, k)) for k in range(len(r.endings))] for n, r in enumerate(requests)]
+
+
+def _rows(requests: Sequence[Request], window: int) -> list[_Row]:
+    found = []
+    for number, request in enumerate(requests):
+        context, open_rows = request.context, dict[int, _Row]()
+        if not context or not all(request.endings):
+            raise ValueError(f"request {number}: context and endings need a token each")
+        for place, ending in enumerate(request.endings):
+            cut = max(0, len(context) + len(ending) - 1 - window)
+            if cut >= len(context):
+                continue
+            if cut not in open_rows or len(open_rows[cut]) + len(ending) - 1 > window:
+                open_rows[cut] = _Row(context[cut:], cut)
+                found.append(open_rows[cut])
+            open_rows[cut].endings.append(((number, place), ending))
     return found
 
 
-def _rows(requests: Sequence[Request], window: int) -> Iterator[_Row]:
-    for number, request in enumerate(requests):
-        if not request.context or not all(request.endings):
-            raise ValueError(f"request {number}: context and endings need a token each")
-        rows: dict[int, _Row] = {}
-        for place, ending in enumerate(request.endings):
-            cut = max(0, len(request.context) + len(ending) - 1 - window)
-            if cut >= len(request.context):
-                continue
-            row = rows.get(cut)
-            if row is None or row.length + len(ending) - 1 > window:
-                if row is not None:
-                    yield row
-                row = rows[cut] = _Row(request.context[cut:], cut)
-            row.add((number, place), ending)
-        yield from rows.values()
-
-
 def _score(model: LanguageModel, rows: list[_Row]) -> Iterator[tuple[tuple[int, int], Likelihood]]:
-    device = next(model.parameters()).device
-    T = max(row.length for row in rows)
-    tokens, positions, part = (torch.zeros(len(rows), T, dtype=torch.long) for _ in range(3))
-    wanted = torch.zeros(len(rows), T, dtype=torch.bool)
+    """Lay the rows into one batch, and read off what each ending's tokens are predicted by."""
+    device, T = next(model.parameters()).device, max(map(len, rows))
+    tokens, positions, part = torch.zeros(3, len(rows), T, dtype=torch.long)
+    ids: list[int] = []
+    places: list[int] = []  # in the flattened batch: what predicts each of the ids
     for r, row in enumerate(rows):
-        c = len(row.context)
+        at = c = len(row.context)
         tokens[r, :c], positions[r, :c] = torch.tensor(row.context), torch.arange(c)
-        wanted[r, c - 1] = True  # the first token of every ending is predicted here
-        at = c
         for number, (_, ending) in enumerate(row.endings, 1):
             end = at + len(ending) - 1
             tokens[r, at:end] = torch.tensor(ending[:-1], dtype=torch.long)
             positions[r, at:end] = torch.arange(c, c + end - at)
-            part[r, at:end], wanted[r, at:end] = number, True
+            part[r, at:end] = number
+            ids += ending
+            places += [r * T + c - 1, *range(r * T + at, r * T + end)]
             at = end
-    same = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
+    wanted = torch.zeros(len(rows) * T, dtype=torch.bool)
+    wanted[places] = True
     borders = {}
     if isinstance(model, GPT2) and any(len(row.endings) > 1 for row in rows):
+        same = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
         borders = {"positions": positions.to(device), "mask": same.tril()[:, None].to(device)}
-    logits = logits_at(model, tokens.to(device), wanted.to(device), **borders)
-    yield from _read_off(logits, rows)
-
-
-def _read_off(logits: Tensor, rows: list[_Row]) -> Iterator[tuple[tuple[int, int], Likelihood]]:
-    """Read the endings off logits (N, V), which stand in the order of rows and places."""
-    places, ids, at = [], [], 0
-    for row in rows:
-        first, at = at, at + 1
-        for _, ending in row.endings:
-            places += [first, *range(at, at + len(ending) - 1)]
-            ids += ending
-            at += len(ending) - 1
-    places_N, ids_N = (torch.tensor(part, device=logits.device) for part in (places, ids))
-    logprobs_N = logits[places_N, ids_N] - logits.logsumexp(-1)[places_N]
-    greedy_N = logits.argmax(-1)[places_N] == ids_N
-    endings = [(row, key, ending) for row in rows for key, ending in row.endings]
-    sizes = [len(ending) for _, _, ending in endings]
-    parts = zip(logprobs_N.double().cpu().split(sizes), greedy_N.cpu().split(sizes), strict=True)
-    for (row, key, ending), (logprobs, greedy) in zip(endings, parts, strict=True):
-        yield key, Likelihood(float(logprobs.sum()), len(ending), bool(greedy.all()), row.cut)
+    logits = logits_at(model, tokens.to(device), wanted.view(-1, T).to(device), **borders)
+    where = (wanted.cumsum(0) - 1)[places].to(device)  # the endings of a row share their first
+    ids_N = torch.tensor(ids, device=device)
+    logprobs_N = (logits[where, ids_N] - logits.logsumexp(-1)[where]).double().cpu()
+    greedy_N = (logits.argmax(-1)[where] == ids_N).cpu()
+    endings = [(key, row.cut, len(ending)) for row in rows for key, ending in row.endings]
+    sizes = [size for _, _, size in endings]
+    parts = zip(endings, logprobs_N.split(sizes), greedy_N.split(sizes), strict=True)
+    for (key, cut, size), logprobs, greedy in parts:
+        yield key, Likelihood(float(logprobs.sum()), size, bool(greedy.all()), cut)

@@ -8,16 +8,18 @@ sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from minigpt2.data.download import fetch
 from minigpt2.data.rows import rows_of, text_of
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
-from minigpt2.evaluation.loss import perplexity
+from minigpt2.evaluation.loss import DAMAGED, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
@@ -25,13 +27,10 @@ from minigpt2.tokenizers import Tokenizer
 
 Say = Callable[[str], None]
 Style = Literal["harness", "completion"]
-ADDRESSES = {
-    "lambada": "https://openaipublic.blob.core.windows.net/gpt-2/data/lambada_test.jsonl"
-    "#sha256=4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
-    "hellaswag": "https://raw.githubusercontent.com/rowanz/hellaswag/master/data/hellaswag_val.jsonl",
-    "wikitext-2": "hf://datasets/Salesforce/wikitext/wikitext-2-raw-v1/test-*.parquet",
-    "wikitext-103": "hf://datasets/Salesforce/wikitext/wikitext-103-raw-v1/test-*.parquet",
-}
+_PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+ADDRESSES = {task: told["address"] for task, told in _PUBLISHED.items() if "address" in told}
+# What OpenAI's models reached, by protocol: {model and source: figures}.
+REFERENCES = {task: told["references"] for task, told in _PUBLISHED.items()}
 _Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
 
 
@@ -98,7 +97,7 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
     are, joined by a blank, means by token.
     """
     for row, place in rows_of(path):
-        endings, label = row.get("endings"), str(row.get("label"))
+        endings, label, sizes = row.get("endings"), str(row.get("label")), None
         whole = isinstance(endings, list) and all(isinstance(e, str) and e for e in endings)
         if not whole or not endings:
             raise DataError(f"{place}: field 'endings' is no list of texts; is it HellaSwag?")
@@ -107,16 +106,15 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
                             "split is published without labels)")  # fmt: skip
         if style == "completion":
             context = text_of(row, "ctx", place)
-            yield Item(context, tuple(" " + ending for ending in endings), int(label), place)
-            continue
-        before, after = text_of(row, "ctx_a", place), text_of(row, "ctx_b", place)
-        activity = text_of(row, "activity_label", place)
-        context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
-        cleaned = [_without_brackets(ending) for ending in endings]
-        if not all(map(str.strip, cleaned)):
-            raise DataError(f"{place}: an ending is nothing but brackets")
-        sizes = tuple(len(ending) for ending in cleaned)
-        yield Item(context, tuple(" " + ending for ending in cleaned), int(label), place, sizes)
+        else:
+            fields = ("activity_label", "ctx_a", "ctx_b")
+            activity, before, after = (text_of(row, field, place) for field in fields)
+            context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
+            endings = [_without_brackets(ending) for ending in endings]
+            sizes = tuple(map(len, endings))
+            if not all(map(str.strip, endings)):
+                raise DataError(f"{place}: an ending is nothing but brackets")
+        yield Item(context, tuple(" " + ending for ending in endings), int(label), place, sizes)
 
 
 def ask(
@@ -134,31 +132,26 @@ def ask(
     """
     chosen = list(islice(items, limit))
     found = likelihoods(model, [as_request(tokenizer, item) for item in chosen], told, window)
-    scored = [
-        (item, [likelihood for likelihood in endings if likelihood is not None])
-        for item, endings in zip(chosen, found, strict=True)
-        if None not in endings
-    ]
+    pairs = zip(chosen, found, strict=True)
+    scored = [(item, [e for e in endings if e]) for item, endings in pairs if None not in endings]
+    count = len(scored)
     if not scored:
         size = window or model.config.block_size
         why = f"no answer fits the window of {size} tokens" if chosen else "there are no items"
         raise DataError(f"nothing to score: {why}")
-    if any(math.isnan(likelihood.logprob) for _, endings in scored for likelihood in endings):
-        raise MiniGPT2Error(
-            "the likelihoods are nan: the model's weights are damaged, or diverged in training"
-        )
-    cut = sum(any(likelihood.cut for likelihood in endings) for _, endings in scored)
-    counts = (len(scored), len(chosen) - len(scored), cut)
+    if any(math.isnan(ending.logprob) for _, endings in scored for ending in endings):
+        raise MiniGPT2Error(f"the likelihoods are nan: {DAMAGED}")
+    counts = (count, len(chosen) - count, sum(any(e.cut for e in ends) for _, ends in scored))
     if len(chosen[0].endings) == 1:
-        right = sum(endings[0].greedy for _, endings in scored)
-        loss = -math.fsum(endings[0].logprob for _, endings in scored) / len(scored)
-        return TaskResult(*counts, share(right, len(scored)), perplexity=perplexity(loss))
-    by_sum = sum(_likeliest(endings, None) == item.label for item, endings in scored)
-    by_mean = sum(
-        _likeliest(endings, item.sizes or [e.tokens for e in endings]) == item.label
-        for item, endings in scored
+        words = [word for _, [word] in scored]
+        loss = -math.fsum(word.logprob for word in words) / count
+        right = share(sum(word.greedy for word in words), count)
+        return TaskResult(*counts, right, perplexity=perplexity(loss))
+    by_sum, by_mean = (
+        share(sum(_likeliest(item, ends, mean) == item.label for item, ends in scored), count)
+        for mean in (False, True)
     )
-    return TaskResult(*counts, share(by_sum, len(scored)), share(by_mean, len(scored)))
+    return TaskResult(*counts, by_sum, by_mean)
 
 
 def share(right: int, count: int) -> Accuracy:
@@ -189,7 +182,8 @@ def as_request(tokenizer: Tokenizer, item: Item) -> Request:
         raise DataError(f"{item.place}: {error}") from None
 
 
-def _likeliest(endings: list[Likelihood], sizes: Sequence[int] | None) -> int:
-    """Return the first of the endings with the highest log-probability, over its size if given."""
-    scores = [e.logprob / (sizes[n] if sizes else 1) for n, e in enumerate(endings)]
+def _likeliest(item: Item, endings: list[Likelihood], mean: bool) -> int:
+    """Return the first of the endings with the highest log-probability, by its sum or mean."""
+    sizes = (item.sizes or [ending.tokens for ending in endings]) if mean else [1] * len(endings)
+    scores = [ending.logprob / size for ending, size in zip(endings, sizes, strict=True)]
     return scores.index(max(scores))

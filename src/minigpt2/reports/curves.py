@@ -42,11 +42,10 @@ def points(log: Log, x: str, measure: str) -> Points:
 
     `gap` is how far validation is above training at an evaluation.
     """
-    above, below = {"gap": ("val_loss", "train_eval_loss")}.get(measure, (measure, ""))
+    above, below = ("val_loss", "train_eval_loss") if measure == "gap" else (measure, None)
     rows = [
-        (number(entry.get(x)), number(entry.get(above)), number(entry.get(below, 0.0)))
+        [number(entry.get(x)), number(entry.get(above)), number(entry.get(below)) if below else 0.0]
         for entry in log
-        if not below or below in entry
     ]
     known = np.array([row for row in rows if None not in row], dtype=float).reshape(-1, 3)
     known = known[np.argsort(known[:, 0], kind="stable")]
@@ -56,8 +55,7 @@ def points(log: Log, x: str, measure: str) -> Points:
 def best_loss(log: Log) -> tuple[float, int] | None:
     """Return the lowest validation loss and its step; what was before training does not count."""
     steps, losses = points([entry for entry in log if entry["step"] != 0], "step", "val_loss")
-    place = int(np.argmin(losses)) if len(losses) else -1
-    return (float(losses[place]), int(steps[place])) if len(losses) else None
+    return min(zip(losses.tolist(), steps.astype(int).tolist(), strict=True), default=None)
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:

@@ -92,25 +92,21 @@ def draw(picture: Picture, curves: list[Curve], bigram_loss: float | None = None
 
     with style():
         axes = (figure := Figure()).subplots()
-        alone = len(curves) == 1
-        entries: dict[Any, tuple[Any, str]] = {}  # of the legend: a line and what it means
         for curve, look in zip(curves, looks(curves), strict=True):
             for measure in picture.measures:
-                line = _draw_measure(axes, picture, measure, curve, look, alone)
-                if line is not None and look is not _REST:
-                    entries[measure if alone else look] = line, _label(measure, curve, alone)
+                _draw_measure(axes, picture, measure, curve, look, alone=len(curves) == 1)
         if not axes.lines:
             axes.text(0.5, 0.5, "nothing is logged yet", transform=axes.transAxes, ha="center")
         elif bigram_loss is not None and "val_loss" in picture.measures:
             line = axes.axhline(bigram_loss, color=GRAY, linewidth=1.2, linestyle=":")
-            entries["bigram"] = line, f"bigram table {bigram_loss:.4f}"
+            line.set_label(f"bigram table {bigram_loss:.4f}")
         axes.set(title=picture.title, xlabel=picture.x)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if picture.name == "gradient-norm" and axes.lines and axes.dataLim.y0 > 0:
             axes.set_yscale("log", subs=[])  # one spike would leave nothing to see of the rest
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
-        _draw_legend(figure, [entry for entry in entries.values() if entry[1]], picture, curves)
+        _draw_legend(figure, axes, picture, curves)
         figure.draw_without_rendering()  # the layout, once for both kinds of file
         figure.set_layout_engine("none")
     return figure
@@ -129,8 +125,8 @@ def style(**more: str) -> Iterator[None]:
 
 def _draw_measure(
     axes: Any, picture: Picture, measure: str, curve: Curve, look: Look, alone: bool
-) -> Any:
-    """Draw one measure of one curve; return its line, or None if nothing of it is logged."""
+) -> None:
+    """Draw what is logged of one measure of one curve, with its label for the legend."""
     marked, beside = measure in ("val_loss", "gap"), len(picture.measures) > 1
     if alone and marked and beside:
         look = _LOOKS[1]  # not the training loss's
@@ -144,44 +140,44 @@ def _draw_measure(
         places, (low, mean, high) = spread
         axes.fill_between(places, low, high, color=look.colour, alpha=0.22, linewidth=0)
         drawn = [(places, mean)]
-    style: dict[str, Any] = {"color": look.colour, "linestyle": (0, look.dashes or None)}
-    style |= {"marker": look.marker if marked else ""}
-    style |= {"linewidth": 1.1 if beside and not marked else 1.4}
-    style |= {"alpha": 0.5, "linewidth": 0.6, "zorder": 1.5} if look is _REST else {}
+    style: dict[str, Any] = {"linewidth": 1.1 if beside and not marked else 1.4}
+    if look is _REST:
+        style = {"alpha": 0.5, "linewidth": 0.6, "zorder": 1.5}
+    style |= {"color": look.colour, "linestyle": (0, look.dashes or None)}
     for xs, ys in drawn:
-        axes.plot(xs, ys, markevery=max(1, len(xs) // _MARKS), **style)
-    return axes.lines[-1] if drawn else None
+        every = max(1, len(xs) // _MARKS)
+        axes.plot(xs, ys, marker=look.marker if marked else "", markevery=every, **style)
+    if drawn and look is not _REST:
+        axes.lines[-1].set_label(_label(measure, curve, alone))
 
 
 def _label(measure: str, curve: Curve, alone: bool) -> str:
     """Return what a line means; beside others a curve has one label for all measures."""
-    name = curve.label
+    name = _MEANINGS.get(measure, "") if alone else curve.label
     if len(name) > 2 * _HALF_NAME:
         name = f"{name[:_HALF_NAME]}…{name[-_HALF_NAME:]}"
-    if alone:
-        name = _MEANINGS.get(measure, "")
     told = curve.losses and (not alone or measure == "val_loss")
     # A leading underscore would hide it.
     return f" {name}, best {mean_and_spread(curve.losses)}" if told else name and f" {name}"
 
 
-def _draw_legend(
-    figure: Any, entries: list[tuple[Any, str]], picture: Picture, curves: list[Curve]
-) -> None:
+def _draw_legend(figure: Any, axes: Any, picture: Picture, curves: list[Curve]) -> None:
     """Put the legend beneath the axes, and make the figure higher by what it takes."""
+    # Of a curve's measures, which have one label and one colour, the last stands for all.
+    lines, labels = axes.get_legend_handles_labels()
+    entries = {(label, line.get_color()): line for label, line in zip(labels, lines, strict=True)}
     notes = {
         "thin: training, smoothed; with marks: validation": len(curves) > 1 < len(picture.measures),
         "line and band: mean, lowest and highest of seeds": any(len(c.logs) > 1 for c in curves),
         f"gray: {len(curves) - _MOST_LOOKS} more, none better": len(curves) > _MOST_LOOKS,
     }
     title = "\n".join(note for note, holds in notes.items() if holds)
-    columns = 2 if all(len(label) < 36 for _, label in entries) else 1
+    columns = 2 if all(len(label) < 36 for label, _ in entries) else 1
     rows = -(-len(entries) // columns) + len(title.splitlines())
     figure.set_figheight(figure.get_figheight() + 0.2 * rows)
     if entries:
-        lines, labels = zip(*entries, strict=True)
-        place = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(lines, labels, title=title or None, **place)
+        place = {"loc": "outside lower center", "ncols": columns, "title": title or None}
+        figure.legend(list(entries.values()), [label for label, _ in entries], **place)
 
 
 def png(figure: Any) -> bytes:
@@ -203,10 +199,9 @@ def svg(figure: Any, name: str, label: str) -> str:
     text = content.getvalue()
     start = f'<svg role="img" aria-label="{html.escape(label)}" '
     for found, instead in (
-        (r"(?s)\A.*?<svg[^>]*(?=viewBox)", lambda _: start),
-        (r'(?<=viewBox=")([^"]*")[^>]*', r"\1"),
-        (r"(?s)<metadata>.*?</metadata>|<style.*?</style>", ""),
-        (r'<g id="[^"]*"', "<g"),  # names of ours that no one refers to
+        (r'(?s)\A.*?<svg[^>]*(viewBox="[^"]*")[^>]*', lambda svg: start + svg[1]),
+        # Of the ids those of groups are names of ours that no one refers to.
+        (r'(?s)<metadata>.*?</metadata>|<style.*?</style>|(?<=<g) id="[^"]*"', ""),
         (r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0])),
         (r"(?<=font-family: )'DejaVu Sans'[^;\"<]*", "system-ui, sans-serif"),
         (_INK, "currentColor"),

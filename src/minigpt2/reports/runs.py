@@ -6,22 +6,23 @@ Reads run directories, writes nothing, and opens no weights: only the list of th
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import flatten
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.files import pointed, read_json, read_sealed
-from minigpt2.reports.curves import Curve, Log
+from minigpt2.reports.curves import Curve, Log, number
 from minigpt2.settings import stored_config
 from minigpt2.text import printable
 
 Say = Callable[[str], None]
 Tree = dict[str, Any]
+_SAMPLE_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,19 @@ class Run:
     log: Log
     config: Tree
     facts: Tree  # of run.json
-    shape: Tree  # the config.json of its model, and `parameters`
+    shape: Tree  # the config.json of its model, and `parameters`; else what it was told to be
+
+    @property
+    def last(self) -> Tree:
+        """What was last logged of each measure that is a number."""
+        entries = (item for entry in self.log for item in entry.items())
+        return {key: value for key, value in entries if number(value) is not None}
+
+    @property
+    def losses(self) -> list[float | None]:
+        """Every loss that was logged; None for what is no number."""
+        keys = ("train_loss", "val_loss")
+        return [number(entry[key]) for entry in self.log for key in keys if key in entry]
 
 
 def read_runs(paths: list[Path], say: Say) -> list[Run]:
@@ -68,10 +81,8 @@ def short_names(paths: list[Path]) -> list[str]:
     ['a', 'new/b', 'b']
     """
     ends = [path.resolve().name if path.name in ("", "..") else path.name for path in paths]
-    return [
-        one_line(path.as_posix() if ends.count(end) > 1 else end)
-        for path, end in zip(paths, ends, strict=True)
-    ]
+    pairs = zip(paths, ends, strict=True)
+    return [one_line(path.as_posix() if ends.count(end) > 1 else end) for path, end in pairs]
 
 
 def one_line(value: Any) -> str:
@@ -103,16 +114,18 @@ def read_samples(run: Run, most: int) -> list[tuple[str, str]]:
     text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
     samples = list(zip(parts[::2], parts[1::2], strict=True))
-    last = len(samples) - 1
-    chosen = {round(k * last / (most - 1)) for k in range(most)} if samples else set()
-    return [samples[place] for place in sorted(chosen)]
+    chosen = {round(k * (len(samples) - 1) / (most - 1)) for k in range(most if samples else 0)}
+    shown = (samples[place] for place in sorted(chosen))
+    return [(step, printable(sample.strip("\n")[:_SAMPLE_CHARACTERS])) for step, sample in shown]
 
 
-def read_evaluations(run: Run, say: Say) -> list[Tree]:
-    """Return what `minigpt2 eval` wrote of a run; a damaged file is named and passed over."""
-    paths = sorted((run.path / "evaluations").glob("*.json"))
-    found = [_attempt(partial(read_json, path), "skipped", say) for path in paths]
-    return [record for record in found if record]
+def read_evaluations(run: Run, say: Say) -> Iterator[Tree]:
+    """Yield what `minigpt2 eval` wrote of a run; a damaged file is named and passed over."""
+    for path in sorted((run.path / "evaluations").glob("*.json")):
+        if record := _attempt(partial(read_json, path), "skipped", say):
+            # Where the model and the data lay is nobody's business.
+            places = {key: record[key] for key in ("model", "data") if key in record}
+            yield record | {key: PurePath(str(place)).name for key, place in places.items()}
 
 
 def _attempt(read: Callable[[], Tree], what: str, say: Say) -> Tree:
@@ -127,18 +140,20 @@ def _attempt(read: Callable[[], Tree], what: str, say: Say) -> Tree:
 def _read_run(run: RunDirectory, name: str, log: Log, say: Say) -> Run:
     config = _attempt(lambda: flatten(stored_config(run.path).config), "no configuration", say)
     facts = _attempt(lambda: read_sealed(run.facts_path), "no plan and no bigram baseline", say)
-    model_dir = pointed(run.path / "best") or pointed(run.path / "latest")
-    return Run(name, run.path, log, config, facts, _model(model_dir) if model_dir else {})
+    folder = pointed(run.path / "best") or pointed(run.path / "latest")
+    shape = _shape(folder) if folder else {}
+    if not shape and not config.get("model.init"):
+        shape = {key.removeprefix("model."): value for key, value in config.items()}
+    return Run(name, run.path, log, config, facts, shape)
 
 
-def _model(folder: Path) -> Tree:
+def _shape(folder: Path) -> Tree:
     """Return a checkpoint's config.json with how many parameters it holds, where they are told."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        shape = read_json(folder / "config.json")
         with safe_open(folder / "model.safetensors", framework="numpy") as file:
             sizes = [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118
+        return read_json(folder / "config.json") | {"parameters": sum(sizes)}
     except (MiniGPT2Error, SafetensorError, OSError):  # a LoRA run's, or one being replaced
         return {}
-    return shape | {"parameters": sum(sizes)}

@@ -1,6 +1,7 @@
 """What came of a sweep: the table, the picture, and the best configuration for `train`."""
 
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ from minigpt2.sweeps.events import Record
 from minigpt2.sweeps.space import Dimension
 
 _BLUE, _RED, _GREEN, _, _ORANGE, _ = COLOURS
-_STYLES: dict[str, dict[str, Any]] = {
-    "complete": {"color": _BLUE, "alpha": 0.5, "marker": "o", "linestyle": ""},
-    "pruned": {"color": _ORANGE, "marker": ".", "linestyle": ""},
-    "failed": {"color": _RED, "marker": "x", "linestyle": ""},
-}
+_LOOKS = {"complete": (_BLUE, "o"), "pruned": (_ORANGE, "."), "failed": (_RED, "x")}
 
 
 def ranked(records: list[Record]) -> list[Record]:
     """Return the complete trials, the lowest loss first."""
     return sorted((r for r in records if r["state"] == "complete"), key=lambda r: r["loss"])
+
+
+def best_of(records: list[Record]) -> Record | None:
+    """Return the complete trial of the lowest loss, if there is one."""
+    return next(iter(ranked(records)), None)
 
 
 def results_table(space: list[Dimension], records: list[Record]) -> list[list[str]]:
@@ -35,12 +37,13 @@ def results_table(space: list[Dimension], records: list[Record]) -> list[list[st
     """
     names = [dimension.key.split(".")[1] for dimension in space]
     rows = [["trial", *names, "loss", "spread", "seeds", "seconds", "state"]]
-    complete = ranked(records)
-    for record in [*complete, *(record for record in records if record not in complete)]:
+    for record in sorted(records, key=lambda r: math.inf if r["loss"] is None else r["loss"]):
         losses = list(record["losses"].values())
         spread = f"{statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
         values = [shown(record["values"][dimension.key]) for dimension in space]
-        loss = f"{record['loss']:.4f}" if record["loss"] is not None else _last_loss(record)
+        last = [curve[-1][1] for curve in record["curves"].values()][-1:]  # of what broke off
+        loss = f"({last[0]:.4f})" if last else ""
+        loss = loss if record["loss"] is None else f"{record['loss']:.4f}"
         state = record["state"] + (f": {record['reason']}" if "reason" in record else "")
         rows.append([str(record["trial"]), *values, loss, spread, str(len(losses)),
                      f"{record['seconds']:.0f}", state])  # fmt: skip
@@ -54,11 +57,6 @@ def shown(value: Any) -> str:
     ('0.001235', 'cosine')
     """
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _last_loss(record: Record) -> str:
-    points = [point for curve in record["curves"].values() for point in curve]
-    return f"({points[-1][1]:.4f})" if points else ""
 
 
 def equals_of_the_best(records: list[Record]) -> tuple[list[Record], float] | None:
@@ -116,7 +114,7 @@ def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> Non
     from matplotlib.figure import Figure
 
     with style():
-        evaluated_often = any(len(c) > 1 for record in records for c in record["curves"].values())
+        evaluated_often = any(len(c) > 1 for r in records for c in r["curves"].values())
         count = len(space) + evaluated_often
         figure = Figure(figsize=(4.6 * count, 3.8))
         panels = figure.subplots(1, count, squeeze=False)[0]
@@ -130,22 +128,21 @@ def draw_sweep(space: list[Dimension], records: list[Record], path: Path) -> Non
 
 def _draw_key(axes: Any, dimension: Dimension, records: list[Record]) -> None:
     """Dots are seeds, small ones where a pruned trial stood; of lists the line joins the means."""
-    complete, listed = ranked(records), dimension.scale == "listed"
-    place = {value: n for n, value in enumerate(dimension.choices)}
+    places = {value: place for place, value in enumerate(dimension.choices)}
     for record in records:
-        value = record["values"][dimension.key]
+        value, (colour, marker) = record["values"][dimension.key], _LOOKS[record["state"]]
         losses = list(record["losses"].values())
         if record["state"] == "pruned":
             losses = [curve[-1][1] for curve in record["curves"].values()]
-        style = _STYLES[record["state"]]
-        axes.plot([place[value] if listed else value] * len(losses), losses, **style)
-    if listed:
-        seen = [
-            v for v in dimension.choices if any(r["values"][dimension.key] == v for r in complete)
-        ]
-        means = [_mean_loss(complete, dimension.key, value) for value in seen]
-        axes.plot([place[value] for value in seen], means, color=_GREEN, label="mean")
-        axes.set_xticks(range(len(place)), [str(value) for value in place])
+        alpha = 0.5 if record["state"] == "complete" else 1
+        xs = [places.get(value, value)] * len(losses)
+        axes.plot(xs, losses, color=colour, marker=marker, linestyle="", alpha=alpha)
+    if places:
+        known = [(record["values"][dimension.key], record["loss"]) for record in ranked(records)]
+        seen = [value for value in places if value in dict(known)]
+        means = [statistics.fmean(loss for v, loss in known if v == value) for value in seen]
+        axes.plot([places[value] for value in seen], means, color=_GREEN, label="mean")
+        axes.set_xticks(range(len(places)), map(str, places))
         axes.legend()
     elif dimension.scale == "log":
         axes.set_xscale("log")
@@ -153,23 +150,17 @@ def _draw_key(axes: Any, dimension: Dimension, records: list[Record]) -> None:
     axes.set(xlabel=dimension.key)
 
 
-def _mean_loss(complete: list[Record], key: str, value: Any) -> float:
-    return statistics.fmean(r["loss"] for r in complete if r["values"][key] == value)
-
-
 def _draw_trials(axes: Any, records: list[Record]) -> None:
-    best = next(iter(ranked(records)), None)
-    named: set[str] = set()
+    best = best_of(records)
     for record in sorted(records, key=lambda record: record is best):  # the best above the others
-        label = "best" if record is best else record["state"]
+        colour, label = _LOOKS[record["state"]][0], record["state"]
+        style: dict[str, Any] = {"color": colour, "linewidth": 0.8, "alpha": 0.6}
+        if record is best:
+            style, label = {"color": _GREEN, "linewidth": 2}, "best"
         for curve in record["curves"].values():
-            steps, losses = zip(*curve, strict=True)
-            shares = [100 * step / record["total_steps"] for step in steps]
-            style: dict[str, Any] = {"color": _GREEN, "linewidth": 2}
-            if record is not best:
-                colour = _STYLES[record["state"]]["color"]
-                style = {"color": colour, "linewidth": 0.8, "alpha": 0.6}
-            axes.plot(shares, losses, marker=".", label=None if label in named else label, **style)
-            named.add(label)
+            shares = [100 * step / record["total_steps"] for step, _ in curve]
+            axes.plot(shares, [loss for _, loss in curve], marker=".", label=label, **style)
+    lines, labels = axes.get_legend_handles_labels()
+    named = dict(zip(labels, lines, strict=True))  # each label once
+    axes.legend(named.values(), named.keys())
     axes.set(xlabel="% of the run")
-    axes.legend()

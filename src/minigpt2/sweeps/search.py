@@ -10,46 +10,29 @@ import json
 import math
 import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from minigpt2 import config as schema
+from minigpt2 import errors
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import Config
 from minigpt2.data import Recipe, prepare
 from minigpt2.data.batches import mix
-from minigpt2.errors import (
-    ConfigError,
-    DataError,
-    InputMissingError,
-    MiniGPT2Error,
-    StorageError,
-    UnavailableError,
-    UsageError,
-    is_out_of_memory,
-)
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import ranked, with_values, write_outcome
+from minigpt2.sweeps.outcome import best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
-from minigpt2.training import (
-    Evaluated,
-    Event,
-    Finished,
-    Started,
-    available_memory,
-    estimate_memory,
-    gigabytes,
-    make_plan,
-    train,
-)
+from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
+from minigpt2.training.memory import available_memory, estimate_memory, gigabytes
 
 Say = Callable[[str], None]
-# Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
-# rungs the best third goes on.
-_FIRST_RUNG, _REDUCTION = 10, 3
+Begin = Callable[[Config], Iterator[Event]]
+# What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
+_STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "PRUNED"}
 _RUNG = "completed_rung_"  # how Optuna's pruner calls what it notes at a trial
 
 
@@ -77,7 +60,7 @@ class Search:
     def is_grid(self) -> bool:
         """Say whether every combination of values is tried."""
         listed = all(dimension.choices for dimension in self.dimensions())
-        return self.sampler == "grid" or (self.sampler == "auto" and listed)
+        return listed and self.sampler in ("auto", "grid")
 
     def count(self) -> int:
         """Return how many trials there are to be."""
@@ -103,104 +86,99 @@ def sweep(
     shared = _shared_data(config, out_dir, say)
     records, trials = read_records(out_dir), search.count()
     say(f"{trials} trials of {len(search.seeds)} runs each; {len(records)} are on record")
-    interrupted = False
-    while len(records) < trials and not interrupted:
-        trial = _Trial(shared, search, out_dir, records)
-        yield from trial.run(stop, say)
-        interrupted = trial.interrupted
-        if not interrupted:
-            records.append(trial.record)
-            _append(out_dir / "trials.jsonl", trial.record)
-            _drop_checkpoints(out_dir, records)
-            yield TrialEnded(trial.record, trials)
-            interrupted = stop() and len(records) < trials
-    best = next(iter(ranked(records)), None)
+    begin = partial(train, stop=stop, say=say)
+    while len(records) < trials:
+        record = yield from _run_trial(shared, search, out_dir, records, begin)
+        if record is None:
+            break
+        records.append(record)
+        with storage_errors(path := out_dir / "trials.jsonl"), path.open("ab") as file:
+            file.write((json.dumps(record) + "\n").encode())
+        _drop_checkpoints(out_dir, records)
+        yield TrialEnded(record, trials)
+        if stop():
+            break
     write_outcome(out_dir, config, search.dimensions(), records)
-    yield SweepEnded(out_dir, records, best, interrupted)
+    yield SweepEnded(out_dir, records, best_of(records), interrupted=len(records) < trials)
 
 
-class _Trial:
-    """One choice of values: its runs, seed after seed, and what is put on record of them."""
-
-    def __init__(
-        self, shared: Config, search: Search, out_dir: Path, records: list[Record]
-    ) -> None:
-        self.number, self.interrupted, self._search = len(records) + 1, False, search
-        self._place = out_dir / "trials" / f"{self.number:04d}"
-        self._base, self._asked = shared, _ask(search, records)
-        self._reported: set[int] = set()
-        values = dict(self._asked.params)
-        self.record: Record = {"trial": self.number, "values": values, "state": "complete"}
-        self.record |= {"loss": None, "losses": {}, "curves": {}, "total_steps": 0, "seconds": 0.0}
-
-    def run(self, stop: Callable[[], bool], say: Say) -> Iterator[SweepEvent]:
-        values, losses = self.record["values"], self.record["losses"]
-        try:
-            config = with_values(self._base, values)
-            _refuse_what_does_not_fit(config)
-            for seed in self._search.seeds:
-                yield TrialBegun(self.number, self._search.count(), values, seed)
-                yield from self._run_seed(config, seed, stop, say)
-                if self.interrupted or self.record["state"] == "pruned":
-                    break
-        except (StorageError, UnavailableError, InputMissingError):
-            raise  # the next trial would fare no better
-        except ConfigError as error:
-            if self._place.exists():  # a run that cannot be taken up again: moved, perhaps
-                raise
-            self._fail(error)
-        except (MiniGPT2Error, MemoryError, RuntimeError) as error:
-            if not isinstance(error, MiniGPT2Error) and not is_out_of_memory(error):
-                raise
-            self._fail(error)
-        if self.record["state"] == "complete" and losses:
-            self.record["loss"] = statistics.fmean(losses.values())
-        attributes = self._asked.study.trials[-1].system_attrs.items()
-        self.record["rungs"] = {name: v for name, v in attributes if name.startswith(_RUNG)}
-
-    def _fail(self, error: Exception) -> None:
-        self.record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
-
-    def _run_seed(
-        self, config: Config, seed: int, stop: Callable[[], bool], say: Say
-    ) -> Iterator[Event]:
-        run = RunDirectory(self._place / f"seed-{seed}")
-        config = replace(
-            config,
-            training=replace(config.training, seed=seed),
-            logging=replace(config.logging, sample_interval=None, model_save_path=str(run.path)),
-        )
-        pruning = self._search.prune and seed == self._search.seeds[0]
-        for event in train(config, stop=stop, say=say):
-            yield event
-            if isinstance(event, Started):
-                self.record["total_steps"] = event.total_steps
-            if isinstance(event, Started | Evaluated) and pruning and self._is_behind(run):
-                self.record["state"] = "pruned"
+def _run_trial(
+    shared: Config, search: Search, out_dir: Path, records: list[Record], begin: Begin
+) -> Generator[SweepEvent, None, Record | None]:
+    """Run the next choice of values, seed after seed; return its record, None if interrupted."""
+    number, asked = len(records) + 1, _ask(search, records)
+    place, values = out_dir / "trials" / f"{number:04d}", dict(asked.params)
+    record: Record = {"trial": number, "values": values, "state": "complete", "loss": None}
+    record |= {"losses": {}, "curves": {}, "total_steps": 0, "seconds": 0.0}
+    try:
+        config = with_values(shared, values)
+        _refuse_what_does_not_fit(config)
+        for seed in search.seeds:
+            yield TrialBegun(number, search.count(), values, seed)
+            own: Record = {"training.seed": seed, "logging.sample_interval": None}
+            own["logging.model_save_path"] = str(place / f"seed-{seed}")
+            pruner = asked if search.prune and seed == search.seeds[0] else None
+            if not (yield from _run_seed(with_values(config, own), record, pruner, begin)):
+                return None
+            if record["state"] == "pruned":
                 break
-            if isinstance(event, Finished) and event.reason == "interrupted":
-                self.interrupted = True
-                return
-        log = run.read_log()
-        points = {e["step"]: e["val_loss"] for e in log if "val_loss" in e and e["step"] > 0}
-        self.record["losses"][str(seed)] = min(points.values())
-        self.record["curves"][str(seed)] = [list(point) for point in points.items()]
-        self.record["seconds"] = round(self.record["seconds"] + log[-1]["seconds"], 3)
+    except (errors.StorageError, errors.UnavailableError, errors.InputMissingError):
+        raise  # the next trial would fare no better
+    except (errors.MiniGPT2Error, MemoryError, RuntimeError) as error:
+        # A run that is there and cannot be taken up again was moved, perhaps.
+        lost = isinstance(error, errors.ConfigError) and place.exists()
+        told = isinstance(error, errors.MiniGPT2Error) or errors.is_out_of_memory(error)
+        if lost or not told:
+            raise
+        record |= {"state": "failed", "reason": str(error).splitlines()[0][:300]}
+    attributes = asked.study.trials[-1].system_attrs.items()
+    record["rungs"] = {name: v for name, v in attributes if name.startswith(_RUNG)}
+    return record | _losses(record)
 
-    def _is_behind(self, run: RunDirectory) -> bool:
-        """Report every evaluation so far to the pruner, and say whether it has seen enough.
 
-        Of a run that is taken up again those from before come first: rungs are passed in order.
-        """
-        total = self.record["total_steps"]
-        for entry in run.read_log() if run.metrics_path.exists() else []:
-            share = 100 * entry["step"] // total
-            if "val_loss" in entry and share not in self._reported and 0 < entry["step"] < total:
-                self._reported.add(share)
-                self._asked.report(entry["val_loss"], share)
-                if self._asked.should_prune():
-                    return True
-        return False
+def _run_seed(
+    config: Config, record: Record, pruner: Any, begin: Begin
+) -> Generator[Event, None, bool]:
+    """Train one run of a trial and put it on record; return False where it is interrupted."""
+    run = RunDirectory(Path(config.logging.model_save_path or ""))
+    for event in begin(config):
+        yield event
+        if isinstance(event, Started):
+            record["total_steps"] = event.total_steps
+        if isinstance(event, Finished) and event.reason == "interrupted":
+            return False
+        evaluated = pruner and isinstance(event, Started | Evaluated)
+        if evaluated and _is_behind(pruner, run, record["total_steps"]):
+            record["state"] = "pruned"
+            break
+    log = run.read_log()
+    curve = [[e["step"], e["val_loss"]] for e in log if "val_loss" in e and e["step"] > 0]
+    record["curves"][str(config.training.seed)] = curve
+    record["seconds"] = round(record["seconds"] + log[-1]["seconds"], 3)
+    return True
+
+
+def _is_behind(trial: Any, run: RunDirectory, total: int) -> bool:
+    """Report every evaluation so far to the pruner, and say whether it has seen enough.
+
+    Of a run that is taken up again those from before come first: rungs are passed in order.
+    """
+    reported = trial.study.trials[-1].intermediate_values
+    for entry in run.read_log() if run.metrics_path.exists() else []:
+        share = 100 * entry["step"] // total
+        if "val_loss" in entry and share not in reported and 0 < entry["step"] < total:
+            reported[share] = entry["val_loss"]
+            trial.report(entry["val_loss"], share)
+            if trial.should_prune():
+                return True
+    return False
+
+
+def _losses(record: Record) -> Record:
+    """Return what follows from a trial's curves: the lowest loss of each seed, and their mean."""
+    losses = {seed: min(loss for _, loss in curve) for seed, curve in record["curves"].items()}
+    complete = record["state"] == "complete"
+    return {"losses": losses, "loss": statistics.fmean(losses.values()) if complete else None}
 
 
 def _ask(search: Search, records: list[Record]) -> Any:
@@ -208,10 +186,12 @@ def _ask(search: Search, records: list[Record]) -> Any:
     optuna = _optuna()
     space, number = search.dimensions(), len(records)
     distributions = {dimension.key: _distribution(optuna, dimension) for dimension in space}
+    samplers = optuna.samplers
+    sampler = samplers.RandomSampler if search.sampler == "random" else samplers.TPESampler
+    # Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
+    # rungs the best third goes on.
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=10, reduction_factor=3)
     seed = mix(mix(0) ^ number) % (1 << 32)
-    kinds = optuna.samplers
-    sampler = kinds.RandomSampler if search.sampler == "random" else kinds.TPESampler
-    pruner = optuna.pruners.SuccessiveHalvingPruner(_FIRST_RUNG, _REDUCTION)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
         study.add_trial(_told(optuna, record, distributions))
@@ -221,15 +201,11 @@ def _ask(search: Search, records: list[Record]) -> Any:
 
 
 def _told(optuna: Any, record: Record, distributions: dict[str, Any]) -> Any:
-    """Return a finished trial as Optuna knows it.
-
-    A failed one counts as pruned before its first evaluation: a place to avoid.
-    """
-    complete, states = record["state"] == "complete", optuna.trial.TrialState
+    """Return a finished trial as Optuna knows it."""
     curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
     return optuna.trial.create_trial(
-        state=states.COMPLETE if complete else states.PRUNED,
-        value=record["loss"] if complete else None,
+        state=optuna.trial.TrialState[_STATES[record["state"]]],
+        value=record["loss"],
         params=record["values"],
         distributions=distributions,
         system_attrs=record["rungs"],
@@ -248,11 +224,11 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
 
 def _optuna() -> Any:
     try:
-        with warnings.catch_warnings():  # tqdm's, about widgets that nobody asked for
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # tqdm's, of widgets that nobody asked for
             import optuna
     except ImportError:
-        raise UnavailableError('a sweep needs Optuna: pip install "minigpt2[sweep]"') from None
+        needed = 'a sweep needs Optuna: pip install "minigpt2[sweep]"'
+        raise errors.UnavailableError(needed) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -264,18 +240,13 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     """
     plain = replace(config.training, dtype="float32", attention="fused")  # nothing to measure
     plan = make_plan(replace(config, training=plain))
-    vocab_size = config.model.vocab_size or 0
+    vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    needed, room = (
-        estimate_memory(config, plan, max(1, vocab_size)).step,
-        available_memory(plan.device),
-    )
+    needed, room = estimate_memory(config, plan, vocab_size).step, available_memory(plan.device)
     if room is not None and needed > room:
-        raise MiniGPT2Error(
-            f"out of memory before it began: it takes about {gigabytes(needed)}, and "
-            f"{gigabytes(room)} is free"
-        )
+        takes = f"it takes about {gigabytes(needed)}, and {gigabytes(room)} is free"
+        raise errors.MiniGPT2Error(f"out of memory before it began: {takes}")
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:
@@ -283,24 +254,21 @@ def _begin(config: Config, search: Search, out_dir: Path) -> None:
     search.dimensions()
     _optuna()
     path = out_dir / "sweep.json"
-    wanted = {"config": schema.flatten(config), "search": asdict(search)}
+    values, searched = schema.flatten(config), asdict(search)
     if path.exists():
-        stored, search_there = stored_search(out_dir)
-        there = {"config": schema.flatten(stored), "search": asdict(search_there)}
-        changed = {
-            f"{key} ({there[part][key]} there, {value} here)"
-            for part, values in wanted.items()
-            for key, value in values.items()
-            if there[part][key] != value and key not in ("trials", "logging.model_save_path")
-        }
+        stored, begun = stored_search(out_dir)
+        there = schema.flatten(stored) | asdict(begun)
+        changed = [
+            f"{key} ({there[key]} there, {value} here)"
+            for key, value in sorted((values | searched).items())
+            if there[key] != value and key not in ("trials", "logging.model_save_path")
+        ]
         if changed:
-            raise ConfigError(
-                [f"{out_dir} was begun with another {', '.join(sorted(changed))}; use its values "
-                 "or another --out"]
-            )  # fmt: skip
-    elif out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
-        raise UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
-    replace_file(path, sealed(json.loads(json.dumps(wanted))))
+            told = f"{out_dir} was begun with another {', '.join(changed)}"
+            raise errors.ConfigError([f"{told}; use its values or another --out"])
+    elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise errors.UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
+    replace_file(path, sealed({"config": values, "search": searched}))
 
 
 def stored_search(out_dir: Path) -> tuple[Config, Search]:
@@ -312,18 +280,17 @@ def stored_search(out_dir: Path) -> tuple[Config, Search]:
         search |= {"space": tuple(search["space"]), "seeds": tuple(search["seeds"])}
         return schema.build(tree["config"]), Search(**search)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is no sweep of this version: {error}") from None
+        raise errors.DataError(f"{path} is no sweep of this version: {error}") from None
 
 
 def _shared_data(config: Config, out_dir: Path, say: Say) -> Config:
     """Prepare the text once for all trials; a model that is trained further has its own tokens."""
-    data = config.data
+    data, folder = config.data, out_dir / "data"
     if config.model.init or (Path(data.input_file) / "manifest.json").is_file():
         return config
-    folder = out_dir / "data"
     if not folder.is_dir():
-        prepare([data.input_file], folder, Recipe(data.tokenizer, val_fraction=data.val_fraction),
-                say=say)  # fmt: skip
+        recipe = Recipe(data.tokenizer, val_fraction=data.val_fraction)
+        prepare([data.input_file], folder, recipe, say=say)
     return replace(config, data=replace(data, input_file=str(folder.resolve())))
 
 
@@ -332,45 +299,35 @@ def read_records(out_dir: Path) -> list[Record]:
     path = out_dir / "trials.jsonl"
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if lines and not lines[-1].endswith(b"\n"):
-        replace_file(path, b"".join(lines[:-1]))
         lines.pop()
+        replace_file(path, b"".join(lines))
     records = [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
     for number, record in enumerate(records, 1):
-        try:
-            sound = record["trial"] == number and _is_sound(record)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            sound = False
-        if not sound:
-            raise DataError(f"{path}, line {number}: this is no record of trial {number}")
+        if not _is_record(record, number):
+            raise errors.DataError(f"{path}, line {number}: this is no record of trial {number}")
     return records
 
 
-def _is_sound(record: Record) -> bool:
-    """Say whether a record is whole; raises one of Python's errors where it is not even that."""
-    points = [point for curve in record["curves"].values() for point in curve]
-    numbers = [record["seconds"], *record["losses"].values(), *record["rungs"].values()]
-    numbers += [number for step, loss in points for number in (step, loss)]
-    complete = record["state"] == "complete"
-    return (
-        all(math.isfinite(number) for number in numbers)
-        and record["curves"].keys() == record["losses"].keys()
-        and record["state"] in ("complete", "pruned", "failed")
-        and (not points or record["total_steps"] >= 1)
-        and (record["loss"] == statistics.fmean(record["losses"].values()) if complete else
-             record["loss"] is None)
-        and bool(record["values"])
-    )  # fmt: skip
-
-
-def _append(path: Path, record: Record) -> None:
-    with storage_errors(path), path.open("ab") as file:
-        file.write((json.dumps(record) + "\n").encode())
+def _is_record(record: Record, number: int) -> bool:
+    """Say whether a line is the whole record of trial `number`, as this module writes it."""
+    try:
+        points = [point for curve in record["curves"].values() for point in curve]
+        numbers = [record["seconds"], *record["rungs"].values(), *(n for p in points for n in p)]
+        return (
+            record["trial"] == number
+            and record["state"] in _STATES
+            and bool(record["values"])
+            and record == record | _losses(record)
+            and all(map(math.isfinite, numbers))
+            and (not points or record["total_steps"] >= 1)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _drop_checkpoints(out_dir: Path, records: list[Record]) -> None:
     """Keep the weights of the best trial; of the others their logs stay."""
-    best = next(iter(ranked(records)), None)
-    for record in records:
-        if record is not best:
-            for folder in (out_dir / "trials" / f"{record['trial']:04d}").glob("seed-*"):
-                RunDirectory(folder).drop_checkpoints()
+    best = best_of(records)
+    for folder in (out_dir / "trials").glob("*/seed-*"):
+        if best is None or folder.parent.name != f"{best['trial']:04d}":
+            RunDirectory(folder).drop_checkpoints()

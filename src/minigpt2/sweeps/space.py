@@ -20,6 +20,7 @@ _TAKEN = {
     "logging.model_save_path": "the place of a sweep is given by --out",
     "training.device": "trials run on one device; make a sweep for each",
     "model.init": "losses of models with other tokens cannot be compared; make a sweep for each",
+    "data": "losses over other data or tokens cannot be compared; leave data.* alone",
 }
 
 
@@ -47,9 +48,9 @@ def parse_space(texts: list[str]) -> list[Dimension]:
             problems.append(f"--search {text!r}: {error}")
     keys = [dimension.key for dimension in space]
     problems += [f"--search: {key} stands twice" for key in set(keys) if keys.count(key) > 1]
-    lengths = [key for key in schema.LENGTH_KEYS if key in keys]
-    if len(lengths) > 1:
-        problems.append(f"--search: only one of {' and '.join(lengths)} can be searched")
+    if set(schema.LENGTH_KEYS) <= set(keys):
+        told = " and ".join(schema.LENGTH_KEYS)
+        problems.append(f"--search: only one of {told} can be searched")
     if problems:
         raise ConfigError(problems)
     return space
@@ -62,10 +63,8 @@ def cells(space: list[Dimension]) -> list[dict[str, Any]]:
     [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
     """
     keys = [dimension.key for dimension in space]
-    return [
-        dict(zip(keys, values, strict=True))
-        for values in product(*(dimension.choices for dimension in space))
-    ]
+    combinations = product(*(dimension.choices for dimension in space))
+    return [dict(zip(keys, values, strict=True)) for values in combinations]
 
 
 def check_listed(space: list[Dimension]) -> None:
@@ -82,16 +81,10 @@ def _dimension(text: str) -> Dimension:
         raise ValueError("needs KEY=VALUES, as in model.n-layer=2,4,6")
     if key not in dict(schema.options()):
         raise ValueError(f"unknown key {name}{nearest_key(key)}")
-    if key in _TAKEN:
-        raise ValueError(_TAKEN[key])
-    if key.startswith("data."):
-        raise ValueError("losses over other data or tokens cannot be compared; leave data.* alone")
-    given = re.fullmatch(r"(\w+)\((.*)\)", values)
-    if given is None:
-        return _listed(key, values)
-    if given[1] not in ("log", "uniform"):
-        raise ValueError(f"no range {given[1]}(...); there are log(low,high) and uniform(low,high)")
-    return _range(key, given[1], given[2])
+    if why := _TAKEN.get("data" if key.startswith("data.") else key):
+        raise ValueError(why)
+    ranged = re.fullmatch(r"(\w+)\((.*)\)", values)
+    return _range(key, ranged[1], ranged[2]) if ranged else _listed(key, values)
 
 
 def _listed(key: str, values: str) -> Dimension:
@@ -105,6 +98,8 @@ def _listed(key: str, values: str) -> Dimension:
 
 
 def _range(key: str, scale: Any, bounds: str) -> Dimension:
+    if scale not in ("log", "uniform"):
+        raise ValueError(f"no range {scale}(...); there are log(low,high) and uniform(low,high)")
     if schema.hint(key) not in (int, float):
         raise ValueError(f"a range needs numbers; list the values of {key}")
     parts = bounds.split(",")

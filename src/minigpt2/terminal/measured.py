@@ -22,20 +22,35 @@ _NAMES = {
 def show_measured(record: Record) -> None:
     """Print a measurement as a table."""
     table = Table(show_header=False, box=None)
-    words = record["task"] == "lambada"
+    for name, value in _rows(record):
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def _rows(record: Record) -> Iterator[tuple[str, str]]:
     for key, name in _NAMES.items():
         if record.get(key) is not None:
-            name = "perplexity of the words" if words and key == "perplexity" else name
-            table.add_row(name, _figure(record[key]))
-    for name, value in _beside(record):
-        table.add_row(name, value)
-    table.add_row("protocol", Text(_protocol(record)))
-    for name, value in _spread(record):
-        table.add_row(name, Text(value))
+            of_words = record["task"] == "lambada" and key == "perplexity"
+            yield "perplexity of the words" if of_words else name, _figure(record[key])
+    for name, loss in record.get("baselines", {}).items():
+        behind = "  the model is behind it" if record["loss"] > loss else ""
+        yield f"  {name}", f"{loss:.4f}{behind}"
+    for name, figures in record.get("references", {}).items():
+        yield f"  {name}", "; ".join(_published(*figure) for figure in figures.items())
+    yield "protocol", _protocol(record)
+    places = record.get("by_position", ())
+    if len(places) > 1:
+        shown = (f"{place['least']}: {place['loss']:.2f}" for place in places)
+        yield "loss after n tokens", "  ".join(shown)
+    if documents := record.get("documents"):
+        quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
+        low, middle, high = (f"{loss:.3f}" for loss in quarters)
+        number, worst = documents["worst"]
+        half = f"half of them from {low} to {high}, median {middle}"
+        told = f"{half}; worst: number {number} with {worst:.3f}"
+        yield f"{documents['count']:,} documents", told
     if "writing" in record:
-        for name, value in _writing(record["writing"]):
-            table.add_row(name, Text(value))
-    Console().print(table)
+        yield from _writing(record["writing"])
 
 
 def _figure(value: Any) -> str:
@@ -46,19 +61,10 @@ def _figure(value: Any) -> str:
     return f"{value:.4f}" if value < 1e6 else f"{value:.3g}"
 
 
-def _beside(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield baselines and published values."""
-    for name, loss in record.get("baselines", {}).items():
-        behind = "  the model is behind it" if record["loss"] > loss else ""
-        yield f"  {name}", f"{loss:.4f}{behind}"
-    for name, figures in record.get("references", {}).items():
-        shown = (
-            f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
-            if key.startswith("accuracy")
-            else f"{key.replace('_', ' ')} {value:.2f}"
-            for key, value in figures.items()
-        )
-        yield f"  {name}", "; ".join(shown)
+def _published(key: str, value: float) -> str:
+    if key.startswith("accuracy"):
+        return f"{100 * value:.2f} %{' by mean' * key.endswith('normed')}"
+    return f"{key.replace('_', ' ')} {value:.2f}"
 
 
 def _protocol(record: Record) -> str:
@@ -78,22 +84,6 @@ def _protocol(record: Record) -> str:
     return "; ".join(notes)
 
 
-def _spread(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield the loss by position, and over documents."""
-    places = record.get("by_position", ())
-    if len(places) > 1:
-        shown = (f"{place['least']}: {place['loss']:.2f}" for place in places)
-        yield "loss after n tokens", "  ".join(shown)
-    if documents := record.get("documents"):
-        quarters = (documents[name] for name in ("quarter", "median", "three_quarters"))
-        low, middle, high = (f"{loss:.3f}" for loss in quarters)
-        yield (
-            f"{documents['count']:,} documents",
-            f"half of them from {low} to {high}, median {middle}; worst: "
-            f"number {documents['worst'][0]} with {documents['worst'][1]:.3f}",
-        )
-
-
 def _writing(figures: Record) -> Iterator[tuple[str, str]]:
     shares = (figures[f"distinct_{n}"] for n in (1, 2, 3))
     yield f"{figures['samples']} samples", f"{figures['characters']:,} characters"
@@ -101,10 +91,8 @@ def _writing(figures: Record) -> Iterator[tuple[str, str]]:
     yield "repeated spans of 4 words", f"{100 * figures['seq_rep_4']:.1f} % within a sample"
     if copied := figures["copied"]:
         usual = figures["held_out"] or {"median": math.nan, "longest": 0}
-        yield (
-            "longest copied from training",
-            f"{copied['longest']} characters, median {copied['median']:.0f} a sample "
-            f"(unseen text: {usual['longest']}, median {usual['median']:.0f})",
-        )
+        here = f"{copied['longest']} characters, median {copied['median']:.0f} a sample"
+        unseen = f"unseen text: {usual['longest']}, median {usual['median']:.0f}"
+        yield "longest copied from training", f"{here} ({unseen})"
         by_chance = copied["longest"] <= usual["longest"]
         yield "", "no longer than chance makes them" if by_chance else repr(copied["text"][:70])

@@ -1,13 +1,11 @@
 """A sweep as it runs: a bar for the run that trains, a line a trial, the table at the end."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from minigpt2.sweeps.events import SweepEnded, SweepEvent, TrialBegun, TrialEnded
+from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.outcome import equals_of_the_best, results_table, shown
 from minigpt2.sweeps.space import Dimension
 from minigpt2.terminal.live import LiveView
@@ -39,46 +37,43 @@ class SweepView(LiveView):
         elif isinstance(event, SweepEnded):
             self._show_end(event)
 
-    def _show_trial(self, record: dict[str, Any], trials: int) -> None:
-        pairs = record["values"].items()
-        values = ", ".join(f"{key.split('.')[1]} {shown(value)}" for key, value in pairs)
+    def _show_trial(self, record: Record, trials: int) -> None:
+        values = ", ".join(f"{k.split('.')[1]} {shown(v)}" for k, v in record["values"].items())
         result = record["state"] if record["loss"] is None else f"loss {record['loss']:.4f}"
-        if "reason" in record:
-            result += f" ({record['reason']})"
+        reason = f" ({record['reason']})" if "reason" in record else ""
         place = f"trial {record['trial']}/{trials}"
-        self.say(f"{place}: {values}: {result}, {record['seconds']:.0f} s")
+        self.say(f"{place}: {values}: {result}{reason}, {record['seconds']:.0f} s")
 
     def _show_end(self, event: SweepEnded) -> None:
         self._progress.stop()
-        again = f"{command()} sweep --out {event.out_dir}"
         if event.records:
-            space = [Dimension(key) for key in event.records[0]["values"]]
-            head, *rows = results_table(space, event.records)
-            table = Table(*head, box=None)
-            for row in rows[:_ROWS_SHOWN]:
-                table.add_row(*row)
-            self._out.print(table)
-            if len(rows) > _ROWS_SHOWN:
-                self._say_result(
-                    f"... {len(rows) - _ROWS_SHOWN} more in {event.out_dir}/results.md"
-                )
+            self._show_table(event)
         if event.interrupted:
+            again = f"{command()} sweep --out {event.out_dir}"
             self.say(f"stopped after {len(event.records)} trials; go on with: {again}")
         elif event.best is None:
             self._say_result("no trial was completed")
         else:
-            self._say_result(
-                f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}; "
-                f"picture: {event.out_dir}/sweep.png"
-            )
+            best = f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}"
+            self._say_result(f"{best}; picture: {event.out_dir}/sweep.png")
             self._say_result(_certainty(event.records))
             self._say_result(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
+
+    def _show_table(self, event: SweepEnded) -> None:
+        space = [Dimension(key) for key in event.records[0]["values"]]
+        head, *rows = results_table(space, event.records)
+        table = Table(*head, box=None)
+        for row in rows[:_ROWS_SHOWN]:
+            table.add_row(*row)
+        self._out.print(table)
+        if more := rows[_ROWS_SHOWN:]:
+            self._say_result(f"... {len(more)} more in {event.out_dir}/results.md")
 
     def _say_result(self, line: str) -> None:
         self._out.print(Text(line), soft_wrap=True)
 
 
-def _certainty(records: list[dict[str, Any]]) -> str:
+def _certainty(records: list[Record]) -> str:
     """Say what the seeds allow to say of the best trial."""
     found = equals_of_the_best(records)
     if found is None:
