@@ -153,7 +153,7 @@ def test_one_of_several_samples_is_cancelled_alone(tiny):
 
 def count_tokens_read(model):
     read = []
-    model.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0].numel()))
+    model.wte.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0].numel()))
     return read
 
 

@@ -230,7 +230,7 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     llama_cpp = pytest.importorskip("llama_cpp")
     from minigpt2.data import open_dataset
     from minigpt2.data.text import read_text
-    from minigpt2.generation import Engine, Request, Sampling, Token
+    from minigpt2.generation import Sampling, generate_ids
 
     text = "".join(c for c in read_text("shakespeare")[:200_000] if ord(c) < 128)
     (tmp_path / "plays.txt").write_text(text, encoding="utf-8")
@@ -271,9 +271,7 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     sample = "".join(c for c in sample if c in text)
     assert full.tokenize(sample.encode(), add_bos=False) == tokenizer.encode(sample)
     prompt = tokenizer.encode("ROMEO:\n")
-    writer = Engine(model)
-    writer.submit(Request(prompt, Sampling(40, 0.0)))
-    ours = [event.id for event in writer.run() if isinstance(event, Token)]
+    ours = list(generate_ids(model, prompt, Sampling(40, 0.0)))
     theirs, context = [], list(prompt)
     while len(theirs) < 40:
         full.reset()

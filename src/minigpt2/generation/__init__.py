@@ -1,6 +1,6 @@
 """The one generation engine: ids in, events out, and text streaming on top of it."""
 
-from minigpt2.generation.engine import Ended, Engine, Request, Token
+from minigpt2.generation.engine import Ended, Engine, Request, Token, generate_ids
 from minigpt2.generation.logits import adjust_logits, choose, filter_logits
 from minigpt2.generation.text import (
     Piece,
@@ -28,6 +28,7 @@ __all__ = [
     "filter_logits",
     "generate",
     "generate_batch",
+    "generate_ids",
     "prompt_ids",
     "start_id",
     "stream",

@@ -242,6 +242,13 @@ class Engine:
             self._runner.move(len(self._rows), slot)
 
 
+def generate_ids(model: LanguageModel, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+    """Yield the continuation of one prompt of ids, for who has no need of a queue."""
+    engine = Engine(model)
+    engine.submit(Request(prompt, sampling))
+    yield from (event.id for event in engine.run() if isinstance(event, Token))
+
+
 def _logprobs(row: _Row, logits_V: Tensor) -> tuple[float | None, tuple[tuple[int, float], ...]]:
     """Return the chosen token's log-probability and the likeliest ones', if they are asked for."""
     number = row.request.sampling.logprobs

@@ -19,7 +19,8 @@ class CachedRunner:
 
     def __init__(self, model: GPT2, slots: int, size: int) -> None:
         weight = model.wpe.weight
-        self._model, self._device = model, weight.device
+        # As it was written: a compiled model would be compiled anew for every length.
+        self._forward, self._device = model.forward, weight.device
         self._cache = KVCache(model.config, slots, weight.device, weight.dtype, size)
         self._rows = _Rows(self._cache, 0, 1)
         self.read: list[list[int]] = [[] for _ in range(slots)]
@@ -36,7 +37,7 @@ class CachedRunner:
         for place in range(start, len(ids), _CHUNK):
             row.length = place
             part = torch.tensor([ids[place : place + _CHUNK]], device=self._device)
-            self._model(part, cache=row, last=0)
+            self._forward(part, cache=row, last=0)
         self.read[slot] = list(ids)
 
     def decode(self, ids: list[int]) -> Tensor:
@@ -45,7 +46,7 @@ class CachedRunner:
             self._rows = _Rows(self._cache, 0, len(ids))
         where = self._rows.aim([len(read) for read in self.read[: len(ids)]])
         tokens_B1 = torch.tensor(ids, device=self._device)[:, None]
-        logits_BV = self._model(tokens_B1, cache=self._rows, **where)[:, 0]
+        logits_BV = self._forward(tokens_B1, cache=self._rows, **where)[:, 0]
         for read, token_id in zip(self.read, ids, strict=False):
             read.append(token_id)
         return logits_BV
