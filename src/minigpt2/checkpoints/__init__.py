@@ -1,5 +1,7 @@
 """Checkpoints: one directory format, atomic, verified, and open to `transformers`."""
 
+# ruff: noqa: F401 (this is the room's front: the names that others import from it)
+
 from minigpt2.checkpoints.adapters import add_adapter, is_adapter, load_adapter
 from minigpt2.checkpoints.directory import (
     Progress,
@@ -12,20 +14,3 @@ from minigpt2.checkpoints.directory import (
 )
 from minigpt2.checkpoints.run import RunDirectory, newest_run, run_of
 from minigpt2.checkpoints.weights import load_weights
-
-__all__ = [
-    "Progress",
-    "RunDirectory",
-    "add_adapter",
-    "check_base",
-    "check_checkpoint",
-    "is_adapter",
-    "load_adapter",
-    "load_checkpoint",
-    "load_progress",
-    "load_weights",
-    "newest_run",
-    "run_of",
-    "save_checkpoint",
-    "verify",
-]

@@ -7,11 +7,7 @@ from minigpt2.errors import UsageError
 
 
 def import_model(
-    source: Path,
-    *,
-    out: Path,
-    text: str | None = None,
-    tokenizer: str | None = None,
+    source: Path, *, out: Path, text: str | None = None, tokenizer: str | None = None
 ) -> int:
     """Make a model directory of nanoGPT's ckpt.pt or a Hugging Face pytorch_model.bin.
 

@@ -43,12 +43,7 @@ _NO_MERGE = (0xFF, 0xFE)
 _CHECKED_TOKENS = 32
 
 
-_FILE_TYPES = {
-    "f32": "ALL_F32",
-    "f16": "MOSTLY_F16",
-    "bf16": "MOSTLY_BF16",
-    "q8_0": "MOSTLY_Q8_0",
-}
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
 def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> list[str]:

@@ -4,6 +4,8 @@ Every tokenizer is a value: it travels inside a checkpoint as `tokenizer.json`, 
 the `tokenizers` library.
 """
 
+# ruff: noqa: F401 (this is the room's front: the names that others import from it)
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -108,28 +110,3 @@ def replacing_unknown(tokenizer: Tokenizer, replacement: str | None) -> Tokenize
     replacing = CharTokenizer(tokenizer.characters, replacement, tuple(tokenizer.specials))
     replacing.chat_template = tokenizer.chat_template
     return replacing
-
-
-__all__ = [
-    "END_OF_TEXT",
-    "NEXT_TURN",
-    "TRANSCRIPT",
-    "BPETokenizer",
-    "ByteTokenizer",
-    "CharTokenizer",
-    "IncrementalDecoder",
-    "Tokenizer",
-    "answers",
-    "bpe_size",
-    "count_words",
-    "encode_array",
-    "gpt2_tokenizer",
-    "learn_merges",
-    "load_tokenizer",
-    "make_tokenizer",
-    "replacing_unknown",
-    "tokenizer_files",
-    "tokenizer_from_json",
-    "transcript",
-    "with_specials",
-]

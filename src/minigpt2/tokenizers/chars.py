@@ -23,10 +23,7 @@ class CharTokenizer:
     """
 
     def __init__(
-        self,
-        characters: Sequence[str],
-        unknown: str | None = None,
-        specials: Sequence[str] = (),
+        self, characters: Sequence[str], unknown: str | None = None, specials: Sequence[str] = ()
     ) -> None:
         self.characters = list(characters)
         self._ids = {character: i for i, character in enumerate(self.characters)}

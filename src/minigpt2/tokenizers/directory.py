@@ -6,12 +6,7 @@ from typing import Any
 
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.files import read_json
-from minigpt2.tokenizers.bpe import (
-    BPETokenizer,
-    Merge,
-    every_token_is_reached,
-    parse_merges,
-)
+from minigpt2.tokenizers.bpe import BPETokenizer, Merge, every_token_is_reached, parse_merges
 from minigpt2.tokenizers.bytes import ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer

@@ -151,10 +151,7 @@ def _changes(config: Config, plan: Plan) -> Iterator[tuple[Config, str]]:
         micro = max(1, micro // 2)
         sizes.append(micro)
     for size in sizes:
-        yield (
-            with_training(config, micro_batch_size=size),
-            f"--training.micro-batch-size {size}",
-        )
+        yield (with_training(config, micro_batch_size=size), f"--training.micro-batch-size {size}")
     least = with_training(config, micro_batch_size=1)
     checkpointed = with_training(least, activation_checkpointing=1)
     tail = "--training.micro-batch-size 1 --training.activation-checkpointing 1"
