@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from minigpt2 import config as schema
 
-COMMON = frozenset(key for key, item in schema.options() if item.metadata["common"])
+COMMON = frozenset(key for key, item in schema.options() if item.metadata.get("common"))
 EVERY = frozenset(key for key, _ in schema.options())
 
 

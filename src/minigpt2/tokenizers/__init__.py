@@ -9,6 +9,7 @@ the `tokenizers` library.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from minigpt2.config import bpe_size
 from minigpt2.errors import ConfigError
 from minigpt2.tokenizers.bpe import BPETokenizer
 from minigpt2.tokenizers.bytes import ByteTokenizer
@@ -57,21 +58,6 @@ def make_tokenizer(
     raise ConfigError(
         [f"data.tokenizer {name!r} is none of char, byte, bpe:N, gpt2, nor a directory that exists"]
     )
-
-
-def bpe_size(name: str, specials: int = 1) -> int:
-    """Return the N of "bpe:N"; raise ConfigError if it is no number or too small.
-
-    >>> bpe_size("bpe:8192")
-    8192
-    """
-    least = 256 + specials
-    digits = name.removeprefix("bpe:")
-    if not (digits.isascii() and digits.isdigit()) or not least <= int(digits[:9]) <= 1_000_000:
-        raise ConfigError(
-            [f"data.tokenizer {name!r} needs a number from {least} to 1,000,000, as in bpe:8192"]
-        )
-    return int(digits)
 
 
 def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
