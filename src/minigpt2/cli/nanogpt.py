@@ -11,28 +11,18 @@ from minigpt2.errors import UsageError
 # nanoGPT's configuration files, which are programs and never run: the presets that equal them.
 CONFIG_FILES = {"train_shakespeare_char.py": "shakespeare-char-10m"}
 
-_TRAIN = {
-    "batch-size": "training.batch-size",
-    "block-size": "model.block-size",
-    "n-layer": "model.n-layer",
-    "n-head": "model.n-head",
-    "n-embd": "model.n-embd",
-    "dropout": "model.dropout",
-    "learning-rate": "training.learning-rate",
+# What is called alike there and here, by our section.
+_ALIKE = {
+    "model": ["block-size", "n-layer", "n-head", "n-embd", "dropout"],
+    "training": ["batch-size", "learning-rate", "weight-decay", "beta1", "beta2", "grad-clip",
+                 "eval-interval", "device", "dtype", "compile", "seed"],
+    "logging": ["log-interval"],
+}  # fmt: skip
+_TRAIN = {name: f"{section}.{name}" for section, names in _ALIKE.items() for name in names} | {
     "max-iters": "training.max-steps",
     "lr-decay-iters": "training.decay-steps",
     "min-lr": "training.min-learning-rate",
     "warmup-iters": "training.warmup-steps",
-    "weight-decay": "training.weight-decay",
-    "beta1": "training.beta1",
-    "beta2": "training.beta2",
-    "grad-clip": "training.grad-clip",
-    "eval-interval": "training.eval-interval",
-    "log-interval": "logging.log-interval",
-    "device": "training.device",
-    "dtype": "training.dtype",
-    "compile": "training.compile",
-    "seed": "training.seed",
     "out-dir": "out",
 }
 _FREE_TEXT = ("--prompt", "--stop", "--unknown")
@@ -86,18 +76,13 @@ def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, s
 def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     renamed: list[str] = []
     for argument in arguments:
+        name, equals, value = _dashed(argument).partition("=")
         # What follows an option that takes free text is text, however it looks.
-        text = bool(renamed) and renamed[-1] in _FREE_TEXT
-        renamed += [argument] if text else _rename(argument, aliases)
+        if not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
+            renamed.append(argument)
+        else:
+            renamed += ["--" + aliases.get(name[2:], name[2:]), *([value] if equals else [])]
     return renamed
-
-
-def _rename(argument: str, aliases: dict[str, str]) -> list[str]:
-    name, equals, value = _dashed(argument).partition("=")
-    if not name.startswith("--"):
-        return [argument]
-    name = "--" + aliases.get(name[2:], name[2:])
-    return [name, value] if equals else [name]
 
 
 def _config_file(argument: str, remarks: list[str]) -> list[str]:
@@ -131,10 +116,6 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
     micro = arguments[place]
     if not micro.isdecimal():
         return arguments
-    return [
-        *arguments[:place],
-        str(int(micro) * int(steps)),
-        *arguments[place + 1 :],
-        "--training.micro-batch-size",
-        micro,
-    ]
+    whole = str(int(micro) * int(steps))
+    split = ["--training.micro-batch-size", micro]
+    return [*arguments[:place], whole, *arguments[place + 1 :], *split]

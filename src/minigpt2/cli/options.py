@@ -1,6 +1,7 @@
 """Flags from the configuration schema: one for every key, none kept by hand."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -34,6 +35,11 @@ def with_config_flags(
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {item.name: item.annotation for item in signature.parameters.values()}
     return command
+
+
+def say(line: str) -> None:
+    """Tell a person something about the work: standard output is for its result."""
+    print(line, file=sys.stderr)
 
 
 def dotted(flags: dict[str, str | None]) -> dict[str, str]:
