@@ -16,8 +16,9 @@ from minigpt2 import __version__
 from minigpt2 import config as schema
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import Config
-from minigpt2.data import Batches, Dataset, DocumentBatches, Recipe, open_dataset, prepare
-from minigpt2.data import bigram_loss as measure_bigram
+from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
+from minigpt2.data.batches import Batches
+from minigpt2.data.documents import DocumentBatches
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import LanguageModel
@@ -136,7 +137,7 @@ def begin(
         run.rewind(state.counters.step or -1)  # what was measured before step 1 is measured anew
     # What a table of pairs learns of prompts says nothing about answers.
     size = tokenizer.vocab_size
-    baseline = None if config.by_document else measure_bigram(data.train, data.val, size)
+    baseline = None if config.by_document else bigram_loss(data.train, data.val, size)
     _write_facts(asked, run, plan, data, baseline)
     return Job(
         config, run, plan, data, tokenizer, batches, state, total_steps, memory, room, baseline

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from minigpt2.config import Config, comma_list
-from minigpt2.model import ATTENTION, GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
-from minigpt2.model import add_lora, freeze, set_attention
+from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
+from minigpt2.model.bigram import Bigram, BigramConfig
+from minigpt2.model.lora import add_lora
+from minigpt2.model.resize import freeze
 from minigpt2.training.plan import Plan
 from minigpt2.training.transforms import checkpoint_blocks
 

@@ -4,7 +4,6 @@ It gives the model its shape and says which of its parameters learn; how a step 
 which plan, it does not know.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,9 @@ from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
 from minigpt2.interop import open_model, resolve_model
 from minigpt2.interop.opening import Say, base_of
-from minigpt2.model import (
-    GPT2,
-    Bigram,
-    BigramConfig,
-    GPT2Config,
-    LanguageModel,
-    add_lora,
-    freeze,
-    grow_vocabulary,
-    lora_layers,
-    resize_positions,
-    set_dropout,
-    without_lora,
-)
+from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
+from minigpt2.model.lora import add_lora, lora_layers, without_lora
+from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
 from minigpt2.tokenizers import Tokenizer, with_specials
 
 _SHAPE = ("n_layer", "n_head", "n_embd")
@@ -40,14 +28,6 @@ _RATE, _WIDTH = 5e-5, 768
 # LoRA's best rate is about ten times that of training everything (Biderman et al. 2024,
 # arXiv 2405.09673, section 4).
 _LORA_RATE, _MOST_RATE = 10, 1e-2
-
-
-@dataclass
-class Start:
-    """What a run begins with; None: what the configuration and the data say."""
-
-    model: LanguageModel | None
-    tokenizer: Tokenizer | None
 
 
 def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
@@ -82,25 +62,21 @@ def open_start(
     model: LanguageModel | None,
     tokenizer: Tokenizer | None,
     say: Say,
-) -> Start:
+) -> tuple[LanguageModel | None, Tokenizer | None]:
     """Open what a run starts from: `last`, its own checkpoint, else what model.init names.
 
-    A `model` that is given is taken as it is, its frozen parts aside.
+    A `model` that is given is taken as it is, its frozen parts aside. None: what configuration
+    and data say.
     """
     init = config.model.init
-    if model is not None:
-        if init is not None:
-            raise ConfigError([f"model.init {init}: a model was given already; leave one out"])
-        _freeze(config, model)
-        return Start(model, tokenizer)
-    if init is None:
-        return Start(None, tokenizer)
-    if tokenizer is not None:
-        raise ConfigError([f"model.init {init}: the tokenizer is the model's own; give none"])
-    if last is not None:
+    if init is not None and (model or tokenizer):
+        raise ConfigError([f"model.init {init}: it brings model and tokenizer along; give neither"])
+    if init is not None and last is not None:
         model, tokenizer = open_model(last, say, merge=False, mapped=False)
-        _freeze(config, model)
-        return Start(model, tokenizer)
+    if init is None or last is not None:
+        if model is not None:
+            _freeze(config, model)
+        return model, tokenizer
     model, tokenizer = open_model(resolve_model(init, _quiet), _quiet, mapped=False)
     if not isinstance(model, GPT2):
         raise ConfigError([f"model.init {init}: a bigram has nothing to fine-tune; train one anew"])
@@ -112,18 +88,15 @@ def open_start(
     torch.manual_seed(config.training.seed)
     _adapt(config, model, say)
     _freeze(config, model, say)
-    return Start(model, tokenizer)
+    return model, tokenizer
 
 
 def _check_shape(config: Config, model: GPT2) -> None:
-    wanted = {name: getattr(config.model, name) for name in _SHAPE}
-    given = {name: getattr(model.config, name) for name in _SHAPE}
-    init, tokenizer = config.model.init, config.data.tokenizer
-    problems = [
-        f"model.{name} {wanted[name]}: {init} has {given[name]}, and keeps its shape"
-        for name in _SHAPE
-        if wanted[name] != given[name]
-    ]
+    init, tokenizer, problems = config.model.init, config.data.tokenizer, []
+    for name in _SHAPE:
+        wanted, given = getattr(config.model, name), getattr(model.config, name)
+        if wanted != given:
+            problems.append(f"model.{name} {wanted}: {init} has {given}, and keeps its shape")
     if tokenizer != init:
         problems.append(f"data.tokenizer {tokenizer}: {init} keeps its own; leave it out")
     if problems:
@@ -157,13 +130,12 @@ def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
 
 
 def _adapt(config: Config, model: LanguageModel, say: Say) -> None:
-    training = config.training
-    if training.lora_rank is not None:
-        alpha = training.lora_alpha or 2.0 * training.lora_rank
+    training, rank = config.training, config.training.lora_rank
+    if rank is not None:
+        alpha, targets = training.lora_alpha or 2.0 * rank, comma_list(training.lora_targets)
         try:
-            targets = comma_list(training.lora_targets)
-            names = add_lora(model, training.lora_rank, alpha, training.lora_dropout, targets)
-            say(f"LoRA of rank {training.lora_rank} beside {len(names)} linear layers")
+            names = add_lora(model, rank, alpha, training.lora_dropout, targets)
+            say(f"LoRA of rank {rank} beside {len(names)} linear layers")
         except ValueError as error:
             raise ConfigError([f"training.lora_targets: {error}"]) from None
 
