@@ -9,18 +9,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from minigpt2.errors import DataError
-from minigpt2.model import (
-    ACTIVATIONS,
-    ATTENTION,
-    GPT2,
-    MLP,
-    Bigram,
-    BigramConfig,
-    Block,
-    CausalSelfAttention,
-    GPT2Config,
-    LanguageModel,
-)
+from minigpt2.model import ATTENTION, Bigram, BigramConfig, LanguageModel
+from minigpt2.model.gpt2 import ACTIVATIONS, GPT2, MLP, Block, CausalSelfAttention, GPT2Config
 
 _MOST_LAYERS = 10_000  # a damaged number must not build modules for hours
 # Fields that change the mathematics, with the one value that is GPT-2 as built here. The others,

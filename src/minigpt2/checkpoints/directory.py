@@ -66,8 +66,14 @@ def save_checkpoint(
     """
     adapted = bool(lora_layers(model))
     files = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
-    files |= _adapter_files(model, base) if adapted else _model_files(model, tokenizer)
-    tensors = {ADAPTER: adapter_tensors(model)} if adapted else {WEIGHTS: state_to_disk(model)}
+    if adapted:
+        files[ADAPTER_CONFIG] = _json_bytes(adapter_to_json(model, base))
+        tensors = {ADAPTER: adapter_tensors(model)}
+    else:
+        ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
+        files["config.json"] = _json_bytes(config_to_json(model, tokenizer.eos_id))
+        files["generation_config.json"] = _json_bytes({**ends, "do_sample": True})
+        tensors = {WEIGHTS: state_to_disk(model)}
     if progress is not None:
         files[_STATE] = _json_bytes(progress.numbers)
         tensors[_OPTIMIZER] = progress.optimizer
@@ -84,18 +90,6 @@ def save_checkpoint(
         if adapted and base and (Path(base) / MANIFEST).is_file():
             manifest["base"] = sha256_of(Path(base) / MANIFEST)
         write_file(temporary / MANIFEST, sealed(manifest))
-
-
-def _model_files(model: LanguageModel, tokenizer: Tokenizer) -> dict[str, bytes]:
-    eos = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
-    return {
-        "config.json": _json_bytes(config_to_json(model, tokenizer.eos_id)),
-        "generation_config.json": _json_bytes({**eos, "do_sample": True}),
-    }
-
-
-def _adapter_files(model: LanguageModel, base: str | None) -> dict[str, bytes]:
-    return {ADAPTER_CONFIG: _json_bytes(adapter_to_json(model, base))}
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -154,12 +148,15 @@ def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, T
             checked.result()  # that a file was altered says more than what came of it
             raise
         checked.result()
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, "
-            f"the model only {model.config.vocab_size}"
-        )
+    check_ids(model, tokenizer, folder)
     return model, tokenizer
+
+
+def check_ids(model: LanguageModel, tokenizer: Tokenizer, where: Path) -> None:
+    """Raise DataError if the tokenizer has ids of which the model knows nothing."""
+    ids, rows = tokenizer.vocab_size, model.config.vocab_size
+    if ids > rows:
+        raise DataError(f"{where}: the tokenizer has {ids} ids, the model only {rows}")
 
 
 def check_checkpoint(folder: Path) -> None:

@@ -47,11 +47,9 @@ class BatchSource(Protocol):
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Return tokens and targets, (B, T) int64 each; targets of -100 are left out."""
-        ...
 
     def steps(self, epochs: int) -> int:
         """Return how many steps that many epochs take."""
-        ...
 
 
 @dataclass
