@@ -47,17 +47,19 @@ def make_tokenizer(
         specials = tuple(dict.fromkeys((END_OF_TEXT, *specials)))
         number = bpe_size(name, len(specials)) - 256 - len(specials)
         merges = learn_merges(count_words(texts, processes), number, 2, progress)
-        made = BPETokenizer(merges, specials)
-        if len(made.to_json()["model"]["vocab"]) < made.vocab_size:
-            raise ConfigError(
-                [f"one of the special tokens {', '.join(specials)} is a token of the text already"]
-            )
-        return made
+        return _distinct(BPETokenizer(merges, specials), specials)
     if Path(name).exists():
         return load_tokenizer(Path(name))
     raise ConfigError(
         [f"data.tokenizer {name!r} is none of char, byte, bpe:N, gpt2, nor a directory that exists"]
     )
+
+
+def _distinct(tokenizer: Tokenizer, added: Iterable[str]) -> Tokenizer:
+    """Return the tokenizer; raise ConfigError if a special token has the text of another one."""
+    if len(tokenizer.to_json()["model"]["vocab"]) < tokenizer.vocab_size:
+        raise ConfigError([f"one of {', '.join(added)} is a token of the vocabulary already"])
+    return tokenizer
 
 
 def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
@@ -76,15 +78,11 @@ def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
     elif isinstance(tokenizer, ByteTokenizer):
         grown = ByteTokenizer((*old, *new))
     elif isinstance(tokenizer, BPETokenizer):
-        grown = BPETokenizer(tokenizer.merges, (*old, *new))
+        grown = _distinct(BPETokenizer(tokenizer.merges, (*old, *new)), new)
     elif isinstance(tokenizer, ForeignTokenizer):
         grown = tokenizer.with_specials(new)
     else:
         raise ConfigError(["special tokens cannot be added to a tokenizer of your own"])
-    if len(grown.to_json()["model"]["vocab"]) < grown.vocab_size and not isinstance(
-        grown, CharTokenizer | ByteTokenizer
-    ):
-        raise ConfigError([f"one of {', '.join(new)} is a token of the vocabulary already"])
     grown.chat_template = tokenizer.chat_template
     return grown
 

@@ -84,11 +84,7 @@ class CharTokenizer(Vocabulary):
 
     def to_json(self) -> dict[str, Any]:
         """Return a WordLevel model split on every character, as `tokenizers` reads it."""
-        every_character = {
-            "type": "Split",
-            "pattern": {"Regex": r"[\s\S]"},
-            "behavior": "Isolated",
-            "invert": False,
-        }
+        cutter: dict[str, Any] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}}
+        cutter |= {"behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
-        return tokenizer_tree(self.specials, every_character, {"type": "Fuse"}, model)
+        return tokenizer_tree(self.specials, cutter, {"type": "Fuse"}, model)
