@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import Config
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
 from minigpt2.data.batches import Batches
@@ -28,10 +27,8 @@ from minigpt2.training.memory import MemoryEstimate, foresee_memory
 from minigpt2.training.optimizers import build_optimizer
 from minigpt2.training.plan import Plan, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
-from minigpt2.training.state import Counters, TrainState
+from minigpt2.training.state import Counters, take_up
 from minigpt2.training.transforms import apply_transforms
-
-Say = Callable[[str], None]
 
 # Keys of a run that may change when it is resumed; the second group asks for a new plan.
 _FREE_KEYS = {f"training.{name}" for name in ("patience", "activation_checkpointing")}
@@ -62,7 +59,9 @@ class Job:
     data: Dataset
     tokenizer: Tokenizer
     batches: BatchSource
-    state: TrainState
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    counters: Counters
     total_steps: int
     memory: MemoryEstimate
     room: int | None  # bytes that were to be had before the first step
@@ -84,7 +83,7 @@ class Job:
 
     def finished(self) -> bool:
         """Say whether nothing is left to do."""
-        counters, patience = self.state.counters, self.config.training.patience
+        counters, patience = self.counters, self.config.training.patience
         stale = patience is not None and counters.evaluations_without_better >= patience
         return counters.step >= self.total_steps or stale
 
@@ -127,19 +126,18 @@ def begin(
     model = model or build_model(config, tokenizer)
     keep_base(run, model, tokenizer, anew=last is None)
     apply_transforms(model, config, plan)
-    state = TrainState(model, build_optimizer(model, config.training), Counters())
+    optimizer, counters = build_optimizer(model, config.training), Counters()
     if last is not None:
-        state.take_up(last)
+        counters = take_up(last, model, optimizer)
         say(f"resuming {last}")
     if resuming:
-        run.rewind(state.counters.step or -1)  # what was measured before step 1 is measured anew
+        run.rewind(counters.step or -1)  # what was measured before step 1 is measured anew
     # What a table of pairs learns of prompts says nothing about answers.
     size = tokenizer.vocab_size
     baseline = None if config.by_document else bigram_loss(data.train, data.val, size)
     _write_facts(asked, run, plan, data, baseline)
-    return Job(
-        config, run, plan, data, tokenizer, batches, state, total_steps, memory, room, baseline
-    )
+    learning = (model, optimizer, counters, total_steps)
+    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, room, baseline)
 
 
 def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -> None:

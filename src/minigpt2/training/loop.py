@@ -9,11 +9,13 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
 from minigpt2.data import restart_at
 from minigpt2.data.batches import IGNORED, mix
@@ -25,9 +27,10 @@ from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
 from minigpt2.training.memory import cheapest_fit
+from minigpt2.training.optimizers import optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.schedules import learning_rate
-from minigpt2.training.tracking import Tracker
+from minigpt2.training.tracking import Track, tracking
 
 SAMPLE_TOKENS = 500
 _SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
@@ -50,27 +53,24 @@ def train(
     `say` takes lines for a person: repairs, skipped checkpoints, a changed machine.
     """
     job = begin(config, model, tokenizer, batches, resume == "auto", say)
-    counters = job.state.counters
-    tracker = Tracker(job.run.path / "tensorboard", counters.step)
+    counters = job.counters
     started = time.perf_counter() - counters.seconds
     yield _started(job)
     reason = "already" if job.finished() else "complete"
-    try:
+    with tracking(job.run.path / "tensorboard", counters.step) as track:
         if job.config.model.init and counters.step == 0:
             evaluated = _evaluate(job)
-            _log(job, tracker, None, evaluated)
+            _log(job, track, None, evaluated)
             yield evaluated
         while not job.finished():
             step = train_step(job)
             counters.seconds = time.perf_counter() - started
             yield step
             stopping = stop()
-            yield from _milestones(job, step, tracker, stopping)
+            yield from _milestones(job, step, track, stopping)
             if stopping and not job.finished():
                 reason = "interrupted"
                 break
-    finally:
-        tracker.close()
     if reason == "complete" and counters.step < job.total_steps:
         reason = "patience"
     seconds = counters.seconds if reason == "already" else time.perf_counter() - started
@@ -80,22 +80,22 @@ def train(
 
 def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
-    began, counters, training = time.perf_counter(), job.state.counters, job.config.training
+    began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     with _memory_told(job):
-        loss = accumulate(job.state.model, tokens, targets, job.plan, job.separator)
-    grad_norm = clip_gradients(job.state.model, training.grad_clip)
+        loss = accumulate(job.model, tokens, targets, job.plan, job.separator)
+    grad_norm = clip_gradients(job.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
             f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the step is not "
             f"taken. {_SMALLER_RATE}"
         )
-    for group in job.state.optimizer.param_groups:
+    for group in job.optimizer.param_groups:
         group["lr"] = rate
-    job.state.optimizer.step()
-    job.state.optimizer.zero_grad()
+    job.optimizer.step()
+    job.optimizer.zero_grad()
     counters.step += 1
     learnt = int((targets != IGNORED).sum())
     counters.tokens += learnt
@@ -116,12 +116,10 @@ def _memory_told(job: Job) -> Iterator[None]:
         return
     # Out of the except clause: what the failed step held is free again.
     room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
-    size: int = job.state.model.config.vocab_size
+    size: int = job.model.config.vocab_size
     remedy = cheapest_fit(job.config, job.plan, size, room)
     hint = f"the cheapest change: {remedy}" if remedy else "a smaller model is needed here"
-    raise MiniGPT2Error(
-        f"out of memory at step {job.state.counters.step + 1}; {hint} ({detail[:150]})"
-    )
+    raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
 def accumulate(
@@ -153,34 +151,29 @@ def clip_gradients(model: nn.Module, limit: float) -> float:
     return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf).item()
 
 
-def _milestones(job: Job, step: Step, tracker: Tracker, stopping: bool) -> Iterator[Event]:
+def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[Event]:
     """Do what is due after a step: evaluate, log, sample, save."""
-    logging, counters = job.config.logging, job.state.counters
+    logging = job.config.logging
 
     def due(interval: int | None) -> bool:
         return step.step % (interval or 1) == 0 or step.step == job.total_steps
 
     evaluated = _evaluate(job) if due(job.config.training.eval_interval) else None
     if evaluated or due(logging.log_interval):
-        _log(job, tracker, step, evaluated)
+        _log(job, track, step, evaluated)
     if evaluated:
         yield evaluated
     if logging.sample_interval is not None and due(logging.sample_interval):
         stop = (NEXT_TURN,) if job.tokenizer.chat_template == TRANSCRIPT else ()
         sampling = Sampling(SAMPLE_TOKENS, stop=stop, seed=job.config.training.seed)
         question = job.question
-        text = question + "".join(generate(job.state.model, job.tokenizer, question, sampling))
+        text = question + "".join(generate(job.model, job.tokenizer, question, sampling))
         job.run.log_sample(step.step, text)
         yield Sampled(step.step, text)
     better = evaluated is not None and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
-        folder = job.run.save(
-            job.state.model,
-            job.tokenizer,
-            job.state.put_away(),
-            counters.best_step,
-            logging.keep_last,
-        )
+        progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
+        folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
         yield Saved(step.step, folder)
 
 
@@ -191,7 +184,7 @@ def _evaluate(job: Job) -> Evaluated:
     there is no checkpoint of it.
     """
     config, train, val = job.config, job.data.train, job.data.val
-    model, separator, counters = job.state.model, job.separator, job.state.counters
+    model, separator, counters = job.model, job.separator, job.counters
     train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
     val_loss = mean_loss(model, val, val_cut, separator)
     train_loss = mean_loss(model, train, train_cut, separator)
@@ -207,9 +200,9 @@ def _evaluate(job: Job) -> Evaluated:
     return Evaluated(step, val_loss, train_loss, is_best)
 
 
-def _log(job: Job, tracker: Tracker, step: Step | None, evaluated: Evaluated | None) -> None:
+def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None) -> None:
     """Write one line of metrics: what the step gave, and what was measured after it."""
-    counters = job.state.counters
+    counters = job.counters
     entry: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
     entry["seconds"] = round(counters.seconds, 3)
     if step:
@@ -219,7 +212,7 @@ def _log(job: Job, tracker: Tracker, step: Step | None, evaluated: Evaluated | N
     if evaluated:
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
     job.run.log(entry)
-    tracker.log(entry)
+    track(entry)
 
 
 def _started(job: Job) -> Started:
@@ -227,10 +220,10 @@ def _started(job: Job) -> Started:
     return Started(
         run_dir=job.run.path,
         plan=job.plan,
-        step=job.state.counters.step,
+        step=job.counters.step,
         total_steps=job.total_steps,
-        parameters=sum(parameter.numel() for parameter in job.state.model.parameters()),
-        trained=sum(p.numel() for p in job.state.model.parameters() if p.requires_grad),
+        parameters=sum(parameter.numel() for parameter in job.model.parameters()),
+        trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
         memory=job.memory,
         room=job.room,
         vocab_size=job.tokenizer.vocab_size,

@@ -9,7 +9,7 @@ block adds is their difference.
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,15 +20,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from minigpt2.config import Config, comma_list
+from minigpt2.checkpoints import Say
+from minigpt2.config import Config
+from minigpt2.errors import ConfigError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
 from minigpt2.model.bigram import Bigram, BigramConfig
-from minigpt2.model.lora import add_lora
-from minigpt2.model.resize import freeze
 from minigpt2.training.plan import Plan
+from minigpt2.training.start import adapt
 from minigpt2.training.transforms import checkpoint_blocks
-
-Say = Callable[[str], None]
 
 # On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
 # library's allocator keeps gaps between blocks; how much, benchmarks/memory.md measured.
@@ -57,11 +56,9 @@ class MemoryEstimate:
 
     def describe(self) -> str:
         """Return the estimate as one line."""
-        return (
-            f"about {gigabytes(self.total)}: parameters {gigabytes(self.parameters)}, gradients "
-            f"{gigabytes(self.gradients)}, optimizer {gigabytes(self.optimizer)}, activations "
-            f"{gigabytes(self.activations)}"
-        )
+        names = ("parameters", "gradients", "optimizer", "activations")
+        parts = (f"{name} {gigabytes(getattr(self, name))}" for name in names)
+        return f"about {gigabytes(self.total)}: {', '.join(parts)}"
 
 
 def estimate_memory(
@@ -208,14 +205,11 @@ class _Live(TorchDispatchMode):
 
 def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
     """Build the model that is to be trained, or one of another depth, without memory."""
-    training = config.training
     if config.model.kind == "bigram":
         return Bigram(BigramConfig(shape.vocab_size, shape.block_size))
     model = GPT2(shape)
-    with contextlib.suppress(ValueError):  # a name that is none is told where the model is built
-        if training.lora_rank:
-            add_lora(model, training.lora_rank, 1.0, 0.0, comma_list(training.lora_targets))
-        freeze(model, comma_list(training.freeze))
+    with contextlib.suppress(ConfigError):  # a name that is none is told where the model is built
+        adapt(config, model)
     return model
 
 

@@ -5,6 +5,7 @@ for each machine and shape. The plan is printed, stored in `run.json`, and kept 
 """
 
 import contextlib
+import fnmatch
 import platform
 import re
 import time
@@ -64,15 +65,9 @@ def make_plan(config: Config) -> Plan:
     dtype, attention = training.dtype, training.attention
     if "auto" in (dtype, attention):
         dtype, attention = _choose(config, device, dtype, attention)
-    return Plan(
-        device=device,
-        dtype=dtype,
-        attention=attention,
-        compile=training.compile,
-        threads=torch.get_num_threads(),
-        micro_batch_size=training.micro_batch_size or training.batch_size,
-        machine=machine_name(device),
-    )
+    threads, machine = torch.get_num_threads(), machine_name(device)
+    micro_batch_size = training.micro_batch_size or training.batch_size
+    return Plan(device, dtype, attention, training.compile, threads, micro_batch_size, machine)
 
 
 def find_device(wanted: str) -> str:
@@ -112,9 +107,9 @@ def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[st
     kind = torch.device(device).type
     if kind == "cpu" and config.model.kind == "gpt2":
         times = _measure(config)
-        ways = [(d, a) for d, a in map(str.split, times)]
-        allowed = [(d, a) for d, a in ways if dtype in ("auto", d) and attention in ("auto", a)]
-        return min(allowed, key=lambda way: times[" ".join(way)])
+        allowed = fnmatch.filter(times, f"{dtype} {attention}".replace("auto", "*"))
+        dtype, attention = min(allowed, key=times.__getitem__).split()
+        return dtype, attention
     halves = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     fast = "bfloat16" if halves else "float32"
     return (fast if dtype == "auto" else dtype), ("fused" if attention == "auto" else attention)

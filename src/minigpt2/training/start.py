@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from minigpt2.checkpoints import RunDirectory, is_adapter, save_checkpoint
+from minigpt2.checkpoints import RunDirectory, Say, is_adapter, save_checkpoint
+from minigpt2.checkpoints.architecture import model_from_json
 from minigpt2.config import Config, comma_list
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
 from minigpt2.interop import open_model, resolve_model
-from minigpt2.interop.opening import Say, base_of
+from minigpt2.interop.opening import base_of
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
 from minigpt2.model.lora import add_lora, lora_layers, without_lora
 from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
@@ -38,22 +39,18 @@ def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
     folder = resolve_model(init, say)
     folder = base_of(folder, say) if is_adapter(folder) else folder
     path = folder / "config.json"
-    tree = read_json(path)
-    try:
-        rate = _RATE * (_WIDTH / int(tree["n_embd"])) ** 2 * (_LORA_RATE if lora else 1)
-        block_size = int(tree.get("n_positions") or tree["n_ctx"])
-        return {
-            **{f"model.{name}": int(tree[name]) for name in _SHAPE},
-            "model.block_size": block_size,
-            "model.dropout": float(tree.get("resid_pdrop", 0.1)),
-            "data.tokenizer": init,
-            "training.learning_rate": float(f"{min(rate, _MOST_RATE):.1g}"),
-        }
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        kind = tree.get("model_type")
+    model = model_from_json(read_json(path), path)
+    if not isinstance(model, GPT2):
         raise DataError(
-            f"{path}: model_type {kind!r} is no GPT-2 that could be trained further ({error!r})"
-        ) from None
+            f"{path}: model_type minigpt2-bigram is no GPT-2 that could be trained further"
+        )
+    shape = model.config
+    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if lora else 1)
+    return {
+        **{f"model.{name}": getattr(shape, name) for name in (*_SHAPE, "block_size", "dropout")},
+        "data.tokenizer": init,
+        "training.learning_rate": float(f"{min(rate, _MOST_RATE):.1g}"),
+    }
 
 
 def open_start(
@@ -69,7 +66,7 @@ def open_start(
     and data say.
     """
     init = config.model.init
-    if init is not None and (model or tokenizer):
+    if init is not None and (model is not None or tokenizer is not None):
         raise ConfigError([f"model.init {init}: it brings model and tokenizer along; give neither"])
     if init is not None and last is not None:
         model, tokenizer = open_model(last, say, merge=False, mapped=False)
@@ -86,8 +83,7 @@ def open_start(
     _check_rows(config, tokenizer.vocab_size - known, say)
     _fit(config, model, tokenizer, say)
     torch.manual_seed(config.training.seed)
-    _adapt(config, model, say)
-    _freeze(config, model, say)
+    adapt(config, model, say)
     return model, tokenizer
 
 
@@ -129,7 +125,12 @@ def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
     set_dropout(model, config.model.dropout)
 
 
-def _adapt(config: Config, model: LanguageModel, say: Say) -> None:
+def _quiet(line: str) -> None:
+    pass
+
+
+def adapt(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
+    """Give a model the configured LoRA layers and freeze what is not to learn."""
     training, rank = config.training, config.training.lora_rank
     if rank is not None:
         alpha, targets = training.lora_alpha or 2.0 * rank, comma_list(training.lora_targets)
@@ -138,10 +139,7 @@ def _adapt(config: Config, model: LanguageModel, say: Say) -> None:
             say(f"LoRA of rank {rank} beside {len(names)} linear layers")
         except ValueError as error:
             raise ConfigError([f"training.lora_targets: {error}"]) from None
-
-
-def _quiet(line: str) -> None:
-    pass
+    _freeze(config, model, say)
 
 
 def _freeze(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
