@@ -120,15 +120,10 @@ def stored_config(run_dir: Path) -> Settings:
 
 def find_value(key: str, config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
     """Return what the sources say of one key, before anything else in them is checked."""
-    for read in (
-        lambda: flags,
-        lambda: _read_environment(None),
-        lambda: _read_yaml(config_path) if config_path else {},
-    ):
-        with contextlib.suppress(ConfigError):
-            if read().get(key):
-                return str(read()[key])
-    return None
+    layers: list[Mapping[str, Any]] = [flags, _read_environment(None)]
+    with contextlib.suppress(ConfigError):
+        layers.append(_read_yaml(config_path) if config_path else {})
+    return next((str(layer[key]) for layer in layers if layer.get(key)), None)
 
 
 def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -217,12 +212,10 @@ def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError([f"{source}{where}: {getattr(error, 'problem', 'not YAML')}"]) from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict | None):
         raise ConfigError([f"{source}: needs sections ({', '.join(schema.SECTIONS)})"])
     flat: dict[str, Any] = {}
-    for section, entries in tree.items():
+    for section, entries in (tree or {}).items():
         if section in schema.SECTIONS and isinstance(entries, dict):
             flat.update({f"{section}.{name}": value for name, value in entries.items()})
         elif section not in schema.SECTIONS or entries is not None:

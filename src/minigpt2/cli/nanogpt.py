@@ -35,23 +35,19 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     >>> translate(["train", "--n_layer=4", "--eval_iters=20"])[0]
     ['train', '--model.n-layer', '4']
     """
-    if not arguments or arguments[0] not in ("train", "generate"):
-        return _rename_all(arguments, {}), []
-    verb, *rest = arguments
-    if verb == "generate":
-        rest, special = _take(rest, {"init-from"})
-        released = special.get("init-from", "resume")
-        model = [] if released == "resume" else ["--model", released]
-        return [verb, *model, *_rename_all(rest, _GENERATE)], []
+    verb = arguments[0] if arguments else ""
+    rest = _rename_all(arguments, {"train": _TRAIN, "generate": _GENERATE}.get(verb, {}))
     remarks: list[str] = []
-    rest, special = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
-    if "eval-iters" in special:
-        remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
-    rest = _rename_all(rest, _TRAIN)
-    rest = [item for argument in rest for item in _config_file(argument, remarks)]
-    rest += _init_from(special.get("init-from"))
-    rest = _accumulation(rest, special.get("gradient-accumulation-steps"))
-    return [verb, *rest], remarks
+    if verb == "generate":
+        released = _take(rest, "--init-from") or "resume"
+        rest[1:1] = [] if released == "resume" else ["--model", released]
+    if verb == "train":
+        if _take(rest, "--eval-iters") is not None:
+            remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
+        start, steps = _take(rest, "--init-from"), _take(rest, "--gradient-accumulation-steps")
+        rest = [item for argument in rest for item in _config_file(argument, remarks)]
+        rest = _accumulation([*rest, *_init_from(start)], steps)
+    return rest, remarks
 
 
 def _dashed(argument: str) -> str:
@@ -59,18 +55,14 @@ def _dashed(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
-def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, str]]:
-    """Take the options called `names`, with their values, out of the command line."""
-    rest: list[str] = []
-    taken: dict[str, str] = {}
-    items = iter(arguments)
-    for item in items:
-        name, equals, value = _dashed(item).partition("=")
-        if name[2:] in names and name.startswith("--"):
-            taken[name[2:]] = value if equals else next(items, "")
-        else:
-            rest.append(item)
-    return rest, taken
+def _take(arguments: list[str], option: str) -> str | None:
+    """Take an option and its value out of the command line; of several the last one counts."""
+    value = None
+    while option in arguments:
+        place = arguments.index(option)
+        value = "".join(arguments[place + 1 : place + 2])
+        del arguments[place : place + 2]
+    return value
 
 
 def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:

@@ -51,13 +51,7 @@ def dotted(flags: dict[str, str | None]) -> dict[str, str]:
     return {name.replace("__", ".", 1): value for name, value in flags.items() if value is not None}
 
 
-_METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}
-
-
-def _plain_type(key: str) -> type:
-    """Return the type a key's values have, its null and its choices aside."""
-    hint = schema.hint(key)
-    return hint if isinstance(hint, type) else str
+_METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL"}
 
 
 def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
@@ -69,7 +63,7 @@ def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[ins
             name=f"--{section}.{name.replace('_', '-')}",
             help=f"{item.metadata['help']} [{default}]",
             group=Group(section.capitalize(), sort_key=list(schema.SECTIONS).index(section)),
-            metavar=_METAVARS[_plain_type(key)],
+            metavar=_METAVARS.get(schema.hint(key), "TEXT"),
             show=key in shown,
             show_default=False,
         )

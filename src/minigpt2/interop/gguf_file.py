@@ -46,11 +46,8 @@ def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> lis
     writer.add_file_type(gguf.LlamaFileType[file_type])
     _add_tokenizer(writer, gguf, pieces, tokenizer)
     remarks = _add_tensors(writer, gguf, model, kind)
-    if model.config.activation_function != "gelu_new":
-        remarks.append(
-            f"the activation {model.config.activation_function} becomes GGUF's tanh-GELU: logits "
-            "differ a bit"
-        )
+    if (name := model.config.activation_function) != "gelu_new":
+        remarks.append(f"the activation {name} becomes GGUF's tanh-GELU: logits differ a bit")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -5,13 +5,11 @@ HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like are that library's a
 
 import contextlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minigpt2.checkpoints import Say
 from minigpt2.errors import InputMissingError, UnavailableError
-
-Say = Callable[[str], None]
 
 # The released models under the names everybody uses, and where they live today.
 _SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")

@@ -4,12 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-from minigpt2.checkpoints import RunDirectory, load_checkpoint, newest_run, run_of, save_checkpoint
+from minigpt2.checkpoints import RunDirectory, Say, newest_run, run_of, save_checkpoint
 from minigpt2.checkpoints.adapters import adapter_base, add_adapter, is_adapter
-from minigpt2.checkpoints.directory import check_base, check_checkpoint, check_ids
+from minigpt2.checkpoints.directory import check_base, check_checkpoint, check_ids, load_checkpoint
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import pointed
-from minigpt2.interop.hub import RELEASED, Say, fetch_model, hub_address
+from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
 from minigpt2.model import LanguageModel, merge_lora
 from minigpt2.tokenizers import Tokenizer, load_tokenizer
 

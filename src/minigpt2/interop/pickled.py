@@ -79,8 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         mapped = zipfile.is_zipfile(path)
         tree = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except Exception as error:  # a crafted file may make the unpickler raise anything
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if asked:
+        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise DataError(
                 f"{path} asks for {asked[1]}, which is more than tensors, and was not read; ask "
                 "whoever made it for safetensors"
@@ -109,22 +108,21 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
     if not arguments.get("bias", True):
         for name, value in model.state_dict().items():
             if name.endswith(".bias"):
-                stored.setdefault(PREFIX + name, torch.zeros(value.shape))
+                stored.setdefault(name, torch.zeros(value.shape))
     released = {name: transposed(name, value) for name, value in stored.items()}
     state_from_disk(released, model, source)
     return model
 
 
 def _tensors(tree: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
-    """Return the tensors under released names; what is no tensor is told."""
-    named = {str(name).removeprefix(_COMPILED): value for name, value in tree.items()}
+    """Return the tensors under the names the model has for them; what is no tensor is told."""
+    named = {
+        str(name).removeprefix(_COMPILED).removeprefix(PREFIX): value
+        for name, value in tree.items()
+    }
     if strays := [name for name, value in named.items() if not _is_plain(value)]:
         raise DataError(f"{source}: {', '.join(strays[:5])} is no plain tensor")
-    prefix = "" if any(name.startswith(PREFIX) for name in named) else PREFIX
-    return {
-        name if name.startswith("lm_head") else prefix + name: value
-        for name, value in named.items()
-    }
+    return named
 
 
 def _is_plain(value: Any) -> bool:
