@@ -47,7 +47,7 @@ def make_tokenizer(
         specials = tuple(dict.fromkeys((END_OF_TEXT, *specials)))
         number = bpe_size(name, len(specials)) - 256 - len(specials)
         merges = learn_merges(count_words(texts, processes), number, 2, progress)
-        return _distinct(BPETokenizer(merges, specials), specials)
+        return _distinct(BPETokenizer(merges, specials), specials, "text")
     if Path(name).exists():
         return load_tokenizer(Path(name))
     raise ConfigError(
@@ -55,10 +55,10 @@ def make_tokenizer(
     )
 
 
-def _distinct(tokenizer: Tokenizer, added: Iterable[str]) -> Tokenizer:
+def _distinct(tokenizer: Tokenizer, added: Iterable[str], where: str) -> Tokenizer:
     """Return the tokenizer; raise ConfigError if a special token has the text of another one."""
     if len(tokenizer.to_json()["model"]["vocab"]) < tokenizer.vocab_size:
-        raise ConfigError([f"one of {', '.join(added)} is a token of the vocabulary already"])
+        raise ConfigError([f"one of {', '.join(added)} is a token of the {where} already"])
     return tokenizer
 
 
@@ -78,7 +78,7 @@ def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
     elif isinstance(tokenizer, ByteTokenizer):
         grown = ByteTokenizer((*old, *new))
     elif isinstance(tokenizer, BPETokenizer):
-        grown = _distinct(BPETokenizer(tokenizer.merges, (*old, *new)), new)
+        grown = _distinct(BPETokenizer(tokenizer.merges, (*old, *new)), new, "vocabulary")
     elif isinstance(tokenizer, ForeignTokenizer):
         grown = tokenizer.with_specials(new)
     else:
