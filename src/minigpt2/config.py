@@ -10,21 +10,18 @@ import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from operator import ge, gt, le
+from typing import Any, Literal, get_args, get_type_hints
+
+from minigpt2.errors import ConfigError
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    common: bool = False,
-) -> Any:
-    """Declare one key: its default, help line, bounds, and whether the short help shows it."""
-    bounds = {"low": low, "above": above, "high": high}
-    return field(default=default, metadata={"help": help, "common": common, **bounds})
+def option(default: Any, help: str, **about: float) -> Any:
+    """Declare one key: its default, its help line, and what else there is to know about it.
+
+    `low`, `above` and `high` are the bounds of its values; `common`: the short help shows it.
+    """
+    return field(default=default, metadata={"help": help, **about})
 
 
 @dataclass(frozen=True)
@@ -190,22 +187,18 @@ class Config:
     def for_length(self, total_steps: int) -> "Config":
         """Return the configuration with what depends on the length of the run settled."""
         training, part = self.training, max(1, total_steps // 20)
-        settled = replace(
-            training,
-            warmup_steps=part if training.warmup_steps is None else training.warmup_steps,
-            eval_interval=training.eval_interval or part,
+        warmup = part if training.warmup_steps is None else training.warmup_steps
+        interval = training.eval_interval or part
+        return replace(
+            self, training=replace(training, warmup_steps=warmup, eval_interval=interval)
         )
-        return replace(self, training=settled)
 
 
-SECTIONS: dict[str, type] = {
-    "model": ModelSection,
-    "data": DataSection,
-    "training": TrainingSection,
-    "logging": LoggingSection,
-}
+SECTIONS: dict[str, type] = get_type_hints(Config)
 # Exactly one of these says how long a run is; a later source that sets one unsets the others.
 LENGTH_KEYS = ("training.max_steps", "training.num_epochs")
+_BOUNDS = {"low": (ge, "at least"), "above": (gt, "above"), "high": (le, "at most")}
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def comma_list(value: str | None) -> list[str]:
@@ -215,6 +208,21 @@ def comma_list(value: str | None) -> list[str]:
     (['wte', 'h.0'], [])
     """
     return [part.strip() for part in (value or "").split(",") if part.strip()]
+
+
+def bpe_size(name: str, specials: int = 1) -> int:
+    """Return the N of "bpe:N"; raise ConfigError if it is no number or too small.
+
+    >>> bpe_size("bpe:8192")
+    8192
+    """
+    least = 256 + specials
+    digits = name.removeprefix("bpe:")
+    if not (digits.isascii() and digits.isdigit()) or not least <= int(digits[:9]) <= 1_000_000:
+        raise ConfigError(
+            [f"data.tokenizer {name!r} needs a number from {least} to 1,000,000, as in bpe:8192"]
+        )
+    return int(digits)
 
 
 def options() -> Iterator[tuple[str, dataclasses.Field]]:
@@ -244,9 +252,8 @@ def build(values: dict[str, Any]) -> Config:
 
 def hint(key: str) -> Any:
     """Return the type of a dotted key's values, its null aside."""
-    section, name = key.split(".", 1)
-    declared = get_type_hints(SECTIONS[section])[name]
-    return get_args(declared)[0] if get_origin(declared) is types.UnionType else declared
+    declared: Any = dict(options())[key].type
+    return get_args(declared)[0] if isinstance(declared, types.UnionType) else declared
 
 
 def coerce(key: str, value: Any) -> Any:
@@ -257,60 +264,44 @@ def coerce(key: str, value: Any) -> Any:
     >>> coerce("training.learning_rate", "3e-4"), coerce("model.n_layer", 6.0)
     (0.0003, 6)
     """
-    section, name = key.split(".", 1)
-    item, kind = SECTIONS[section].__dataclass_fields__[name], hint(key)
+    item = dict(options())[key]
     if value is None or (isinstance(value, str) and value.lower() in ("null", "none", "")):
-        if isinstance(get_type_hints(SECTIONS[section])[name], types.UnionType):
+        if isinstance(item.type, types.UnionType):
             return None
-        raise ValueError(f"needs {_expectation(kind)}, not {value!r}")
-    result = _convert(kind, value)
-    _check_bounds(result, item.metadata)
+        raise _refusal(hint(key), value)
+    result = _convert(hint(key), value)
+    for bound, (holds, words) in _BOUNDS.items():
+        if bound in item.metadata and not holds(result, item.metadata[bound]):
+            raise ValueError(f"must be {words} {item.metadata[bound]}, not {result}")
     return result
 
 
+def _refusal(kind: Any, value: Any) -> ValueError:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    expectation = names.get(kind) or "one of " + ", ".join(get_args(kind))
+    return ValueError(f"needs {expectation}, not {value!r}")
+
+
 def _convert(kind: Any, value: Any) -> Any:
-    expected = ValueError(f"needs {_expectation(kind)}, not {value!r}")
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise expected
+    if kind is bool and str(value).lower() in _WORDS:
+        return _WORDS[str(value).lower()]
+    if value in get_args(kind):
         return value
-    if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool) or str(value).lower() in words:
-            return words[str(value).lower()]
-        raise expected
+    # A truth value is a number to Python, and to nobody who writes one into a configuration.
+    scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    if kind not in (int, float, str) or not scalar:
+        raise _refusal(kind, value)
     if kind is str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise expected
         if any(ord(character) < 32 for character in str(value)):
             raise ValueError(f"needs a word without control characters, not {value!r}")
         return str(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise expected
     if kind is int:
         with contextlib.suppress(ValueError):  # exact at any size; "1e3" goes on below
             return int(value) if isinstance(value, str | int) else int(str(value))
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise expected from None
+        raise _refusal(kind, value) from None
     if not math.isfinite(number) or (kind is int and number != int(number)):
-        raise expected
+        raise _refusal(kind, value)
     return kind(number)
-
-
-def _expectation(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(get_args(kind))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-    return names[kind]
-
-
-def _check_bounds(value: Any, bounds: Any) -> None:
-    low, above, high = bounds["low"], bounds["above"], bounds["high"]
-    if low is not None and value < low:
-        raise ValueError(f"must be at least {low}, not {value}")
-    if above is not None and value <= above:
-        raise ValueError(f"must be above {above}, not {value}")
-    if high is not None and value > high:
-        raise ValueError(f"must be at most {high}, not {value}")

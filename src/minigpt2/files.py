@@ -69,16 +69,8 @@ def write_by(path: Path, write: Callable[[Path], None]) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Give `path` this content atomically, creating its folder where needed."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-        try:
-            write_file(temporary, content)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    with replace_by(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
@@ -161,18 +153,13 @@ def _may_replace(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = [entry.name for entry in folder.iterdir()]
-    if not names:
+    if not names or not has_our_manifest(folder) or not all(map(_OUR_FILES.fullmatch, names)):
+        return not names
+    if "README.md" not in names:
         return True
-    ours = has_our_manifest(folder) and all(map(_OUR_FILES.fullmatch, names))
-    return ours and ("README.md" not in names or _is_as_written(folder / "README.md"))
-
-
-def _is_as_written(path: Path) -> bool:
-    """Say whether a file that people like to edit is the one the manifest knows."""
-    try:
-        return read_json(path.parent / "manifest.json")["files"][path.name]["sha256"] == sha256_of(
-            path
-        )
+    try:  # people like to edit it: is it the one the manifest knows?
+        known = read_json(folder / "manifest.json")["files"]["README.md"]["sha256"]
+        return known == sha256_of(folder / "README.md")
     except (MiniGPT2Error, KeyError, TypeError, OSError):
         return False
 
@@ -253,20 +240,12 @@ def point(link: Path, target_name: str) -> None:
     temporary = link.with_name(f".tmp-{link.name}-{os.getpid()}")
     with storage_errors(link):
         temporary.unlink(missing_ok=True)
-        if not _linked(temporary, target_name):
+        if os.name != "nt":  # links need a privilege there, and cannot be replaced
+            with contextlib.suppress(OSError):  # the file system has none
+                temporary.symlink_to(target_name, target_is_directory=True)
+        if not temporary.is_symlink():
             write_file(temporary, target_name.encode())
         temporary.replace(link)
-
-
-def _linked(path: Path, target_name: str) -> bool:
-    """Make a symbolic link where the system has them; say whether it was made."""
-    if os.name == "nt":  # links need a privilege there, and cannot be replaced
-        return False
-    try:
-        path.symlink_to(target_name, target_is_directory=True)
-    except OSError:  # the file system has none
-        return False
-    return True
 
 
 def pointed(link: Path) -> Path | None:

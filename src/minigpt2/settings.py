@@ -20,6 +20,12 @@ from minigpt2.config import Config
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 
 ENVIRONMENT_PREFIX = "MINIGPT2_"
+# What may not exceed what, where both are given.
+_ORDERED = (
+    ("training.sequence_length", "model.block_size"),
+    ("training.min_learning_rate", "training.learning_rate"),
+    ("training.micro_batch_size", "training.batch_size"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,10 @@ def resolve(
         if len(lengths) > 1:
             problems.append(f"{source}: give exactly one of {' and '.join(lengths)}")
         if lengths:
-            values.update(dict.fromkeys(schema.LENGTH_KEYS))
-            sources.update(dict.fromkeys(schema.LENGTH_KEYS, source))
-        values.update(accepted)
-        sources.update(dict.fromkeys(accepted, source))
+            values |= dict.fromkeys(schema.LENGTH_KEYS)
+            sources |= dict.fromkeys(schema.LENGTH_KEYS, source)
+        values |= accepted
+        sources |= dict.fromkeys(accepted, source)
     if all(values[key] is None for key in schema.LENGTH_KEYS):
         values["training.max_steps"], sources["training.max_steps"] = 2000, "default"
     config = schema.build(values)
@@ -114,15 +120,10 @@ def stored_config(run_dir: Path) -> Settings:
 
 def find_value(key: str, config_path: Path | None, flags: Mapping[str, Any]) -> str | None:
     """Return what the sources say of one key, before anything else in them is checked."""
-    for read in (
-        lambda: flags,
-        lambda: _read_environment(None),
-        lambda: _read_yaml(config_path) if config_path else {},
-    ):
-        with contextlib.suppress(ConfigError):
-            if read().get(key):
-                return str(read()[key])
-    return None
+    layers: list[Mapping[str, Any]] = [flags, _read_environment(None)]
+    with contextlib.suppress(ConfigError):
+        layers.append(_read_yaml(config_path) if config_path else {})
+    return next((str(layer[key]) for layer in layers if layer.get(key)), None)
 
 
 def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -155,40 +156,26 @@ def nearest_key(key: str) -> str:
 
 def _inconsistencies(config: Config) -> list[str]:
     """List what is wrong between keys that are each right alone."""
-    model, training = config.model, config.training
-    problems = []
+    model, problems = config.model, []
     if model.kind == "gpt2" and model.n_embd % model.n_head:
         problems.append(
             f"model.n_embd {model.n_embd} must be a multiple of model.n_head {model.n_head}"
         )
-    if config.sequence_length > model.block_size:
-        problems.append(
-            f"training.sequence_length {config.sequence_length} "
-            f"exceeds model.block_size {model.block_size}"
-        )
     if config.data.tokenizer.startswith("bpe:"):
-        size = config.data.tokenizer[4:]
-        if not (size.isascii() and size.isdigit()) or not 257 <= int(size[:9]) <= 1_000_000:
-            problems.append(
-                f"data.tokenizer {config.data.tokenizer!r} needs a number from 257 to 1,000,000, "
-                "as in bpe:8192"
-            )
-    if (training.min_learning_rate or 0.0) > training.learning_rate:
-        problems.append(
-            f"training.min_learning_rate {training.min_learning_rate} "
-            f"exceeds training.learning_rate {training.learning_rate}"
-        )
+        try:
+            schema.bpe_size(config.data.tokenizer)
+        except ConfigError as error:
+            problems += error.problems
+    values = schema.flatten(config)
+    for least, most in _ORDERED:
+        if (values[least] or 0) > values[most]:
+            problems.append(f"{least} {values[least]} exceeds {most} {values[most]}")
     if config.data.special_tokens and not model.init:
         problems.append(
             "data.special_tokens needs model.init; for a new vocabulary: minigpt2 prepare --special"
         )
-    if training.lora_rank and not model.init:
+    if config.training.lora_rank and not model.init:
         problems.append("training.lora_rank needs model.init, a trained model to correct")
-    if training.micro_batch_size and training.micro_batch_size > training.batch_size:
-        problems.append(
-            f"training.micro_batch_size {training.micro_batch_size} "
-            f"exceeds training.batch_size {training.batch_size}"
-        )
     return problems
 
 
@@ -225,12 +212,10 @@ def _flatten_yaml(source: str, text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError([f"{source}{where}: {getattr(error, 'problem', 'not YAML')}"]) from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict | None):
         raise ConfigError([f"{source}: needs sections ({', '.join(schema.SECTIONS)})"])
     flat: dict[str, Any] = {}
-    for section, entries in tree.items():
+    for section, entries in (tree or {}).items():
         if section in schema.SECTIONS and isinstance(entries, dict):
             flat.update({f"{section}.{name}": value for name, value in entries.items()})
         elif section not in schema.SECTIONS or entries is not None:
@@ -248,16 +233,13 @@ def _refuse_repeated_keys(source: str, node: yaml.Node | None) -> None:
             _refuse_repeated_keys(source, value)
 
 
-def _almost(section: str) -> bool:
-    return bool(difflib.get_close_matches(section, list(schema.SECTIONS), n=1, cutoff=0.75))
-
-
 def _read_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     """Pick our variables: MINIGPT2_TRAINING_LEARNING_RATE is training.learning_rate."""
     flat = {}
     for name, value in (os.environ if environment is None else environment).items():
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        ours = section in schema.SECTIONS
-        if name.startswith(ENVIRONMENT_PREFIX) and (ours or _almost(section)):
-            flat[f"{section}.{key}"] = value  # a misspelt section is told, with the nearest key
+        ours = name.startswith(ENVIRONMENT_PREFIX)
+        # A misspelt section is told, with the nearest key.
+        if ours and difflib.get_close_matches(section, list(schema.SECTIONS), n=1, cutoff=0.75):
+            flat[f"{section}.{key}"] = value
     return flat

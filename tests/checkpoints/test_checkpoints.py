@@ -19,8 +19,9 @@ FILES = ["config.json", "model.safetensors", "tokenizer.json", "state.json", "ma
 
 def save_steps(run, model, tokenizer, steps, best, keep=2):
     for step in steps:
-        progress = Progress({"step": step}, {"exp_avg/wte.weight": torch.ones(3)})
-        run.save(model, tokenizer, progress, best, keep)
+        numbers = {"step": step, "best_step": best}
+        progress = Progress(numbers, {"exp_avg/wte.weight": torch.ones(3)})
+        run.save(model, tokenizer, progress, keep)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(run, tiny, tokenizer, monkeypat
         return write(path, content)
 
     write = files.write_file
-    monkeypatch.setattr("minigpt2.checkpoints.directory.write_file", full)
+    monkeypatch.setattr("minigpt2.files.write_file", full)
     with pytest.raises(StorageError, match="disk is full"):
         save_steps(run, tiny, tokenizer, [30], best=10)
     assert run.latest(said([])).name == "step-00000020"

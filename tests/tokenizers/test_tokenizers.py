@@ -16,6 +16,7 @@ from minigpt2.tokenizers import (
     load_tokenizer,
     make_tokenizer,
     tokenizer_files,
+    with_specials,
 )
 from minigpt2.tokenizers.foreign import ForeignTokenizer
 
@@ -103,6 +104,13 @@ def test_rules_that_are_not_ours_are_left_to_the_library(tmp_path):
         for text in ("ab", "AB", "a  b"):
             with contextlib.suppress(Exception):  # a character the vocabulary lacks
                 assert foreign.encode(text) == oracle.encode(text).ids
+
+
+def test_a_foreign_tokenizer_takes_special_tokens_too(tmp_path):
+    tree = ByteTokenizer().to_json() | {"normalizer": {"type": "Lowercase"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    grown = with_specials(load_tokenizer(tmp_path), ["<u>"])
+    assert grown.encode("A<u>") == [ord("a"), 256] and grown.vocab_size == 257
 
 
 def test_names_that_mean_no_tokenizer(tmp_path):

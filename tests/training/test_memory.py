@@ -94,7 +94,7 @@ def test_the_cache_is_keys_and_values_of_a_whole_context():
 
 
 def test_a_run_says_what_it_takes_and_what_would_fit(text_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("minigpt2.training.begin.available_memory", lambda device: 1_000_000)
+    monkeypatch.setattr("minigpt2.training.memory.available_memory", lambda device: 1_000_000)
     more = {"data.input_file": str(text_file), "logging.model_save_path": str(tmp_path / "run")}
     config, _ = settled(**more)
     lines = []

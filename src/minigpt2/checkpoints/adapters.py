@@ -18,20 +18,13 @@ ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model." + PREFIX
 _MOST_RANK, _MOST_ALPHA = 1 << 16, 1e9  # a damaged number must not ask for all memory
 # Settings that change what is computed, with the values that mean plain LoRA.
+_ABSENT = ["use_dora", "bias", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias",
+           "use_qalora", "alora_invocation_tokens", "layer_replication", "target_parameters",
+           "trainable_token_indices"]  # fmt: skip
 _PLAIN: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(_ABSENT, (None, False, "none", [], {})),
     "peft_type": ("LORA",),
-    "use_dora": (None, False),
-    "bias": (None, "none"),
-    "modules_to_save": (None, []),
-    "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}),
-    "lora_bias": (None, False),
     "use_rslora": (None, False, True),
-    "use_qalora": (None, False),
-    "alora_invocation_tokens": (None, []),
-    "layer_replication": (None, []),
-    "target_parameters": (None, []),
-    "trainable_token_indices": (None, [], {}),
     # Others change the base model's weights at the start, which are then not the released ones.
     "init_lora_weights": (None, True, False, "gaussian", "orthogonal"),
 }
@@ -42,11 +35,16 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
-def adapter_to_json(model: LanguageModel, base: str | None) -> dict[str, Any]:
-    """Return the content of adapter_config.json; `base` is where the model beneath it lies."""
+def adapter_to_disk(
+    model: LanguageModel, base: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return adapter_config.json's content, and the tensors under PEFT's names.
+
+    `base` is where the model beneath it lies.
+    """
     layers = lora_layers(model)
     first = next(iter(layers.values()))
-    return {
+    tree = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -57,17 +55,12 @@ def adapter_to_json(model: LanguageModel, base: str | None) -> dict[str, Any]:
         "target_modules": [PREFIX + name for name in layers],
         "fan_in_fan_out": True,
         "bias": "none",
-        "use_rslora": False,
-        "use_dora": False,
+        **dict.fromkeys(("use_rslora", "use_dora"), False),
         "modules_to_save": None,
         "init_lora_weights": True,
         "inference_mode": True,
     }
-
-
-def adapter_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the adapter's tensors under PEFT's names."""
-    return {_PREFIX + name: value for name, value in lora_state(model).items()}
+    return tree, {_PREFIX + name: value for name, value in lora_state(model).items()}
 
 
 def adapter_base(folder: Path) -> str | None:
@@ -82,13 +75,10 @@ def add_adapter(model: LanguageModel, folder: Path) -> None:
     for field, allowed in _PLAIN.items():
         if tree.get(field) not in allowed:
             raise DataError(f"{where}: {field} {tree.get(field)!r} is not supported here")
-    tensors = _named(read_safetensors(folder / ADAPTER))
-    names = sorted({name.rpartition(".lora_")[0] for name in tensors})
+    names = sorted({name.rpartition(".lora_")[0] for name in _named_tensors(folder)})
     targets = tree.get("target_modules")
-    targets = targets if isinstance(targets, list) else []
-    unmet = [
-        t for t in map(str, targets) if not any(f".{PREFIX}{n}".endswith(f".{t}") for n in names)
-    ]
+    wanted = map(str, targets if isinstance(targets, list) else [])
+    unmet = [t for t in wanted if not any(f".{PREFIX}{n}".endswith(f".{t}") for n in names)]
     if unmet or not names:
         raise DataError(f"{folder / ADAPTER} has no tensors for {', '.join(unmet) or 'any layer'}")
     try:
@@ -101,18 +91,17 @@ def add_adapter(model: LanguageModel, folder: Path) -> None:
         add_lora(model, rank, alpha, dropout, names)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder} is no adapter of this model: {error}") from None
-    load_adapter(model, folder, tensors)
+    load_adapter(model, folder)
 
 
-def load_adapter(
-    model: LanguageModel, folder: Path, tensors: dict[str, Tensor] | None = None
-) -> None:
+def load_adapter(model: LanguageModel, folder: Path) -> None:
     """Give a model that has LoRA layers the adapter's numbers; all of them must fit."""
-    tensors = _named(read_safetensors(folder / ADAPTER)) if tensors is None else tensors
+    tensors = _named_tensors(folder)
     if faults := misfits(tensors, lora_state(model)):
         raise DataError(f"{folder / ADAPTER} does not fit the model: {'; '.join(faults)}")
     load_lora_state(model, tensors)
 
 
-def _named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named_tensors(folder: Path) -> dict[str, Tensor]:
+    tensors = read_safetensors(folder / ADAPTER)
     return {name.removeprefix(_PREFIX): value for name, value in tensors.items()}

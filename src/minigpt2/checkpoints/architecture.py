@@ -9,18 +9,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from minigpt2.errors import DataError
-from minigpt2.model import (
-    ACTIVATIONS,
-    ATTENTION,
-    GPT2,
-    MLP,
-    Bigram,
-    BigramConfig,
-    Block,
-    CausalSelfAttention,
-    GPT2Config,
-    LanguageModel,
-)
+from minigpt2.model import ATTENTION, Bigram, BigramConfig, LanguageModel
+from minigpt2.model.gpt2 import ACTIVATIONS, GPT2, MLP, Block, CausalSelfAttention, GPT2Config
 
 _MOST_LAYERS = 10_000  # a damaged number must not build modules for hours
 # Fields that change the mathematics, with the one value that is GPT-2 as built here. The others,
@@ -32,6 +22,9 @@ _FIXED = {
     "tie_word_embeddings": True,
     "add_cross_attention": False,
 }
+# What has one name in config.json and here.
+_SIZES = ("vocab_size", "n_layer", "n_head", "n_embd")
+_OPTIONAL = ("n_inner", "activation_function", "layer_norm_epsilon")
 # The same function under another name.
 _SAME_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new"}
 
@@ -47,22 +40,12 @@ def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
     return {
         "model_type": "gpt2" if standard else "minigpt2-variant",
         "architectures": ["GPT2LMHeadModel"] if standard else [],
-        "vocab_size": c.vocab_size,
-        "n_positions": c.block_size,
-        "n_ctx": c.block_size,
-        "n_embd": c.n_embd,
-        "n_layer": c.n_layer,
-        "n_head": c.n_head,
-        "n_inner": c.n_inner,
-        "activation_function": c.activation_function,
-        "layer_norm_epsilon": c.layer_norm_epsilon,
+        **{name: getattr(c, name) for name in (*_SIZES, *_OPTIONAL)},
+        **dict.fromkeys(("n_positions", "n_ctx"), c.block_size),
         **_FIXED,
-        "resid_pdrop": c.dropout,
-        "embd_pdrop": c.dropout,
-        "attn_pdrop": c.dropout,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), c.dropout),
         "initializer_range": 0.02,
-        "bos_token_id": eos_id,
-        "eos_token_id": eos_id,
+        **dict.fromkeys(("bos_token_id", "eos_token_id"), eos_id),
         "use_cache": True,
         "dtype": "float32",
     }
@@ -119,23 +102,20 @@ def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
         raise DataError(
             f"{where}: activation_function {activation!r} is not supported, only {known}"
         )
-    width = int(tree["n_embd"])
-    inner = int(tree.get("n_inner") or 4 * width)
+    sizes = {name: int(tree[name]) for name in _SIZES}
+    usual = 4 * sizes["n_embd"]
+    inner = int(tree.get("n_inner") or usual)
     config = GPT2Config(
-        vocab_size=int(tree["vocab_size"]),
+        **sizes,
         block_size=int(tree.get("n_positions") or tree["n_ctx"]),
-        n_layer=int(tree["n_layer"]),
-        n_head=int(tree["n_head"]),
-        n_embd=width,
         dropout=float(tree.get("resid_pdrop", 0.1)),
-        n_inner=None if inner == 4 * width else inner,
+        n_inner=None if inner == usual else inner,
         activation_function=activation,
         layer_norm_epsilon=float(tree.get("layer_norm_epsilon", 1e-5)),
     )
     numbers = (config.dropout, config.layer_norm_epsilon)
     if not (all(map(math.isfinite, numbers)) and 0 <= numbers[0] < 1 and numbers[1] > 0):
         raise DataError(f"{where}: resid_pdrop {numbers[0]}, layer_norm_epsilon {numbers[1]}")
-    sizes = (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd)
-    if min(*sizes, config.n_inner or 1) < 1 or config.n_layer > _MOST_LAYERS:
+    if min(*sizes.values(), config.block_size, inner) < 1 or config.n_layer > _MOST_LAYERS:
         raise DataError(f"{where}: no model has these sizes: {config}")
     return config

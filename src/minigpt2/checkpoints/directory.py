@@ -17,25 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minigpt2.checkpoints.adapters import (
-    ADAPTER,
-    ADAPTER_CONFIG,
-    adapter_tensors,
-    adapter_to_json,
-    is_adapter,
-)
+from minigpt2 import files
+from minigpt2.checkpoints.adapters import ADAPTER, ADAPTER_CONFIG, adapter_to_disk, is_adapter
 from minigpt2.checkpoints.architecture import config_to_json
 from minigpt2.checkpoints.weights import WEIGHTS, read_model, state_to_disk
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
-from minigpt2.files import (
-    new_directory,
-    read_json,
-    read_sealed,
-    sealed,
-    sha256_of,
-    write_by,
-    write_file,
-)
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
@@ -65,37 +51,31 @@ def save_checkpoint(
     beside.
     """
     adapted = bool(lora_layers(model))
-    files = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
-    files |= _adapter_files(model, base) if adapted else _model_files(model, tokenizer)
-    tensors = {ADAPTER: adapter_tensors(model)} if adapted else {WEIGHTS: state_to_disk(model)}
+    contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    if adapted:
+        tree, corrections = adapter_to_disk(model, base)
+        contents[ADAPTER_CONFIG] = _json_bytes(tree)
+        tensors = {ADAPTER: corrections}
+    else:
+        ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
+        contents["config.json"] = _json_bytes(config_to_json(model, tokenizer.eos_id))
+        contents["generation_config.json"] = _json_bytes({**ends, "do_sample": True})
+        tensors = {WEIGHTS: state_to_disk(model)}
     if progress is not None:
-        files[_STATE] = _json_bytes(progress.numbers)
+        contents[_STATE] = _json_bytes(progress.numbers)
         tensors[_OPTIMIZER] = progress.optimizer
-    with new_directory(folder, folder.name) as temporary:
-        for name, content in files.items():
-            write_file(temporary / name, content)
+    with files.new_directory(folder, folder.name) as temporary:
+        for name, content in contents.items():
+            files.write_file(temporary / name, content)
         for name, named in tensors.items():
-            write_by(temporary / name, partial(_write_tensors, named))
-        paths = [temporary / name for name in (*files, *tensors)]
-        entries = {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths
-        }
+            files.write_by(temporary / name, partial(_write_tensors, named))
+        entries = {}
+        for path in (temporary / name for name in (*contents, *tensors)):
+            entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
         if adapted and base and (Path(base) / MANIFEST).is_file():
-            manifest["base"] = sha256_of(Path(base) / MANIFEST)
-        write_file(temporary / MANIFEST, sealed(manifest))
-
-
-def _model_files(model: LanguageModel, tokenizer: Tokenizer) -> dict[str, bytes]:
-    eos = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
-    return {
-        "config.json": _json_bytes(config_to_json(model, tokenizer.eos_id)),
-        "generation_config.json": _json_bytes({**eos, "do_sample": True}),
-    }
-
-
-def _adapter_files(model: LanguageModel, base: str | None) -> dict[str, bytes]:
-    return {ADAPTER_CONFIG: _json_bytes(adapter_to_json(model, base))}
+            manifest["base"] = files.sha256_of(Path(base) / MANIFEST)
+        files.write_file(temporary / MANIFEST, files.sealed(manifest))
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -115,7 +95,7 @@ def verify(folder: Path, resumable: bool = True) -> str | None:
     """
     path = folder / MANIFEST
     try:
-        entries = read_sealed(path)["files"]
+        entries = files.read_sealed(path)["files"]
         needed = {ADAPTER_CONFIG, ADAPTER} if is_adapter(folder) else {"config.json", WEIGHTS}
         if missing := needed - entries.keys():
             return f"{MANIFEST} lacks {', '.join(sorted(missing))}"
@@ -127,7 +107,7 @@ def verify(folder: Path, resumable: bool = True) -> str | None:
                 return f"{name} is missing"
             if file.stat().st_size != entry["bytes"]:
                 return f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
-            if sha256_of(file) != entry["sha256"]:
+            if files.sha256_of(file) != entry["sha256"]:
                 return f"{name} was altered: its SHA-256 is not the manifest's"
     except (DataError, InputMissingError) as error:
         return str(error)
@@ -154,12 +134,15 @@ def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, T
             checked.result()  # that a file was altered says more than what came of it
             raise
         checked.result()
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, "
-            f"the model only {model.config.vocab_size}"
-        )
+    check_ids(model, tokenizer, folder)
     return model, tokenizer
+
+
+def check_ids(model: LanguageModel, tokenizer: Tokenizer, where: Path) -> None:
+    """Raise DataError if the tokenizer has ids of which the model knows nothing."""
+    ids, rows = tokenizer.vocab_size, model.config.vocab_size
+    if ids > rows:
+        raise DataError(f"{where}: the tokenizer has {ids} ids, the model only {rows}")
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -172,15 +155,15 @@ def check_checkpoint(folder: Path) -> None:
 def check_base(adapter_dir: Path, base_dir: Path) -> None:
     """Raise DataError if an adapter of ours was trained on another model than `base_dir` holds."""
     if (adapter_dir / MANIFEST).is_file():
-        known = read_sealed(adapter_dir / MANIFEST).get("base")
-        if known is not None and known != sha256_of(base_dir / MANIFEST):
+        known = files.read_sealed(adapter_dir / MANIFEST).get("base")
+        if known is not None and known != files.sha256_of(base_dir / MANIFEST):
             raise DataError(f"{base_dir} is not the model that {adapter_dir} was trained on")
 
 
 def load_progress(folder: Path) -> Progress:
     """Read what `save_checkpoint` wrote beside the weights."""
     try:
-        return Progress(read_json(folder / _STATE), load_file(folder / _OPTIMIZER))
+        return Progress(files.read_json(folder / _STATE), load_file(folder / _OPTIMIZER))
     except (FileNotFoundError, InputMissingError) as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None
     except (ValueError, SafetensorError) as error:

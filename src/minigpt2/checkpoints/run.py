@@ -6,17 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minigpt2 import files
 from minigpt2.checkpoints.directory import Progress, save_checkpoint, verify
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.files import (
-    parse_json,
-    point,
-    pointed,
-    remove_directory,
-    replace_file,
-    storage_errors,
-    sweep_temporaries,
-)
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer
 
@@ -46,23 +38,18 @@ class RunDirectory:
         return sorted(path for path in named if path.is_dir())
 
     def save(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer,
-        progress: Progress,
-        best_step: int,
-        keep: int,
+        self, model: LanguageModel, tokenizer: Tokenizer, progress: Progress, keep: int
     ) -> Path:
         """Write the checkpoint of this step, point at it, and drop what is no longer kept."""
         folder = self.step_dir(progress.numbers["step"])
         save_checkpoint(folder, model, tokenizer, progress, str(self.base_dir.resolve()))
-        point(self.path / "latest", folder.name)
-        best = self.step_dir(best_step)
+        files.point(self.path / "latest", folder.name)
+        best = self.step_dir(progress.numbers["best_step"])
         if best.is_dir():
-            point(self.path / "best", best.name)
+            files.point(self.path / "best", best.name)
         for old in self.checkpoints()[:-keep]:
             if old not in (best, folder):
-                remove_directory(old)
+                files.remove_directory(old)
         return folder
 
     def step_dir(self, step: int) -> Path:
@@ -72,39 +59,37 @@ class RunDirectory:
     def latest(self, say: Say) -> Path | None:
         """Return the newest checkpoint that verifies; say which broken ones were passed over."""
         for folder in reversed(self.checkpoints()):
-            fault = verify(folder)
-            if fault is None:
+            if (fault := verify(folder)) is None:
                 return folder
             say(f"skipped checkpoint {folder}: {fault}")
         return None
 
     def best(self, say: Say) -> Path | None:
         """Return the best checkpoint by validation loss, else the newest that verifies."""
-        folder = pointed(self.path / "best")
+        folder = files.pointed(self.path / "best")
         if folder is not None:
-            fault = verify(folder, resumable=False)  # it is read, not resumed
-            if fault is None:
+            if (fault := verify(folder, resumable=False)) is None:  # it is read, not resumed
                 return folder
             say(f"skipped the best checkpoint {folder}: {fault}")
         return self.latest(say)
 
     def rewind(self, step: int) -> None:
         """Make the run stand at `step`: sweep torn writes, forget what came after it."""
-        sweep_temporaries(self.path)
+        files.sweep_temporaries(self.path)
         for folder in self.checkpoints():
             if folder > self.step_dir(step):  # they did not verify, or we would stand there
-                remove_directory(folder)
+                files.remove_directory(folder)
         for path, cut in ((self.metrics_path, _cut_metrics), (self.samples_path, _cut_samples)):
             if path.exists():
-                replace_file(path, cut(path.read_bytes(), step))
+                files.replace_file(path, cut(path.read_bytes(), step))
 
     def drop_checkpoints(self) -> None:
         """Remove every checkpoint and what points at them; the logs stay."""
         for link in (self.path / "latest", self.path / "best"):
-            with storage_errors(link):
+            with files.storage_errors(link):
                 link.unlink(missing_ok=True)
         for folder in self.checkpoints():
-            remove_directory(folder)
+            files.remove_directory(folder)
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -115,7 +100,7 @@ class RunDirectory:
         self._append(self.samples_path, f"=== step {step} ===\n{text}\n\n")
 
     def _append(self, path: Path, text: str) -> None:
-        with storage_errors(path), path.open("ab") as file:
+        with files.storage_errors(path), path.open("ab") as file:
             file.write(text.encode())
 
     def read_log(self) -> list[dict[str, Any]]:
@@ -159,7 +144,7 @@ def _cut_metrics(content: bytes, step: int) -> bytes:
 def _entry(line: bytes) -> dict[str, Any] | None:
     """Parse one line of metrics.jsonl; None if it is none."""
     try:
-        entry = parse_json(line, "line")
+        entry = files.parse_json(line, "line")
     except DataError:
         return None
     numbers = (entry.get("step"), entry.get("train_loss", 0.0))

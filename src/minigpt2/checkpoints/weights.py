@@ -118,12 +118,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickle_hint(folder: Path) -> str:
     pickled = sorted(folder.glob("pytorch_model*.bin"))
-    if not pickled:
-        return ""
-    return (
-        f"; there is only {pickled[0].name}, which is a pickle. Convert it: "
-        f"minigpt2 import {folder} --out DIR"
-    )
+    hint = "; there is only {}, which is a pickle. Convert it: minigpt2 import {} --out DIR"
+    return hint.format(pickled[0].name, folder) if pickled else ""
 
 
 def transposed(name: str, value: Tensor) -> Tensor:

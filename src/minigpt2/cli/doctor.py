@@ -34,14 +34,13 @@ def doctor(*, preset: str | None = None) -> int:
     """
     from minigpt2.settings import resolve
 
-    settings = resolve(preset or "shakespeare-char")
+    config = resolve(preset or "shakespeare-char").config
     import torch
     from rich.console import Console
     from rich.table import Table
 
     from minigpt2.training import make_plan
 
-    config = settings.config
     plan = make_plan(config)
     table = Table(show_header=False, box=None)
     table.add_row("minigpt2", f"{__version__}, Python {platform.python_version()}")
@@ -53,8 +52,8 @@ def doctor(*, preset: str | None = None) -> int:
         table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
     table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
     table.add_row(f"plan, {preset or 'shakespeare-char'}", plan.describe())
-    for name, line in memory_lines(config, plan):
-        table.add_row(name, line)
+    for row in memory_lines(config, plan):
+        table.add_row(*row)
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
         state = f'not installed: pip install "minigpt2[{extra}]"' if missing else "installed"
@@ -73,10 +72,9 @@ def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
     generating = estimate.parameters + training.cache_bytes(config)
     yield "memory to generate", f"about {training.gigabytes(generating)}, a full cache included"
     room = training.available_memory(plan.device)
-    if room is None:
-        return
-    yield "memory free", training.gigabytes(room)
-    if estimate.step > room:
+    if room is not None:
+        yield "memory free", training.gigabytes(room)
+    if room is not None and estimate.step > room:
         remedy = training.cheapest_fit(config, plan, size, room)
         yield "it will not fit", remedy or "a smaller model is needed here"
 

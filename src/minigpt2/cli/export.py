@@ -1,9 +1,9 @@
 """`minigpt2 export`: a model in the formats of other programs, each checked by its own engine."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from minigpt2.cli.options import say
 from minigpt2.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def export(
         raise UsageError("--type is for --format gguf")
     from minigpt2.interop import open_model, resolve_model
 
-    folder = resolve_model(model, _say)
-    opened, tokenizer = open_model(folder, _say, merge=merge or format != "hf")
+    folder = resolve_model(model, say)
+    opened, tokenizer = open_model(folder, say, merge=merge or format != "hf")
     name = out.stem if out else _name_of(folder)
     if format == "hf":
         return _export_directory(opened, tokenizer, folder, out or Path(name))
@@ -66,9 +66,9 @@ def _export_directory(
     card = model_card(out.name, model, tokenizer, folder)
     base = adapter_base(folder) if is_adapter(folder) else None
     save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
-    _say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
+    say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
     if lora_layers(model):
-        _say(f"it is an adapter of {base}: publish that too, or export with --merge")
+        say(f"it is an adapter of {base}: publish that too, or export with --merge")
     return 0
 
 
@@ -88,14 +88,14 @@ def _export_file(
     with replace_by(out) as temporary:
         if form == "gguf":
             for remark in gguf_file.export_gguf(model, tokenizer, temporary, kind):
-                _say(remark)
+                say(remark)
             agreed = gguf_file.check_gguf(model, tokenizer, temporary, kind, text)
         else:
             onnx_file.export_onnx(model, temporary)
             agreed = onnx_file.check_onnx(model, temporary, prompt)
-    _say(f"wrote {out}: {out.stat().st_size / 1e6:,.1f} MB")
+    say(f"wrote {out}: {out.stat().st_size / 1e6:,.1f} MB")
     engine = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}[form]
-    _say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
+    say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
     return 0
 
 
@@ -117,7 +117,3 @@ def _name_of(folder: Path) -> str:
 
     run = run_of(folder)
     return f"{run.path.name if run else folder.resolve().name}-export"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -8,34 +8,15 @@ from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start, w
 from minigpt2.errors import UsageError
 from minigpt2.settings import find_value, resolve
 
-_THE_MODELS = (
-    "model.n_layer",
-    "model.n_head",
-    "model.n_embd",
-    "model.block_size",
-    "model.dropout",
-    "data.tokenizer",
-)
-_SHOWN = frozenset(
-    {
-        "model.block_size",
-        "model.dropout",
-        "data.special_tokens",
-        "training.num_epochs",
-        "training.max_steps",
-        "training.batch_size",
-        "training.micro_batch_size",
-        "training.sequence_length",
-        "training.learning_rate",
-        "training.patience",
-        "training.freeze",
-        "training.lora_rank",
-        "training.lora_targets",
-        "training.activation_checkpointing",
-        "training.seed",
-        "training.device",
-    }
-)
+_THE_MODELS = ["model.n_layer", "model.n_head", "model.n_embd", "model.block_size",
+               "model.dropout", "data.tokenizer"]  # fmt: skip
+_SHOWN = frozenset([
+    "model.block_size", "model.dropout", "data.special_tokens", "training.num_epochs",
+    "training.max_steps", "training.batch_size", "training.micro_batch_size",
+    "training.sequence_length", "training.learning_rate", "training.patience", "training.freeze",
+    "training.lora_rank", "training.lora_targets", "training.activation_checkpointing",
+    "training.seed", "training.device",
+])  # fmt: skip
 
 
 def _finetune(
@@ -94,12 +75,13 @@ def _finetune(
 
 def defaults() -> dict[str, str]:
     """Return what the help says an option is by itself: the preset's, or the model's own."""
-    told = {
-        key: str(value).lower() for key, value in resolve(INIT_PRESET, None, {}).given().items()
+    preset = resolve(INIT_PRESET, None, {}).given()
+    return {
+        **{key: str(value).lower() for key, value in preset.items()},
+        **dict.fromkeys(("training.warmup_steps", "training.eval_interval"), "a twentieth"),
+        **dict.fromkeys(_THE_MODELS, "the model's"),
+        "training.learning_rate": "by the model's width",
     }
-    nulls = {"training.warmup_steps": "a twentieth", "training.eval_interval": "a twentieth"}
-    rate = {"training.learning_rate": "by the model's width"}
-    return {**told, **nulls, **rate, **dict.fromkeys(_THE_MODELS, "the model's")}
 
 
 finetune = with_config_flags(_finetune, _SHOWN, defaults())

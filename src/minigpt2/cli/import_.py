@@ -1,17 +1,13 @@
 """`minigpt2 import`: a pickled checkpoint of another program becomes a model directory."""
 
-import sys
 from pathlib import Path
 
+from minigpt2.cli.options import say
 from minigpt2.errors import UsageError
 
 
 def import_model(
-    source: Path,
-    *,
-    out: Path,
-    text: str | None = None,
-    tokenizer: str | None = None,
+    source: Path, *, out: Path, text: str | None = None, tokenizer: str | None = None
 ) -> int:
     """Make a model directory of nanoGPT's ckpt.pt or a Hugging Face pytorch_model.bin.
 
@@ -36,6 +32,6 @@ def import_model(
     characters = None if text is None else read_text(text)
     model, made = import_pickled(source, out, characters, tokenizer)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"wrote {out}: {count:,} parameters, {made.vocab_size:,} tokens", file=sys.stderr)
-    print(f"next: minigpt2 generate {out}", file=sys.stderr)
+    say(f"wrote {out}: {count:,} parameters, {made.vocab_size:,} tokens")
+    say(f"next: minigpt2 generate {out}")
     return 0

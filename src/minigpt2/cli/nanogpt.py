@@ -11,28 +11,18 @@ from minigpt2.errors import UsageError
 # nanoGPT's configuration files, which are programs and never run: the presets that equal them.
 CONFIG_FILES = {"train_shakespeare_char.py": "shakespeare-char-10m"}
 
-_TRAIN = {
-    "batch-size": "training.batch-size",
-    "block-size": "model.block-size",
-    "n-layer": "model.n-layer",
-    "n-head": "model.n-head",
-    "n-embd": "model.n-embd",
-    "dropout": "model.dropout",
-    "learning-rate": "training.learning-rate",
+# What is called alike there and here, by our section.
+_ALIKE = {
+    "model": ["block-size", "n-layer", "n-head", "n-embd", "dropout"],
+    "training": ["batch-size", "learning-rate", "weight-decay", "beta1", "beta2", "grad-clip",
+                 "eval-interval", "device", "dtype", "compile", "seed"],
+    "logging": ["log-interval"],
+}  # fmt: skip
+_TRAIN = {name: f"{section}.{name}" for section, names in _ALIKE.items() for name in names} | {
     "max-iters": "training.max-steps",
     "lr-decay-iters": "training.decay-steps",
     "min-lr": "training.min-learning-rate",
     "warmup-iters": "training.warmup-steps",
-    "weight-decay": "training.weight-decay",
-    "beta1": "training.beta1",
-    "beta2": "training.beta2",
-    "grad-clip": "training.grad-clip",
-    "eval-interval": "training.eval-interval",
-    "log-interval": "logging.log-interval",
-    "device": "training.device",
-    "dtype": "training.dtype",
-    "compile": "training.compile",
-    "seed": "training.seed",
     "out-dir": "out",
 }
 _FREE_TEXT = ("--prompt", "--stop", "--unknown")
@@ -45,23 +35,19 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     >>> translate(["train", "--n_layer=4", "--eval_iters=20"])[0]
     ['train', '--model.n-layer', '4']
     """
-    if not arguments or arguments[0] not in ("train", "generate"):
-        return _rename_all(arguments, {}), []
-    verb, *rest = arguments
-    if verb == "generate":
-        rest, special = _take(rest, {"init-from"})
-        released = special.get("init-from", "resume")
-        model = [] if released == "resume" else ["--model", released]
-        return [verb, *model, *_rename_all(rest, _GENERATE)], []
+    verb = arguments[0] if arguments else ""
+    rest = _rename_all(arguments, {"train": _TRAIN, "generate": _GENERATE}.get(verb, {}))
     remarks: list[str] = []
-    rest, special = _take(rest, {"eval-iters", "init-from", "gradient-accumulation-steps"})
-    if "eval-iters" in special:
-        remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
-    rest = _rename_all(rest, _TRAIN)
-    rest = [item for argument in rest for item in _config_file(argument, remarks)]
-    rest += _init_from(special.get("init-from"))
-    rest = _accumulation(rest, special.get("gradient-accumulation-steps"))
-    return [verb, *rest], remarks
+    if verb == "generate":
+        released = _take(rest, "--init-from") or "resume"
+        rest[1:1] = [] if released == "resume" else ["--model", released]
+    if verb == "train":
+        if _take(rest, "--eval-iters") is not None:
+            remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
+        start, steps = _take(rest, "--init-from"), _take(rest, "--gradient-accumulation-steps")
+        rest = [item for argument in rest for item in _config_file(argument, remarks)]
+        rest = _accumulation([*rest, *_init_from(start)], steps)
+    return rest, remarks
 
 
 def _dashed(argument: str) -> str:
@@ -69,35 +55,26 @@ def _dashed(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
-def _take(arguments: list[str], names: set[str]) -> tuple[list[str], dict[str, str]]:
-    """Take the options called `names`, with their values, out of the command line."""
-    rest: list[str] = []
-    taken: dict[str, str] = {}
-    items = iter(arguments)
-    for item in items:
-        name, equals, value = _dashed(item).partition("=")
-        if name[2:] in names and name.startswith("--"):
-            taken[name[2:]] = value if equals else next(items, "")
-        else:
-            rest.append(item)
-    return rest, taken
+def _take(arguments: list[str], option: str) -> str | None:
+    """Take an option and its value out of the command line; of several the last one counts."""
+    value = None
+    while option in arguments:
+        place = arguments.index(option)
+        value = "".join(arguments[place + 1 : place + 2])
+        del arguments[place : place + 2]
+    return value
 
 
 def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     renamed: list[str] = []
     for argument in arguments:
+        name, equals, value = _dashed(argument).partition("=")
         # What follows an option that takes free text is text, however it looks.
-        text = bool(renamed) and renamed[-1] in _FREE_TEXT
-        renamed += [argument] if text else _rename(argument, aliases)
+        if not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
+            renamed.append(argument)
+        else:
+            renamed += ["--" + aliases.get(name[2:], name[2:]), *([value] if equals else [])]
     return renamed
-
-
-def _rename(argument: str, aliases: dict[str, str]) -> list[str]:
-    name, equals, value = _dashed(argument).partition("=")
-    if not name.startswith("--"):
-        return [argument]
-    name = "--" + aliases.get(name[2:], name[2:])
-    return [name, value] if equals else [name]
 
 
 def _config_file(argument: str, remarks: list[str]) -> list[str]:
@@ -131,10 +108,6 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
     micro = arguments[place]
     if not micro.isdecimal():
         return arguments
-    return [
-        *arguments[:place],
-        str(int(micro) * int(steps)),
-        *arguments[place + 1 :],
-        "--training.micro-batch-size",
-        micro,
-    ]
+    whole = str(int(micro) * int(steps))
+    split = ["--training.micro-batch-size", micro]
+    return [*arguments[:place], whole, *arguments[place + 1 :], *split]

@@ -1,6 +1,7 @@
 """Flags from the configuration schema: one for every key, none kept by hand."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from minigpt2 import config as schema
 
-COMMON = frozenset(key for key, item in schema.options() if item.metadata["common"])
+COMMON = frozenset(key for key, item in schema.options() if item.metadata.get("common"))
 EVERY = frozenset(key for key, _ in schema.options())
 
 
@@ -36,6 +37,11 @@ def with_config_flags(
     return command
 
 
+def say(line: str) -> None:
+    """Tell a person something about the work: standard output is for its result."""
+    print(line, file=sys.stderr)
+
+
 def dotted(flags: dict[str, str | None]) -> dict[str, str]:
     """Return the flags that were given, under their dotted keys.
 
@@ -45,13 +51,7 @@ def dotted(flags: dict[str, str | None]) -> dict[str, str]:
     return {name.replace("__", ".", 1): value for name, value in flags.items() if value is not None}
 
 
-_METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}
-
-
-def _plain_type(key: str) -> type:
-    """Return the type a key's values have, its null and its choices aside."""
-    hint = schema.hint(key)
-    return hint if isinstance(hint, type) else str
+_METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL"}
 
 
 def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
@@ -63,7 +63,7 @@ def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[ins
             name=f"--{section}.{name.replace('_', '-')}",
             help=f"{item.metadata['help']} [{default}]",
             group=Group(section.capitalize(), sort_key=list(schema.SECTIONS).index(section)),
-            metavar=_METAVARS[_plain_type(key)],
+            metavar=_METAVARS.get(schema.hint(key), "TEXT"),
             show=key in shown,
             show_default=False,
         )

@@ -1,7 +1,6 @@
 """`minigpt2 train`: from any text, or none, to a trained model with its curve."""
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from cyclopts import App
 from rich.console import Console
 
-from minigpt2.cli.options import EVERY, dotted, with_config_flags
+from minigpt2.cli.options import EVERY, dotted, say, with_config_flags
 from minigpt2.cli.signals import StopRequest
 from minigpt2.errors import UsageError
 from minigpt2.settings import Settings, find_value, presets, resolve, stored_config
@@ -134,7 +133,7 @@ def opened(sources: Sources) -> tuple[Sources, Settings]:
     from minigpt2.training import starting_values
 
     lora = settings.config.training.lora_rank is not None
-    sources = replace(sources, start=starting_values(sources.init, lora, _say))
+    sources = replace(sources, start=starting_values(sources.init, lora, say))
     return sources, sources.resolve()
 
 
@@ -182,7 +181,3 @@ def print_all_options(
     if verb == "train":
         print(f"\nPresets: {', '.join(presets())}")
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -4,7 +4,9 @@ It measures nothing and claims nothing that does not stand in the run's own file
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from minigpt2 import __version__
@@ -37,7 +39,7 @@ def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Pa
         _what(model, tokenizer, config),
         _facts(model, tokenizer),
         _training(run, config, folder) if run and config else "",
-        _sample(run) if run else "",
+        _section("What it writes", _last_sample(run)) if run else "",
         _layout() if tokenizer.chat_template == TRANSCRIPT else "",
         _usage(name, model, tokenizer),
         f"Written by minigpt2 {__version__}.\n",
@@ -47,15 +49,12 @@ def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Pa
 
 def _front(model: LanguageModel, config: Config | None) -> str:
     """Return what the hub reads: YAML between lines of dashes."""
-    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
-    tags = ["gpt2", "minigpt2"]
-    if lora_layers(model):
-        lines[0] = "library_name: peft"
-        tags.append("lora")
-    start = config.model.init if config else None
+    adapted, start = bool(lora_layers(model)), config.model.init if config else None
+    lines = [f"library_name: {'peft' if adapted else 'transformers'}"]
+    lines.append("pipeline_tag: text-generation")
     if start and not Path(start).exists() and (address := hub_address(start)):
         lines.append(f"base_model: {address[0]}")
-    lines += ["tags:", *(f"- {tag}" for tag in tags)]
+    lines += ["tags:", "- gpt2", "- minigpt2", *(["- lora"] if adapted else [])]
     return "\n".join(["---", *lines, "---", ""])
 
 
@@ -86,56 +85,56 @@ def _facts(model: LanguageModel, tokenizer: Tokenizer) -> str:
 def _training(run: RunDirectory, config: Config, folder: Path) -> str:
     """Return how it was trained and what was measured, as the run's own files say."""
     training, rows = config.training, []
-    state = _read(folder / "state.json")
+    state = _if_there(read_json, folder / "state.json") or {}
     if state:
         rows.append(("optimizer steps", f"{state['step']:,}"))
         rows.append(("tokens seen", f"{state['tokens']:,}"))
         rows.append(("time", f"{state['seconds']:.0f} s"))
-    facts = _read_sealed(run.facts_path)
+    facts = _if_there(read_sealed, run.facts_path)
     if facts:
         rows.append(("computed with", f"{facts['plan']['dtype']} on {facts['plan']['machine']}"))
     rows.append(("batch", f"{training.batch_size} sequences of {config.sequence_length} tokens"))
     rows.append(("optimizer", f"{training.optimizer}, learning rate {training.learning_rate:g}"))
-    measured = [e for e in _log(run) if "val_loss" in e and e["step"] == (state or {}).get("step")]
+    log = _if_there(run.read_log) or []
+    measured = [e["val_loss"] for e in log if "val_loss" in e and e["step"] == state.get("step")]
     if measured:
-        loss = f"{measured[-1]['val_loss']:.4f} nats a token, whole validation split"
+        loss = f"{measured[-1]:.4f} nats a token, whole validation split"
         rows.append(("validation loss", loss))
     if facts and facts.get("bigram_loss"):
         rows.append(("a bigram table's", f"{facts['bigram_loss']:.4f}"))
     return "## Training\n\n" + _table(rows)
 
 
-def _sample(run: RunDirectory) -> str:
+def _last_sample(run: RunDirectory) -> str:
     """Return the last sample the run wrote down."""
     try:
         text = run.samples_path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    last = text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
-    block = "\n".join("    " + line for line in last.splitlines())
-    return f"## What it writes\n\n{block}\n" if last else ""
+    return text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
 
 
 def _layout() -> str:
     asked = transcript([{"role": "user", "content": "What is the sea?"}])
-    block = "\n".join("    " + line for line in asked.splitlines())
-    return f"## How it is asked\n\n{block}\n\nIt answers until `<|endoftext|>`.\n"
+    return _section("How it is asked", asked) + "\nIt answers until `<|endoftext|>`.\n"
+
+
+def _section(title: str, quoted: str) -> str:
+    """Return a section with an indented text, as it stands; nothing for none."""
+    return f"## {title}\n\n{indent(quoted, '    ', lambda line: True)}\n" if quoted else ""
 
 
 def _usage(name: str, model: LanguageModel, tokenizer: Tokenizer) -> str:
     if not isinstance(model, GPT2):
         return f"## Use\n\n```sh\nminigpt2 generate {name}\n```\n"
-    opened = (
-        "from peft import AutoPeftModelForCausalLM\n"
-        if lora_layers(model)
-        else "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-    )
-    kind = "AutoPeftModelForCausalLM" if lora_layers(model) else "AutoModelForCausalLM"
+    verb, kind = "chat" if tokenizer.chat_template else "generate", "AutoModelForCausalLM"
+    opened = f"from transformers import {kind}, AutoTokenizer"
     if lora_layers(model):
-        opened += "from transformers import AutoTokenizer\n"
+        kind = "AutoPeftModelForCausalLM"
+        opened = f"from peft import {kind}\nfrom transformers import AutoTokenizer"
     return (
-        f"## Use\n\n```sh\nminigpt2 {'chat' if tokenizer.chat_template else 'generate'} {name}\n"
-        f"```\n\n```python\n{opened}\nmodel = {kind}.from_pretrained({json.dumps(name)})\n"
+        f"## Use\n\n```sh\nminigpt2 {verb} {name}\n```\n\n```python\n{opened}\n\n"
+        f"model = {kind}.from_pretrained({json.dumps(name)})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(name)})\n```\n"
     )
 
@@ -144,22 +143,9 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), ""])
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _if_there(read: Callable[..., Any], *path: Path) -> Any:
+    """Return what can be read, else None: a card says what is known, and no more."""
     try:
-        return read_json(path)
+        return read(*path)
     except MiniGPT2Error:
         return None
-
-
-def _read_sealed(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_sealed(path)
-    except MiniGPT2Error:
-        return None
-
-
-def _log(run: RunDirectory) -> list[dict[str, Any]]:
-    try:
-        return run.read_log()
-    except MiniGPT2Error:
-        return []

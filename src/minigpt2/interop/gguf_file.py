@@ -6,15 +6,14 @@ converter leaves them.
 """
 
 import ctypes
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from minigpt2 import __version__
+from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, UnavailableError
 from minigpt2.model import GPT2
 from minigpt2.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
@@ -24,31 +23,9 @@ from minigpt2.tokenizers.specials import recognised
 # The types it can be written in, and how far logits may be from ours, as a share of their spread.
 # llama.cpp looks its GELU up in a half-precision table, so float32 is not closer than that.
 TYPES = {"f32": 5e-3, "f16": 1e-2, "bf16": 5e-2, "q8_0": 1e-1}
-_PARTS = {
-    "ln_1": "attn_norm",
-    "attn.c_attn": "attn_qkv",
-    "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm",
-    "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down",
-}
-_OUTER = {
-    "wte.weight": "token_embd.weight",
-    "wpe.weight": "position_embd.weight",
-    "ln_f.weight": "output_norm.weight",
-    "ln_f.bias": "output_norm.bias",
-}
 # llama.cpp wants at least one merge. These two bytes are in no UTF-8, so it never applies.
 _NO_MERGE = (0xFF, 0xFE)
 _CHECKED_TOKENS = 32
-
-
-_FILE_TYPES = {
-    "f32": "ALL_F32",
-    "f16": "MOSTLY_F16",
-    "bf16": "MOSTLY_BF16",
-    "q8_0": "MOSTLY_Q8_0",
-}
 
 
 def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> list[str]:
@@ -65,14 +42,12 @@ def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> lis
     pieces = _pieces(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(path, "gpt2")
     _add_shape(writer, model, path.stem)
-    writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[kind]])
+    file_type = "ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"
+    writer.add_file_type(gguf.LlamaFileType[file_type])
     _add_tokenizer(writer, gguf, pieces, tokenizer)
     remarks = _add_tensors(writer, gguf, model, kind)
-    if model.config.activation_function != "gelu_new":
-        remarks.append(
-            f"the activation {model.config.activation_function} becomes GGUF's tanh-GELU: logits "
-            "differ a bit"
-        )
+    if (name := model.config.activation_function) != "gelu_new":
+        remarks.append(f"the activation {name} becomes GGUF's tanh-GELU: logits differ a bit")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -94,37 +69,20 @@ def _add_shape(writer: Any, model: GPT2, name: str) -> None:
 
 def _add_tensors(writer: Any, gguf: Any, model: GPT2, kind: str) -> list[str]:
     """Add every tensor in its type; return a remark where rows do not fit the asked one."""
-    others: set[str] = set()
-    for name, value in _tensors(model):
-        array = value.detach().cpu().float().contiguous().numpy()
-        wanted, chosen = _types_of(gguf, kind, name, array)
-        if chosen != wanted:
-            others.add(chosen.name.lower())
-        writer.add_tensor(name, gguf.quants.quantize(array, chosen), raw_dtype=chosen)
-    if not others:
-        return []
-    return [f"rows that are no multiple of {kind}'s 32 numbers stay {', '.join(sorted(others))}"]
-
-
-def _types_of(gguf: Any, kind: str, name: str, array: np.ndarray) -> tuple[Any, Any]:
-    """Return the type one tensor should have and the one it can have."""
-    types = gguf.GGMLQuantizationType
-    if array.ndim == 1 or name == "position_embd.weight":
-        return types.F32, types.F32
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, model.config.n_layer)
+    types, remarks = gguf.GGMLQuantizationType, []
     wanted = types[kind.upper()]
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
-    return wanted, wanted if array.shape[1] % block == 0 else types.F16
-
-
-def _tensors(model: GPT2) -> Iterator[tuple[str, Tensor]]:
-    """Yield the model's tensors under llama.cpp's names."""
     for name, value in model.state_dict().items():
-        if name in _OUTER:
-            yield _OUTER[name], value
-            continue
-        _, layer, part = name.split(".", 2)
-        module, _, kind = part.rpartition(".")
-        yield f"blk.{layer}.{_PARTS[module]}.{kind}", value
+        array, chosen = value.detach().cpu().float().contiguous().numpy(), wanted
+        if array.ndim == 1 or name == "wpe.weight":
+            chosen = types.F32
+        elif array.shape[1] % block:
+            chosen = types.F16
+            remarks = [f"rows that are no multiple of {kind}'s {block} numbers stay f16"]
+        theirs = names.get_name(PREFIX + name, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(theirs, gguf.quants.quantize(array, chosen), raw_dtype=chosen)
+    return remarks
 
 
 def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
@@ -133,9 +91,9 @@ def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
     if isinstance(tokenizer, CharTokenizer):
         strange = [letter for letter in tokenizer.characters if ord(letter) > 127]
         if strange:
-            shown = " ".join(map(repr, strange[:5]))
             raise DataError(
-                f"GGUF has no tokenizer for characters beyond ASCII, and this one has {shown}; "
+                "GGUF has no tokenizer for characters beyond ASCII, and this one has "
+                f"{' '.join(map(repr, strange[:5]))}; "
                 "train with --data.tokenizer byte or bpe:N for GGUF"
             )
         pieces = [symbols[ord(letter)] for letter in tokenizer.characters]
@@ -152,17 +110,15 @@ def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
 
 def _add_tokenizer(writer: Any, gguf: Any, pieces: list[str], tokenizer: Any) -> None:
     symbols, types = byte_symbols(), gguf.TokenType
-    specials: dict[str, int] = tokenizer.specials
-    merges = tokenizer.to_json()["model"].get("merges") or [
-        " ".join(symbols[byte] for byte in _NO_MERGE)
-    ]
-    kinds = [types.NORMAL] * len(pieces)
-    for text, number in specials.items():
-        # What is recognised in a text here is so there as well.
-        added = text in recognised(specials)
-        kinds[number] = types.USER_DEFINED if added else types.CONTROL
-    for number in range(tokenizer.vocab_size, len(pieces)):
-        kinds[number] = types.UNUSED
+    no_merge = " ".join(symbols[byte] for byte in _NO_MERGE)
+    merges = tokenizer.to_json()["model"].get("merges") or [no_merge]
+    # Special tokens come last, then rows without a token. What is recognised in a text here is so
+    # there as well.
+    specials, size = tokenizer.specials, tokenizer.vocab_size
+    added = recognised(specials)
+    kinds = [types.NORMAL] * (size - len(specials))
+    kinds += [types.USER_DEFINED if text in added else types.CONTROL for text in specials]
+    kinds += [types.UNUSED] * (len(pieces) - size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(pieces)

@@ -5,35 +5,20 @@ HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like are that library's a
 
 import contextlib
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from minigpt2.checkpoints import Say
 from minigpt2.errors import InputMissingError, UnavailableError
 
-Say = Callable[[str], None]
-
 # The released models under the names everybody uses, and where they live today.
-RELEASED = {
-    "gpt2": "openai-community/gpt2",
-    "gpt2-medium": "openai-community/gpt2-medium",
-    "gpt2-large": "openai-community/gpt2-large",
-    "gpt2-xl": "openai-community/gpt2-xl",
-    "distilgpt2": "distilbert/distilgpt2",
-}
+_SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+RELEASED = {name: f"openai-community/{name}" for name in _SIZES}
+RELEASED["distilgpt2"] = "distilbert/distilgpt2"
 # What a model needs; the same repositories hold it for other frameworks too, and as pickles.
-_WANTED = [
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "model-*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "merges.txt",
-    "vocab.json",
-    "adapter_config.json",
-    "adapter_model.safetensors",
-]
+_WANTED = ["config.json", "generation_config.json", "model.safetensors", "model-*.safetensors",
+           "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "merges.txt",
+           "vocab.json", "adapter_config.json", "adapter_model.safetensors"]  # fmt: skip
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?")
 
@@ -67,13 +52,13 @@ def fetch_model(name: str, say: Say) -> Path:
             f'pip install "minigpt2[hub]"; or {_place(repository)}'
         ) from None
     say(f"{name}: {repository} on the Hugging Face hub, or its copy in the cache")
+    asked: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED}
     try:
-        folder = snapshot_download(repository, revision=revision, allow_patterns=_WANTED)
+        return Path(snapshot_download(repository, **asked))
     except LocalEntryNotFoundError:  # offline, and not in the cache
         old_name = name.partition("@")[0]  # under which older caches keep it
         with contextlib.suppress(Exception):
-            cached = {"local_files_only": True, "allow_patterns": _WANTED}
-            return Path(snapshot_download(old_name, revision=revision, **cached))
+            return Path(snapshot_download(old_name, local_files_only=True, **asked))
         raise InputMissingError(
             f"{name} is not in the cache and the hub cannot be reached; {_place(repository)}"
         ) from None
@@ -82,7 +67,6 @@ def fetch_model(name: str, say: Say) -> Path:
         raise InputMissingError(
             f"{name} cannot be fetched ({reason[:200]}); {_place(repository)}"
         ) from None
-    return Path(folder)
 
 
 def _place(repository: str) -> str:

@@ -2,28 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
-from minigpt2.checkpoints import (
-    RunDirectory,
-    add_adapter,
-    check_base,
-    check_checkpoint,
-    is_adapter,
-    load_checkpoint,
-    newest_run,
-    run_of,
-    save_checkpoint,
-)
-from minigpt2.checkpoints.adapters import adapter_base
+from minigpt2.checkpoints import RunDirectory, Say, newest_run, run_of, save_checkpoint
+from minigpt2.checkpoints.adapters import adapter_base, add_adapter, is_adapter
+from minigpt2.checkpoints.directory import check_base, check_checkpoint, check_ids, load_checkpoint
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import pointed
 from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
 from minigpt2.model import LanguageModel, merge_lora
 from minigpt2.tokenizers import Tokenizer, load_tokenizer
-
-Say = Callable[[str], None]
 
 # Made by scripts/build_pretrained.py.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -74,11 +62,7 @@ def open_model(
         merge_lora(model)
     if (folder / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, its base only "
-            f"{model.config.vocab_size}"
-        )
+    check_ids(model, tokenizer, folder)
     return model, tokenizer
 
 
@@ -117,14 +101,15 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
         path = _pointed_or_refused(path)
     run = RunDirectory(path)
     if run.exists() or run.checkpoints():
-        folder = run.best(say)
-        if folder is None:
+        if (folder := run.best(say)) is None:
             raise DataError(f"run {path} has no checkpoint that verifies")
         say(f"model: {folder}")
         return folder
     if path.is_dir():
         return path
-    if name and hub_address(name) and not _is_under_a_folder(name):
+    # If the first part of "a/b" is a folder here, a path was meant, mistyped.
+    is_path = name and "/" in name and Path(name.split("/")[0]).is_dir()
+    if name and hub_address(name) and not is_path:
         return fetch_model(name, say)
     raise InputMissingError(f"no run or model directory {path}{_hint(name, runs_dir)}")
 
@@ -147,11 +132,6 @@ def _pointed_or_refused(path: Path) -> Path:
     if target is None:
         raise UsageError(f"{path} is a file; MODEL is a run, a model directory or a hub name")
     return target
-
-
-def _is_under_a_folder(name: str) -> bool:
-    """Say whether the first part of "a/b" is a folder here: then a path was meant, mistyped."""
-    return "/" in name and Path(name.split("/")[0]).is_dir()
 
 
 def _hint(name: str | None, runs_dir: Path) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minigpt2.checkpoints import save_checkpoint
 from minigpt2.checkpoints.architecture import model_from_json
+from minigpt2.checkpoints.directory import check_ids
 from minigpt2.checkpoints.weights import PREFIX, state_from_disk, transposed
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 from minigpt2.files import check_replaceable, read_json
@@ -54,10 +55,7 @@ def import_pickled(
             f"{source} is neither nanoGPT's (it lacks model_args) nor beside a config.json; its "
             f"keys are {', '.join(map(str, list(tree)[:6]))}"
         )
-    if chosen.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"the tokenizer has {chosen.vocab_size} ids, the model only {model.config.vocab_size}"
-        )
+    check_ids(model, chosen, source)
     save_checkpoint(out_dir, model, chosen)
     return model, chosen
 
@@ -81,8 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         mapped = zipfile.is_zipfile(path)
         tree = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except Exception as error:  # a crafted file may make the unpickler raise anything
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if asked:
+        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise DataError(
                 f"{path} asks for {asked[1]}, which is more than tensors, and was not read; ask "
                 "whoever made it for safetensors"
@@ -109,24 +106,23 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
     model = model_from_json(config, source)
     stored = _tensors(tree["model"], source)
     if not arguments.get("bias", True):
-        biases = [name for name in model.state_dict() if name.endswith(".bias")]
-        for name in biases:
-            stored.setdefault(PREFIX + name, torch.zeros(model.state_dict()[name].shape))
+        for name, value in model.state_dict().items():
+            if name.endswith(".bias"):
+                stored.setdefault(name, torch.zeros(value.shape))
     released = {name: transposed(name, value) for name, value in stored.items()}
     state_from_disk(released, model, source)
     return model
 
 
 def _tensors(tree: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
-    """Return the tensors under released names; what is no tensor is told."""
-    named = {str(name).removeprefix(_COMPILED): value for name, value in tree.items()}
+    """Return the tensors under the names the model has for them; what is no tensor is told."""
+    named = {
+        str(name).removeprefix(_COMPILED).removeprefix(PREFIX): value
+        for name, value in tree.items()
+    }
     if strays := [name for name, value in named.items() if not _is_plain(value)]:
         raise DataError(f"{source}: {', '.join(strays[:5])} is no plain tensor")
-    prefix = "" if any(name.startswith(PREFIX) for name in named) else PREFIX
-    return {
-        name if name.startswith("lm_head") else prefix + name: value
-        for name, value in named.items()
-    }
+    return named
 
 
 def _is_plain(value: Any) -> bool:
@@ -149,9 +145,7 @@ def _tokenizer(vocab_size: int, text: str | None, name: str | None) -> Tokenizer
         name = "gpt2"
     if name is None or not (name in ("gpt2", "byte") or Path(name).exists()):
         raise ConfigError(
-            [
-                f"a vocabulary of {vocab_size} ids is not GPT-2's; say --text FILE, the text a "
-                "character model was trained on, or --tokenizer byte or DIR"
-            ]
-        )
+            [f"a vocabulary of {vocab_size} ids is not GPT-2's; say --text FILE, the text a "
+             "character model was trained on, or --tokenizer byte or DIR"]
+        )  # fmt: skip
     return make_tokenizer(name)

@@ -4,9 +4,12 @@ Every tokenizer is a value: it travels inside a checkpoint as `tokenizer.json`, 
 the `tokenizers` library.
 """
 
+# ruff: noqa: F401 (this is the room's front: the names that others import from it)
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from minigpt2.config import bpe_size
 from minigpt2.errors import ConfigError
 from minigpt2.tokenizers.bpe import BPETokenizer
 from minigpt2.tokenizers.bytes import ByteTokenizer
@@ -44,12 +47,7 @@ def make_tokenizer(
         specials = tuple(dict.fromkeys((END_OF_TEXT, *specials)))
         number = bpe_size(name, len(specials)) - 256 - len(specials)
         merges = learn_merges(count_words(texts, processes), number, 2, progress)
-        made = BPETokenizer(merges, specials)
-        if len(made.to_json()["model"]["vocab"]) < made.vocab_size:
-            raise ConfigError(
-                [f"one of the special tokens {', '.join(specials)} is a token of the text already"]
-            )
-        return made
+        return _distinct(BPETokenizer(merges, specials), specials, "text")
     if Path(name).exists():
         return load_tokenizer(Path(name))
     raise ConfigError(
@@ -57,19 +55,11 @@ def make_tokenizer(
     )
 
 
-def bpe_size(name: str, specials: int = 1) -> int:
-    """Return the N of "bpe:N"; raise ConfigError if it is no number or too small.
-
-    >>> bpe_size("bpe:8192")
-    8192
-    """
-    least = 256 + specials
-    digits = name.removeprefix("bpe:")
-    if not (digits.isascii() and digits.isdigit()) or not least <= int(digits[:9]) <= 1_000_000:
-        raise ConfigError(
-            [f"data.tokenizer {name!r} needs a number from {least} to 1,000,000, as in bpe:8192"]
-        )
-    return int(digits)
+def _distinct(tokenizer: Tokenizer, added: Iterable[str], where: str) -> Tokenizer:
+    """Return the tokenizer; raise ConfigError if a special token has the text of another one."""
+    if len(tokenizer.to_json()["model"]["vocab"]) < tokenizer.vocab_size:
+        raise ConfigError([f"one of {', '.join(added)} is a token of the {where} already"])
+    return tokenizer
 
 
 def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
@@ -88,15 +78,11 @@ def with_specials(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
     elif isinstance(tokenizer, ByteTokenizer):
         grown = ByteTokenizer((*old, *new))
     elif isinstance(tokenizer, BPETokenizer):
-        grown = BPETokenizer(tokenizer.merges, (*old, *new))
+        grown = _distinct(BPETokenizer(tokenizer.merges, (*old, *new)), new, "vocabulary")
     elif isinstance(tokenizer, ForeignTokenizer):
         grown = tokenizer.with_specials(new)
     else:
         raise ConfigError(["special tokens cannot be added to a tokenizer of your own"])
-    if len(grown.to_json()["model"]["vocab"]) < grown.vocab_size and not isinstance(
-        grown, CharTokenizer | ByteTokenizer
-    ):
-        raise ConfigError([f"one of {', '.join(new)} is a token of the vocabulary already"])
     grown.chat_template = tokenizer.chat_template
     return grown
 
@@ -108,28 +94,3 @@ def replacing_unknown(tokenizer: Tokenizer, replacement: str | None) -> Tokenize
     replacing = CharTokenizer(tokenizer.characters, replacement, tuple(tokenizer.specials))
     replacing.chat_template = tokenizer.chat_template
     return replacing
-
-
-__all__ = [
-    "END_OF_TEXT",
-    "NEXT_TURN",
-    "TRANSCRIPT",
-    "BPETokenizer",
-    "ByteTokenizer",
-    "CharTokenizer",
-    "IncrementalDecoder",
-    "Tokenizer",
-    "answers",
-    "bpe_size",
-    "count_words",
-    "encode_array",
-    "gpt2_tokenizer",
-    "learn_merges",
-    "load_tokenizer",
-    "make_tokenizer",
-    "replacing_unknown",
-    "tokenizer_files",
-    "tokenizer_from_json",
-    "transcript",
-    "with_specials",
-]

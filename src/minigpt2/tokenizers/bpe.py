@@ -17,7 +17,7 @@ import numpy as np
 import tiktoken
 
 from minigpt2.tokenizers.bytes import byte_symbols
-from minigpt2.tokenizers.specials import END_OF_TEXT, recognised
+from minigpt2.tokenizers.specials import END_OF_TEXT, Vocabulary
 from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
@@ -30,7 +30,7 @@ BYTE_ORDER = tuple(sorted(range(256), key=byte_symbols().__getitem__))
 Merge = tuple[bytes, bytes]
 
 
-class BPETokenizer:
+class BPETokenizer(Vocabulary):
     """Text to ids by learned merges, and back, losing nothing.
 
     >>> tokenizer = BPETokenizer([(b"h", b"e"), (b"l", b"l"), (b"he", b"ll")])
@@ -43,11 +43,7 @@ class BPETokenizer:
         self._ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
         for left, right in self.merges:
             self._ranks.setdefault(left + right, len(self._ranks))
-        self.specials = {text: len(self._ranks) + i for i, text in enumerate(specials)}
-        self.vocab_size = len(self._ranks) + len(self.specials)
-        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
-        self.chat_template: str | None = None
-        self._recognised = set(recognised(self.specials))
+        super().__init__(len(self._ranks), specials)
 
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:
@@ -63,13 +59,14 @@ class BPETokenizer:
             return self.encode_bytes(text.encode("utf-8", "surrogatepass"))
         if not self._recognised:
             return self._encoding.encode_ordinary(text)
-        return self._encoding.encode(text, allowed_special=self._recognised, disallowed_special=())
+        added = set(self._recognised)
+        return self._encoding.encode(text, allowed_special=added, disallowed_special=())
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; other threads run meanwhile."""
         try:
             return self._encoding.encode_to_numpy(
-                text, allowed_special=self._recognised, disallowed_special=()
+                text, allowed_special=set(self._recognised), disallowed_special=()
             )
         except UnicodeEncodeError:
             return np.array(self.encode(text), np.uint32)
@@ -80,12 +77,10 @@ class BPETokenizer:
         for part in re.findall(
             "[\udc80-\udcff]|[^\udc80-\udcff]+", content.decode("utf-8", "surrogateescape")
         ):
-            stray = "\udc80" <= part[0] <= "\udcff"
-            ids += (
-                [self._ranks[part.encode("utf-8", "surrogateescape")]]
-                if stray
-                else self._encoding.encode_ordinary(part)
-            )
+            if "\udc80" <= part[0] <= "\udcff":
+                ids.append(self._ranks[part.encode("utf-8", "surrogateescape")])
+            else:
+                ids += self._encoding.encode_ordinary(part)
         return ids
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:

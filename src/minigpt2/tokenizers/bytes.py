@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.tokenizers.specials import END_OF_TEXT, encode_around, recognised
+from minigpt2.tokenizers.specials import Vocabulary, encode_around
 from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 
-class ByteTokenizer:
+class ByteTokenizer(Vocabulary):
     """Bytes to ids and back; id and byte are the same number, special tokens come after.
 
     >>> ByteTokenizer().encode("é")
@@ -17,12 +17,8 @@ class ByteTokenizer:
     """
 
     def __init__(self, specials: Sequence[str] = ()) -> None:
-        self.specials = {text: 256 + i for i, text in enumerate(specials)}
-        self.vocab_size = 256 + len(self.specials)
-        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
-        self.chat_template: str | None = None
+        super().__init__(256, specials)
         self._texts = list(self.specials)
-        self._recognised = recognised(self.specials)
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of `text` in UTF-8."""

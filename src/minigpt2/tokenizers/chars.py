@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from minigpt2.errors import DataError
-from minigpt2.tokenizers.specials import END_OF_TEXT, encode_around, recognised
+from minigpt2.tokenizers.specials import Vocabulary, encode_around
 from minigpt2.tokenizers.tree import tokenizer_tree
 
 
-class CharTokenizer:
+class CharTokenizer(Vocabulary):
     """Characters to ids and back.
 
     Special tokens take the ids after the characters'. `unknown` is the character that replaces
@@ -23,17 +23,11 @@ class CharTokenizer:
     """
 
     def __init__(
-        self,
-        characters: Sequence[str],
-        unknown: str | None = None,
-        specials: Sequence[str] = (),
+        self, characters: Sequence[str], unknown: str | None = None, specials: Sequence[str] = ()
     ) -> None:
         self.characters = list(characters)
         self._ids = {character: i for i, character in enumerate(self.characters)}
-        self.specials = {text: len(self.characters) + i for i, text in enumerate(specials)}
-        self.eos_id: int | None = self.specials.get(END_OF_TEXT)
-        self.chat_template: str | None = None
-        self._recognised = recognised(self.specials)
+        super().__init__(len(self.characters), specials)
         self._texts = [*self.characters, *self.specials]
         if unknown is not None and unknown not in self._ids:
             raise DataError(f"the replacement {unknown!r} is not in the vocabulary itself")
@@ -43,11 +37,6 @@ class CharTokenizer:
     def from_text(cls, text: str) -> "CharTokenizer":
         """Build the vocabulary from all characters of `text`."""
         return cls(sorted(set(text)))
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of distinct characters, and special tokens."""
-        return len(self._texts)
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
@@ -95,11 +84,7 @@ class CharTokenizer:
 
     def to_json(self) -> dict[str, Any]:
         """Return a WordLevel model split on every character, as `tokenizers` reads it."""
-        every_character = {
-            "type": "Split",
-            "pattern": {"Regex": r"[\s\S]"},
-            "behavior": "Isolated",
-            "invert": False,
-        }
+        cutter: dict[str, Any] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}}
+        cutter |= {"behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
-        return tokenizer_tree(self.specials, every_character, {"type": "Fuse"}, model)
+        return tokenizer_tree(self.specials, cutter, {"type": "Fuse"}, model)

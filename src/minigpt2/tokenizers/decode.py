@@ -4,15 +4,8 @@ A token may end within a UTF-8 sequence; its bytes wait until the rest has come.
 """
 
 import codecs
-from typing import Protocol
 
-
-class DecodesBytes(Protocol):
-    """The one method incremental decoding needs of a tokenizer."""
-
-    def decode_bytes(self, ids: list[int]) -> bytes:
-        """Return the UTF-8 bytes of ids."""
-        ...
+from minigpt2.tokenizers.protocol import Tokenizer
 
 
 class IncrementalDecoder:
@@ -21,7 +14,7 @@ class IncrementalDecoder:
     The pieces joined equal the tokenizer's `decode` of all ids.
     """
 
-    def __init__(self, tokenizer: DecodesBytes) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 

@@ -1,17 +1,13 @@
 """Tokenizers on disk: `tokenizer.json`, which `transformers.AutoTokenizer` opens too."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from minigpt2.errors import DataError, InputMissingError
+from minigpt2.errors import DataError
 from minigpt2.files import read_json
-from minigpt2.tokenizers.bpe import (
-    BPETokenizer,
-    Merge,
-    every_token_is_reached,
-    parse_merges,
-)
+from minigpt2.tokenizers.bpe import BPETokenizer, Merge, every_token_is_reached, parse_merges
 from minigpt2.tokenizers.bytes import ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
@@ -55,9 +51,11 @@ def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
             raise DataError(f"{path}: the vocabulary is empty")
         if sorted(vocab.values(), key=str) != sorted(range(len(vocab)), key=str):
             raise DataError(f"{path}: the vocabulary's ids are not 0 to {len(vocab) - 1}")
-        for candidate in _candidates(tree, vocab):
-            if _same_rules(candidate.to_json(), tree):
-                return candidate
+        # Whatever raises one of these, it is not what we write.
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            for candidate in _candidates(tree, vocab):
+                if _rules(candidate.to_json()) == _rules(tree):
+                    return candidate
     return ForeignTokenizer(tree, path)
 
 
@@ -85,8 +83,6 @@ def _from_merges(path: Path) -> Tokenizer:
         lines = path.read_text(encoding="utf-8").splitlines()
         merges = parse_merges([line for line in lines if not line.startswith("#v")])
         made = _of_merges(merges, [END_OF_TEXT])
-    except FileNotFoundError:
-        raise InputMissingError(f"{path} is missing") from None
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} holds no merges: {error!r}") from None
     vocabulary = path.with_name("vocab.json")
@@ -106,26 +102,15 @@ def _of_merges(merges: list[Merge], specials: list[str]) -> BPETokenizer:
 
 def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
     """Return our tokenizers that could have this vocabulary."""
-    try:
-        added = sorted(tree.get("added_tokens") or [], key=lambda entry: entry["id"])
-        specials = [str(entry["content"]) for entry in added]
-        symbols = [s for s in sorted(vocab, key=vocab.__getitem__) if s not in specials]
-        if tree["model"]["type"] == "WordLevel":
-            single = all(len(symbol) == 1 for symbol in symbols)
-            return [CharTokenizer(symbols, specials=specials)] if single else []
-        if not (merges := tree["model"]["merges"]):
-            return [ByteTokenizer(specials), BPETokenizer([], specials)]
-        return [_of_merges(parse_merges(merges), specials)]
-    except (KeyError, TypeError, ValueError):
-        return []
-
-
-def _same_rules(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Say whether two tokenizer.json trees encode every text alike."""
-    try:
-        return _rules(ours) == _rules(theirs)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return False  # whatever it is, it is not what we write
+    added = sorted(tree.get("added_tokens") or [], key=lambda entry: entry["id"])
+    specials = [str(entry["content"]) for entry in added]
+    symbols = [s for s in sorted(vocab, key=vocab.__getitem__) if s not in specials]
+    if tree["model"]["type"] == "WordLevel":
+        single = all(len(symbol) == 1 for symbol in symbols)
+        return [CharTokenizer(symbols, specials=specials)] if single else []
+    if not (merges := tree["model"]["merges"]):
+        return [ByteTokenizer(specials), BPETokenizer([], specials)]
+    return [_of_merges(parse_merges(merges), specials)]
 
 
 def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:

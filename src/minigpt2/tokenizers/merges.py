@@ -38,7 +38,7 @@ def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
             total.update(_WORD.findall(text))
         return total
     with process_pool(processes) as pool:
-        for counts in map_in_order(pool, _count, _batched(texts), 2 * processes):
+        for counts in map_in_order(pool, count_words, _batched(texts), 2 * processes):
             total.update(counts)
     return total
 
@@ -142,10 +142,6 @@ def _join(word: list[int], pair: Pair, merged: int) -> list[int]:
             joined.append(word[place])
             place += 1
     return joined
-
-
-def _count(texts: list[str]) -> Counter[str]:
-    return count_words(texts)
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -13,12 +13,10 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int:
         """Number of ids."""
-        ...
 
     @property
     def eos_id(self) -> int | None:
         """The id that ends a document, if there is one."""
-        ...
 
     # The Jinja template of conversations, where the model was trained on some; it travels in
     # tokenizer_config.json.
@@ -26,19 +24,15 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; raise DataError for text that has none."""
-        ...
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the UTF-8 bytes of `ids`, which may end within a character."""
-        ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
-        ...
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `tokenizer.json`."""
-        ...
 
 
 def encode_array(tokenizer: Tokenizer, text: str) -> np.ndarray:

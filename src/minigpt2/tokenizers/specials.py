@@ -9,6 +9,17 @@ from collections.abc import Callable, Iterable
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's separator between documents
 
 
+class Vocabulary:
+    """What our tokenizers have alike: `size` ids of text, and special tokens after them."""
+
+    def __init__(self, size: int, specials: Iterable[str]) -> None:
+        self.specials = {text: size + place for place, text in enumerate(specials)}
+        self.vocab_size = size + len(self.specials)
+        self.eos_id = self.specials.get(END_OF_TEXT)
+        self.chat_template: str | None = None
+        self._recognised = recognised(self.specials)
+
+
 def recognised(specials: dict[str, int]) -> dict[str, int]:
     """Return the special tokens that text is searched for.
 

@@ -11,11 +11,15 @@ def tokenizer_tree(
     model: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the content of a `tokenizer.json` around these parts."""
+    rules = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added_tokens(specials),
+        "added_tokens": [
+            {"id": number, "content": text, **rules, "special": True}
+            for text, number in specials.items()
+        ],
         "normalizer": None,
         "pre_tokenizer": pre_tokenizer,
         "post_processor": None,
@@ -32,11 +36,3 @@ def byte_level(use_regex: bool) -> dict[str, Any]:
         "trim_offsets": True,
         "use_regex": use_regex,
     }
-
-
-def _added_tokens(specials: Mapping[str, int]) -> list[dict[str, Any]]:
-    rules = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return [
-        {"id": number, "content": text, **rules, "special": True}
-        for text, number in specials.items()
-    ]

@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -14,49 +13,28 @@ from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import Config
-from minigpt2.data import (
-    Batches,
-    Dataset,
-    DocumentBatches,
-    Recipe,
-    bigram_loss,
-    open_dataset,
-    prepare,
-)
+from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
+from minigpt2.data.batches import Batches
+from minigpt2.data.documents import DocumentBatches
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
-from minigpt2.model import GPT2, LanguageModel
+from minigpt2.model import LanguageModel
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
-from minigpt2.training.memory import (
-    MemoryEstimate,
-    available_memory,
-    cheapest_fit,
-    estimate_memory,
-    gigabytes,
-)
+from minigpt2.training.memory import MemoryEstimate, foresee_memory
 from minigpt2.training.optimizers import build_optimizer
-from minigpt2.training.plan import Plan, find_device, make_plan, plan_from_dict, plan_to_dict
+from minigpt2.training.plan import Plan, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
-from minigpt2.training.state import Counters, TrainState
+from minigpt2.training.state import Counters, take_up
 from minigpt2.training.transforms import apply_transforms
 
-Say = Callable[[str], None]
-
 # Keys of a run that may change when it is resumed; the second group asks for a new plan.
-_PLAN_KEYS = {
-    f"training.{name}"
-    for name in ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
-}
-_FREE_KEYS = {
-    "training.max_steps",
-    "training.num_epochs",
-    "training.patience",
-    "training.activation_checkpointing",
-} | _PLAN_KEYS
-
+_FREE_KEYS = {f"training.{name}" for name in ("patience", "activation_checkpointing")}
+_FREE_KEYS.update(schema.LENGTH_KEYS)
+_PLAN_NAMES = ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
+_PLAN_KEYS = {f"training.{name}" for name in _PLAN_NAMES}
 
 _FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
@@ -66,11 +44,9 @@ class BatchSource(Protocol):
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Return tokens and targets, (B, T) int64 each; targets of -100 are left out."""
-        ...
 
     def steps(self, epochs: int) -> int:
         """Return how many steps that many epochs take."""
-        ...
 
 
 @dataclass
@@ -83,17 +59,31 @@ class Job:
     data: Dataset
     tokenizer: Tokenizer
     batches: BatchSource
-    state: TrainState
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    counters: Counters
     total_steps: int
     memory: MemoryEstimate
     room: int | None  # bytes that were to be had before the first step
     bigram_loss: float | None
-    separator: int | None  # of documents that are not to see one another in a row
-    question: str  # what samples begin with
+
+    @property
+    def separator(self) -> int | None:
+        """The id at which attention and positions restart, if they are to."""
+        return self.data.separator if self.config.masks_documents else None
+
+    @property
+    def question(self) -> str:
+        """What samples begin with: a held-out prompt, if there are some; else nothing."""
+        val = self.data.val
+        if not (self.config.by_document and self.data.manifest["prompts"] and len(val.documents)):
+            return ""
+        start, target, _ = val.documents.read(0, 1)
+        return self.tokenizer.decode(val.read(int(start[0]), int(target[0])).tolist())
 
     def finished(self) -> bool:
         """Say whether nothing is left to do."""
-        counters, patience = self.state.counters, self.config.training.patience
+        counters, patience = self.counters, self.config.training.patience
         stale = patience is not None and counters.evaluations_without_better >= patience
         return counters.step >= self.total_steps or stale
 
@@ -107,55 +97,47 @@ def begin(
     say: Say,
 ) -> Job:
     """Open the run directory, plan, prepare the data, build the state, resume what is there."""
-    out = config.logging.model_save_path
-    run = RunDirectory(Path(out) if out else new_run_dir("run"))
+    run = _open_run(config, resume)
     resuming = run.exists()
-    if resuming and not resume:
-        raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
-    if not resuming:
-        _refuse_foreign_files(run)
-    last = _last_checkpoint(run, say) if resuming else None
-    start = open_start(config, last, model, tokenizer, say)
+    last = run.latest(say) if resuming else None
+    if last is None and resuming and run.checkpoints():
+        raise DataError(f"no checkpoint under {run.path} verifies; it cannot be resumed")
+    model, given = open_start(config, last, model, tokenizer, say)
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
-    data = _open_data(config, run, start.tokenizer, say)
-    if resuming:
-        _check_data(run, data)
+    data = _open_data(config, run, given, say)
+    if resuming and _facts(run)["data"] != _data_facts(data):
+        raise DataError(
+            f"{data.folder} is not the data {run.path} was begun with; use another --out"
+        )
     tokenizer = tokenizer or data.tokenizer
     asked, config = config, config.for_data(data.manifest["prompts"])
-    batches = batches or _batches(config, data)
+    if config.masks_documents and data.separator is None:
+        raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
+    if batches is None:
+        form = DocumentBatches if config.by_document else Batches
+        size, seed = config.training.batch_size, config.training.seed
+        batches = form(data.train, size, config.sequence_length, seed)
     total_steps = config.training.max_steps or batches.steps(config.training.num_epochs or 1)
     config = config.for_length(total_steps)
     if config.model.init and last is None:
         _tell_of_little(config, data, total_steps, say)
-    memory, room = _memory(config, plan, start.model, tokenizer, say)
-    model = start.model or build_model(config, tokenizer)
+    memory, room = foresee_memory(config, plan, model, tokenizer.vocab_size, say)
+    model = model or build_model(config, tokenizer)
     keep_base(run, model, tokenizer, anew=last is None)
     apply_transforms(model, config, plan)
-    state = TrainState(model, build_optimizer(model, config.training), Counters())
+    optimizer, counters = build_optimizer(model, config.training), Counters()
     if last is not None:
-        state.take_up(last)
+        counters = take_up(last, model, optimizer)
         say(f"resuming {last}")
     if resuming:
-        run.rewind(state.counters.step or -1)  # what was measured before step 1 is measured anew
+        run.rewind(counters.step or -1)  # what was measured before step 1 is measured anew
     # What a table of pairs learns of prompts says nothing about answers.
-    baseline = None if config.by_document else _bigram_loss(data, tokenizer)
+    size = tokenizer.vocab_size
+    baseline = None if config.by_document else bigram_loss(data.train, data.val, size)
     _write_facts(asked, run, plan, data, baseline)
-    return Job(
-        config=config,
-        run=run,
-        plan=plan,
-        data=data,
-        tokenizer=tokenizer,
-        batches=batches,
-        state=state,
-        total_steps=total_steps,
-        memory=memory,
-        room=room,
-        bigram_loss=baseline,
-        separator=_separator(config, data),
-        question=_question(config, data, tokenizer),
-    )
+    learning = (model, optimizer, counters, total_steps)
+    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, room, baseline)
 
 
 def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -> None:
@@ -174,55 +156,21 @@ def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -
         )
 
 
-def _question(config: Config, data: Dataset, tokenizer: Tokenizer) -> str:
-    """Return a held-out prompt to show what the model answers; none: it begins by itself."""
-    if not (config.by_document and data.manifest["prompts"] and len(data.val.documents)):
-        return ""
-    start, target, _ = data.val.documents.read(0, 1)
-    return tokenizer.decode(data.val.read(int(start[0]), int(target[0])).tolist())
-
-
-def _memory(
-    config: Config, plan: Plan, model: LanguageModel | None, tokenizer: Tokenizer, say: Say
-) -> tuple[MemoryEstimate, int | None]:
-    """Estimate what the run takes and what there is; say what would help if it is too much."""
-    size = model.config.vocab_size if model else config.model.vocab_size or tokenizer.vocab_size
-    shape = model.config if isinstance(model, GPT2) else None
-    held = sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
-    estimate = estimate_memory(config, plan, size, shape, held)
-    room = available_memory(plan.device)
-    if room is not None and estimate.step - held > room:
-        remedy = cheapest_fit(config, plan, size, room + held, shape)
-        hint = remedy or "a smaller model is needed here"
-        say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
-    return estimate, room
-
-
-def _batches(config: Config, data: Dataset) -> BatchSource:
-    form = DocumentBatches if config.by_document else Batches
-    training = config.training
-    return form(data.train, training.batch_size, config.sequence_length, training.seed)
-
-
-def _bigram_loss(data: Dataset, tokenizer: Tokenizer) -> float | None:
-    return bigram_loss(data.train, data.val, tokenizer.vocab_size)
-
-
-def _separator(config: Config, data: Dataset) -> int | None:
-    """Return the id at which attention and positions restart, if they are to."""
-    if config.masks_documents and data.separator is None:
-        raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
-    return data.separator if config.masks_documents else None
-
-
-def _refuse_foreign_files(run: RunDirectory) -> None:
-    """Keep a new run from writing over or among files that no run of ours left there."""
+def _open_run(config: Config, resume: bool) -> RunDirectory:
+    """Return the run to go on with, or the place of a new one, where it overwrites nothing."""
+    out = config.logging.model_save_path
+    run = RunDirectory(Path(out) if out else new_run_dir("run"))
+    if run.exists() and not resume:
+        raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
+    if run.exists():
+        return run
     if (run.path / "manifest.json").exists():
         raise UsageError(f"{run.path} is a data or model directory; choose another --out")
     names = ("metrics.jsonl", "samples.txt", "loss.png", "best", "latest")
     for path in (run.path / name for name in names):
         if path.exists() and not run.checkpoints():
             raise UsageError(f"{path} exists and {run.path} is no run; choose another --out")
+    return run
 
 
 def new_run_dir(name: str, runs_dir: Path = Path("runs")) -> Path:
@@ -258,23 +206,15 @@ def _open_data(config: Config, run: RunDirectory, given: Tokenizer | None, say: 
 def _facts(run: RunDirectory) -> dict[str, Any]:
     facts = read_sealed(run.facts_path)
     try:
-        return {"plan": plan_from_dict(facts["plan"]), "data": facts["data"]}
+        plan = Plan(**{name: facts["plan"][name] for name in Plan.__dataclass_fields__})
+        return {"plan": plan, "data": facts["data"]}
     except (KeyError, TypeError) as error:
         raise DataError(f"{run.facts_path} lacks {error}: another version wrote it") from None
 
 
 def _data_facts(data: Dataset) -> dict[str, Any]:
-    return {
-        key: data.manifest[key] for key in ("sources", "recipe", "vocab_size", "tokenizer_sha256")
-    }
-
-
-def _check_data(run: RunDirectory, data: Dataset) -> None:
-    """Refuse to go on with other data than the run was begun with."""
-    if _facts(run)["data"] != _data_facts(data):
-        raise DataError(
-            f"{data.folder} is not the data {run.path} was begun with; use another --out"
-        )
+    names = ("sources", "recipe", "vocab_size", "tokenizer_sha256")
+    return {name: data.manifest[name] for name in names}
 
 
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
@@ -282,7 +222,7 @@ def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     stored = stored_config(run.path).config
     old, new = schema.flatten(stored), schema.flatten(config)
     changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
-    if fixed := sorted(changed - _FREE_KEYS):
+    if fixed := sorted(changed - _FREE_KEYS - _PLAN_KEYS):
         told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
         raise ConfigError(
             [f"{run.path} was begun with another {told}; use its values or another --out"]
@@ -300,14 +240,6 @@ def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     return plan
 
 
-def _last_checkpoint(run: RunDirectory, say: Say) -> Path | None:
-    """Return the newest checkpoint that verifies; None if there is none yet."""
-    folder = run.latest(say)
-    if folder is None and run.checkpoints():
-        raise DataError(f"no checkpoint under {run.path} verifies; it cannot be resumed")
-    return folder
-
-
 def _write_facts(
     config: Config, run: RunDirectory, plan: Plan, data: Dataset, baseline: float | None
 ) -> None:
@@ -317,11 +249,10 @@ def _write_facts(
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "plan": plan_to_dict(plan),
+        "plan": asdict(plan),
         "data": _data_facts(data),
         "bigram_loss": baseline,
     }
     replace_file(run.facts_path, sealed(facts))
-    text = yaml.safe_dump(asdict(config), sort_keys=False)
-    text = f"# written by minigpt2 {facts['minigpt2']}\n{text}"
-    replace_file(run.config_path, text.encode())
+    values = yaml.safe_dump(asdict(config), sort_keys=False)
+    replace_file(run.config_path, f"# written by minigpt2 {__version__}\n{values}".encode())

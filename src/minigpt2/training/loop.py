@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
 from minigpt2.data import restart_at
 from minigpt2.data.batches import IGNORED, mix
@@ -26,9 +27,10 @@ from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
 from minigpt2.training.memory import cheapest_fit
+from minigpt2.training.optimizers import optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.schedules import learning_rate
-from minigpt2.training.tracking import Tracker
+from minigpt2.training.tracking import Track, tracking
 
 SAMPLE_TOKENS = 500
 _SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
@@ -51,25 +53,24 @@ def train(
     `say` takes lines for a person: repairs, skipped checkpoints, a changed machine.
     """
     job = begin(config, model, tokenizer, batches, resume == "auto", say)
-    counters = job.state.counters
-    tracker = Tracker(job.run.path / "tensorboard", counters.step)
+    counters = job.counters
     started = time.perf_counter() - counters.seconds
     yield _started(job)
     reason = "already" if job.finished() else "complete"
-    try:
+    with tracking(job.run.path / "tensorboard", counters.step) as track:
         if job.config.model.init and counters.step == 0:
-            yield _evaluate_start(job, tracker)
+            evaluated = _evaluate(job)
+            _log(job, track, None, evaluated)
+            yield evaluated
         while not job.finished():
             step = train_step(job)
             counters.seconds = time.perf_counter() - started
             yield step
             stopping = stop()
-            yield from _milestones(job, step, tracker, stopping)
+            yield from _milestones(job, step, track, stopping)
             if stopping and not job.finished():
                 reason = "interrupted"
                 break
-    finally:
-        tracker.close()
     if reason == "complete" and counters.step < job.total_steps:
         reason = "patience"
     seconds = counters.seconds if reason == "already" else time.perf_counter() - started
@@ -79,22 +80,22 @@ def train(
 
 def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
-    began, counters, training = time.perf_counter(), job.state.counters, job.config.training
+    began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     with _memory_told(job):
-        loss = accumulate(job.state.model, tokens, targets, job.plan, job.separator)
-    grad_norm = clip_gradients(job.state.model, training.grad_clip)
+        loss = accumulate(job.model, tokens, targets, job.plan, job.separator)
+    grad_norm = clip_gradients(job.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
             f"step {counters.step + 1}: loss {loss}, gradient norm {grad_norm}; the step is not "
             f"taken. {_SMALLER_RATE}"
         )
-    for group in job.state.optimizer.param_groups:
+    for group in job.optimizer.param_groups:
         group["lr"] = rate
-    job.state.optimizer.step()
-    job.state.optimizer.zero_grad()
+    job.optimizer.step()
+    job.optimizer.zero_grad()
     counters.step += 1
     learnt = int((targets != IGNORED).sum())
     counters.tokens += learnt
@@ -115,12 +116,10 @@ def _memory_told(job: Job) -> Iterator[None]:
         return
     # Out of the except clause: what the failed step held is free again.
     room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
-    size: int = job.state.model.config.vocab_size
+    size: int = job.model.config.vocab_size
     remedy = cheapest_fit(job.config, job.plan, size, room)
     hint = f"the cheapest change: {remedy}" if remedy else "a smaller model is needed here"
-    raise MiniGPT2Error(
-        f"out of memory at step {job.state.counters.step + 1}; {hint} ({detail[:150]})"
-    )
+    raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
 def accumulate(
@@ -134,18 +133,14 @@ def accumulate(
     model.train()
     total = max(1, int((targets != IGNORED).sum()))
     loss = torch.zeros((), device=plan.device)
-    rows = zip(
-        tokens.split(plan.micro_batch_size), targets.split(plan.micro_batch_size), strict=True
-    )
-    for micro_tokens, micro_targets in rows:
+    parts = (every.split(plan.micro_batch_size) for every in (tokens, targets))
+    for micro_tokens, micro_targets in zip(*parts, strict=True):
         share = int((micro_targets != IGNORED).sum()) / total
         if share:
-            micro_tokens, micro_targets = (
-                part.to(plan.device) for part in (micro_tokens, micro_targets)
-            )
+            micro_tokens = micro_tokens.to(plan.device)
             borders = {} if separator is None else restart_at(micro_tokens, separator)
             with plan.autocast():
-                part = model(micro_tokens, micro_targets, **borders) * share
+                part = model(micro_tokens, micro_targets.to(plan.device), **borders) * share
             part.backward()
             loss += part.detach()
     return loss.item()
@@ -156,85 +151,68 @@ def clip_gradients(model: nn.Module, limit: float) -> float:
     return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf).item()
 
 
-def _milestones(
-    job: Job, step: Step, tracker: Tracker, stopping: bool
-) -> Iterator[Evaluated | Sampled | Saved]:
+def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[Event]:
     """Do what is due after a step: evaluate, log, sample, save."""
-    logging, counters = job.config.logging, job.state.counters
+    logging = job.config.logging
 
     def due(interval: int | None) -> bool:
         return step.step % (interval or 1) == 0 or step.step == job.total_steps
 
-    evaluated = _evaluate(job, step.step) if due(job.config.training.eval_interval) else None
+    evaluated = _evaluate(job) if due(job.config.training.eval_interval) else None
     if evaluated or due(logging.log_interval):
-        entry = _log_entry(job, step, evaluated)
-        job.run.log(entry)
-        tracker.log(entry)
+        _log(job, track, step, evaluated)
     if evaluated:
         yield evaluated
     if logging.sample_interval is not None and due(logging.sample_interval):
         stop = (NEXT_TURN,) if job.tokenizer.chat_template == TRANSCRIPT else ()
         sampling = Sampling(SAMPLE_TOKENS, stop=stop, seed=job.config.training.seed)
-        pieces = generate(job.state.model, job.tokenizer, job.question, sampling)
-        text = job.question + "".join(pieces)
+        question = job.question
+        text = question + "".join(generate(job.model, job.tokenizer, question, sampling))
         job.run.log_sample(step.step, text)
         yield Sampled(step.step, text)
     better = evaluated is not None and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
-        progress = job.state.put_away()
-        folder = job.run.save(
-            job.state.model, job.tokenizer, progress, counters.best_step, logging.keep_last
-        )
+        progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
+        folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
         yield Saved(step.step, folder)
 
 
-def _evaluate_start(job: Job, tracker: Tracker) -> Evaluated:
-    """Measure the model that is to be trained further, as the log's step 0."""
-    val_loss, train_loss = _measure(job)
-    entry = {"step": 0, "tokens": 0, "seconds": 0.0}
-    entry |= {"val_loss": val_loss, "train_eval_loss": train_loss}
-    job.run.log(entry)
-    tracker.log(entry)
-    return Evaluated(0, val_loss, train_loss, is_best=False)
+def _evaluate(job: Job) -> Evaluated:
+    """Measure the whole validation split, and as much of training; remember the best.
 
-
-def _measure(job: Job) -> tuple[float, float]:
-    """Return the loss over the whole validation split, and over as much of training."""
+    Of a model that is trained further the first is measured too, as step 0, and never the best:
+    there is no checkpoint of it.
+    """
     config, train, val = job.config, job.data.train, job.data.val
+    model, separator, counters = job.model, job.separator, job.counters
     train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
-    model, separator = job.state.model, job.separator
-    return mean_loss(model, val, val_cut, separator), mean_loss(model, train, train_cut, separator)
-
-
-def _evaluate(job: Job, step: int) -> Evaluated:
-    """Measure the model and remember the best."""
-    counters = job.state.counters
-    val_loss, train_loss = _measure(job)
-    if not math.isfinite(val_loss):
+    val_loss = mean_loss(model, val, val_cut, separator)
+    train_loss = mean_loss(model, train, train_cut, separator)
+    step, best = counters.step, counters.best_loss
+    if step and not math.isfinite(val_loss):
         raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
-    is_best = counters.best_loss is None or val_loss < counters.best_loss
+    is_best = step > 0 and (best is None or val_loss < best)
     if is_best:
         counters.best_loss, counters.best_step = val_loss, step
         counters.evaluations_without_better = 0
-    else:
+    elif step:
         counters.evaluations_without_better += 1
     return Evaluated(step, val_loss, train_loss, is_best)
 
 
-def _log_entry(job: Job, step: Step, evaluated: Evaluated | None) -> dict[str, Any]:
-    measured = asdict(step)
-    entry = {
-        "step": step.step,
-        "tokens": job.state.counters.tokens,
-        "seconds": round(job.state.counters.seconds, 3),
-        "train_loss": measured.pop("loss"),
-        "learning_rate": step.learning_rate,
-        "grad_norm": step.grad_norm,
-        "tokens_per_second": round(step.tokens_per_second, 1),
-    }
+def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None) -> None:
+    """Write one line of metrics: what the step gave, and what was measured after it."""
+    counters = job.counters
+    entry: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
+    entry["seconds"] = round(counters.seconds, 3)
+    if step:
+        entry["train_loss"], entry["learning_rate"] = step.loss, step.learning_rate
+        entry["grad_norm"] = step.grad_norm
+        entry["tokens_per_second"] = round(step.tokens_per_second, 1)
     if evaluated:
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
-    return entry
+    job.run.log(entry)
+    track(entry)
 
 
 def _started(job: Job) -> Started:
@@ -242,10 +220,10 @@ def _started(job: Job) -> Started:
     return Started(
         run_dir=job.run.path,
         plan=job.plan,
-        step=job.state.counters.step,
+        step=job.counters.step,
         total_steps=job.total_steps,
-        parameters=sum(parameter.numel() for parameter in job.state.model.parameters()),
-        trained=sum(p.numel() for p in job.state.model.parameters() if p.requires_grad),
+        parameters=sum(parameter.numel() for parameter in job.model.parameters()),
+        trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
         memory=job.memory,
         room=job.room,
         vocab_size=job.tokenizer.vocab_size,

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +20,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from minigpt2.config import Config, comma_list
-from minigpt2.model import (
-    ATTENTION,
-    GPT2,
-    Bigram,
-    BigramConfig,
-    GPT2Config,
-    add_lora,
-    freeze,
-    set_attention,
-)
+from minigpt2.checkpoints import Say
+from minigpt2.config import Config
+from minigpt2.errors import ConfigError
+from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
+from minigpt2.model.bigram import Bigram, BigramConfig
 from minigpt2.training.plan import Plan
+from minigpt2.training.start import adapt
 from minigpt2.training.transforms import checkpoint_blocks
 
 # On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
@@ -62,11 +56,9 @@ class MemoryEstimate:
 
     def describe(self) -> str:
         """Return the estimate as one line."""
-        return (
-            f"about {gigabytes(self.total)}: parameters {gigabytes(self.parameters)}, gradients "
-            f"{gigabytes(self.gradients)}, optimizer {gigabytes(self.optimizer)}, activations "
-            f"{gigabytes(self.activations)}"
-        )
+        names = ("parameters", "gradients", "optimizer", "activations")
+        parts = (f"{name} {gigabytes(getattr(self, name))}" for name in names)
+        return f"about {gigabytes(self.total)}: {', '.join(parts)}"
 
 
 def estimate_memory(
@@ -79,8 +71,8 @@ def estimate_memory(
     shape = shape or _shape(config, vocab_size)
     with _fakes():
         model = _fake_model(config, shape)
-    parameters = sum(_bytes(parameter) for parameter in model.parameters())
-    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    parameters = sum(parameter.nbytes for parameter in model.parameters())
+    gradients = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     activations = _activations(config, plan, shape)
     process = 0
     if torch.device(plan.device).type == "cpu":
@@ -115,6 +107,25 @@ def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
     return 2 * m.n_layer * m.block_size * m.n_embd * dtype.itemsize if m.kind == "gpt2" else 0
 
 
+def foresee_memory(
+    config: Config, plan: Plan, model: LanguageModel | None, vocab_size: int, say: Say
+) -> tuple[MemoryEstimate, int | None]:
+    """Return what the run takes and what there is; say what would help if it is too much.
+
+    `model` is there already, or None: then `vocab_size` is the tokenizer's.
+    """
+    size = model.config.vocab_size if model else config.model.vocab_size or vocab_size
+    shape = model.config if isinstance(model, GPT2) else None
+    held = sum(parameter.nbytes for parameter in model.parameters()) if model else 0
+    estimate = estimate_memory(config, plan, size, shape, held)
+    room = available_memory(plan.device)
+    if room is not None and estimate.step - held > room:
+        remedy = cheapest_fit(config, plan, size, room + held, shape)
+        hint = remedy or "a smaller model is needed here"
+        say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
+    return estimate, room
+
+
 def available_memory(device: str) -> int | None:
     """Return the bytes that can still be had on a device; None where nobody tells."""
     kind = torch.device(device)
@@ -122,7 +133,7 @@ def available_memory(device: str) -> int | None:
         return torch.cuda.mem_get_info(kind)[0]
     if kind.type != "cpu":
         return None
-    found = [_meminfo("MemAvailable"), _cgroup_room()]
+    found = [_free(), _cgroup_room()]
     return min((number for number in found if number is not None), default=None)
 
 
@@ -134,36 +145,25 @@ def cheapest_fit(
     Smaller micro-batches change nothing but speed, recomputed blocks cost a forward pass, shorter
     sequences another context; they are tried in that order.
     """
-    for changed, options in _changes(config, plan):
-        smaller = replace(plan, micro_batch_size=changed.training.micro_batch_size or 1)
+    least = {"micro_batch_size": 1, "activation_checkpointing": 1}
+    changes = [{"micro_batch_size": size} for size in _halved(plan.micro_batch_size, 1)]
+    shorter = _halved(config.sequence_length, 32)
+    changes += [least, *({**least, "sequence_length": length} for length in shorter)]
+    for values in changes:
+        changed = replace(config, training=replace(config.training, **values))
+        smaller = replace(plan, micro_batch_size=values["micro_batch_size"])
         needed = estimate_memory(changed, smaller, vocab_size, shape).step
         if needed <= room:
-            return f"{options} needs about {gigabytes(needed)}"
+            flags = (f"--training.{key.replace('_', '-')} {n}" for key, n in values.items())
+            return f"{' '.join(flags)} needs about {gigabytes(needed)}"
     return None
 
 
-def _changes(config: Config, plan: Plan) -> Iterator[tuple[Config, str]]:
-    def with_training(base: Config, **values: Any) -> Config:
-        return replace(base, training=replace(base.training, **values))
-
-    micro, sizes = plan.micro_batch_size, []
-    while micro > 1:
-        micro = max(1, micro // 2)
-        sizes.append(micro)
-    for size in sizes:
-        yield (
-            with_training(config, micro_batch_size=size),
-            f"--training.micro-batch-size {size}",
-        )
-    least = with_training(config, micro_batch_size=1)
-    checkpointed = with_training(least, activation_checkpointing=1)
-    tail = "--training.micro-batch-size 1 --training.activation-checkpointing 1"
-    yield checkpointed, tail
-    length = config.sequence_length
-    while length > 32:
-        length //= 2
-        shorter = with_training(checkpointed, sequence_length=length)
-        yield shorter, f"{tail} --training.sequence-length {length}"
+def _halved(number: int, least: int) -> Iterator[int]:
+    """Yield the half of a number, the half of that, and so on, until `least` is reached."""
+    while number > least:
+        number //= 2
+        yield number
 
 
 def gigabytes(count: int) -> str:
@@ -205,14 +205,11 @@ class _Live(TorchDispatchMode):
 
 def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
     """Build the model that is to be trained, or one of another depth, without memory."""
-    training = config.training
     if config.model.kind == "bigram":
         return Bigram(BigramConfig(shape.vocab_size, shape.block_size))
     model = GPT2(shape)
-    with contextlib.suppress(ValueError):  # a name that is none is told where the model is built
-        if training.lora_rank:
-            add_lora(model, training.lora_rank, 1.0, 0.0, comma_list(training.lora_targets))
-        freeze(model, comma_list(training.freeze))
+    with contextlib.suppress(ConfigError):  # a name that is none is told where the model is built
+        adapt(config, model)
     return model
 
 
@@ -242,10 +239,6 @@ def _fakes() -> Iterator[None]:
         yield
 
 
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
 def _resident() -> int:
     """Return what this process holds now; a typical figure where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
@@ -254,11 +247,10 @@ def _resident() -> int:
     return 400_000_000
 
 
-def _meminfo(name: str) -> int | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith(name + ":"):
-                return int(line.split()[1]) * 1024
+def _free() -> int | None:
+    with contextlib.suppress(OSError, IndexError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        return int(text.split("\nMemAvailable:")[1].split()[0]) * 1024
     return None
 
 

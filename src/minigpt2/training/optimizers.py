@@ -15,12 +15,9 @@ def build_optimizer(model: nn.Module, training: TrainingSection) -> torch.optim.
     moments (Loshchilov and Hutter 2017, arXiv 1711.05101).
     """
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return kinds[training.optimizer](
-        decay_groups(model, training.weight_decay),
-        lr=training.learning_rate,
-        betas=(training.beta1, training.beta2),
-        fused=True,
-    )
+    groups = decay_groups(model, training.weight_decay)
+    rate, betas = training.learning_rate, (training.beta1, training.beta2)
+    return kinds[training.optimizer](groups, lr=rate, betas=betas, fused=True)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -5,11 +5,12 @@ for each machine and shape. The plan is printed, stored in `run.json`, and kept 
 """
 
 import contextlib
+import fnmatch
 import platform
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from minigpt2.errors import MiniGPT2Error, StorageError, UnavailableError
 from minigpt2.files import cache_dir, read_sealed, replace_file, sealed
 from minigpt2.model import ATTENTION, Block, GPT2Config, set_attention
 
-Times = dict[tuple[str, str], float]  # seconds by (dtype, attention)
+Times = dict[str, float]  # seconds by "dtype attention"
 _PROBE_TOKENS = 2048  # tokens a timed pass: enough to be steady, little enough to be quick
 _PROBE_REPEATS = 4
 
@@ -64,15 +65,9 @@ def make_plan(config: Config) -> Plan:
     dtype, attention = training.dtype, training.attention
     if "auto" in (dtype, attention):
         dtype, attention = _choose(config, device, dtype, attention)
-    return Plan(
-        device=device,
-        dtype=dtype,
-        attention=attention,
-        compile=training.compile,
-        threads=torch.get_num_threads(),
-        micro_batch_size=training.micro_batch_size or training.batch_size,
-        machine=machine_name(device),
-    )
+    threads, machine = torch.get_num_threads(), machine_name(device)
+    micro_batch_size = training.micro_batch_size or training.batch_size
+    return Plan(device, dtype, attention, training.compile, threads, micro_batch_size, machine)
 
 
 def find_device(wanted: str) -> str:
@@ -110,42 +105,39 @@ def machine_name(device: str) -> str:
 def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[str, str]:
     """Pick dtype and attention where they are left open."""
     kind = torch.device(device).type
-    if kind == "cuda":
-        fast = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-        return (fast if dtype == "auto" else dtype), ("fused" if attention == "auto" else attention)
-    if kind == "mps" or config.model.kind != "gpt2":
-        asked = "fused" if attention == "auto" else attention
-        return ("float32" if dtype == "auto" else dtype), asked
-    times = _measure(config)
-    allowed = {
-        (d, a): seconds
-        for (d, a), seconds in times.items()
-        if dtype in ("auto", d) and attention in ("auto", a)
-    }
-    return min(allowed, key=allowed.__getitem__)
+    if kind == "cpu" and config.model.kind == "gpt2":
+        times = _measure(config)
+        allowed = fnmatch.filter(times, f"{dtype} {attention}".replace("auto", "*"))
+        dtype, attention = min(allowed, key=times.__getitem__).split()
+        return dtype, attention
+    halves = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    fast = "bfloat16" if halves else "float32"
+    return (fast if dtype == "auto" else dtype), ("fused" if attention == "auto" else attention)
 
 
 def _measure(config: Config) -> Times:
     """Time every way to compute one block here, or recall it from this machine's cache."""
     model, length = config.model, config.sequence_length
     shape = f"{model.n_embd}/{model.n_head} T={length} dropout={model.dropout > 0}"
-    key = f"{machine_name('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    cache = _read_cache()
-    if (known := cache.get(f"{key}, {shape}")) is not None:
+    machine = f"{machine_name('cpu')}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    name = f"{machine}, {shape}"
+    path, cache = None, {}
+    # A cache is a convenience; RuntimeError: there is no home directory.
+    with contextlib.suppress(MiniGPT2Error, OSError, RuntimeError):
+        path = cache_dir() / "plans.json"
+        cache = read_sealed(path)
+    if (known := cache.get(name)) is not None:
         return known
     times: Times = {}
     with torch.random.fork_rng(devices=[]):
         for dtype in ("float32", "bfloat16"):
             for attention in ATTENTION:
                 if (dtype, attention) != ("float32", "fused-fp32"):
-                    times[dtype, attention] = min(_time_block(config, length, dtype, attention))
-    cache[f"{key}, {shape}"] = times
-    named = {
-        name: {" ".join(way): seconds for way, seconds in measured.items()}
-        for name, measured in cache.items()
-    }
-    with contextlib.suppress(StorageError, OSError, RuntimeError):  # a cache is a convenience
-        replace_file(_cache_path(), sealed(named))
+                    seconds = min(_time_block(config, length, dtype, attention))
+                    times[f"{dtype} {attention}"] = seconds
+    with contextlib.suppress(StorageError):
+        if path is not None:
+            replace_file(path, sealed({**cache, name: times}))
     return times
 
 
@@ -162,28 +154,3 @@ def _time_block(config: Config, length: int, dtype: str, attention: str) -> Iter
         y.float().square().mean().backward()
         if repeat:
             yield time.perf_counter() - start
-
-
-def _cache_path() -> Path:
-    return cache_dir() / "plans.json"
-
-
-def _read_cache() -> dict[str, Times]:
-    try:
-        cache = read_sealed(_cache_path())
-    except (MiniGPT2Error, OSError, RuntimeError):  # RuntimeError: no home directory
-        return {}
-    return {
-        name: {(way.split()[0], way.split()[1]): seconds for way, seconds in measured.items()}
-        for name, measured in cache.items()
-    }
-
-
-def plan_from_dict(values: dict) -> Plan:
-    """Return the plan recorded in run.json."""
-    return Plan(**{name: values[name] for name in Plan.__dataclass_fields__})
-
-
-def plan_to_dict(plan: Plan) -> dict:
-    """Return the plan as run.json keeps it."""
-    return asdict(plan)

@@ -4,32 +4,21 @@ It gives the model its shape and says which of its parameters learn; how a step 
 which plan, it does not know.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from minigpt2.checkpoints import RunDirectory, is_adapter, save_checkpoint
+from minigpt2.checkpoints import RunDirectory, Say, is_adapter, save_checkpoint
+from minigpt2.checkpoints.architecture import model_from_json
 from minigpt2.config import Config, comma_list
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
 from minigpt2.interop import open_model, resolve_model
-from minigpt2.interop.opening import Say, base_of
-from minigpt2.model import (
-    GPT2,
-    Bigram,
-    BigramConfig,
-    GPT2Config,
-    LanguageModel,
-    add_lora,
-    freeze,
-    grow_vocabulary,
-    lora_layers,
-    resize_positions,
-    set_dropout,
-    without_lora,
-)
+from minigpt2.interop.opening import base_of
+from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
+from minigpt2.model.lora import add_lora, lora_layers, without_lora
+from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
 from minigpt2.tokenizers import Tokenizer, with_specials
 
 _SHAPE = ("n_layer", "n_head", "n_embd")
@@ -42,14 +31,6 @@ _RATE, _WIDTH = 5e-5, 768
 _LORA_RATE, _MOST_RATE = 10, 1e-2
 
 
-@dataclass
-class Start:
-    """What a run begins with; None: what the configuration and the data say."""
-
-    model: LanguageModel | None
-    tokenizer: Tokenizer | None
-
-
 def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
     """Return the configuration values that a model to be trained further brings along.
 
@@ -58,22 +39,18 @@ def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
     folder = resolve_model(init, say)
     folder = base_of(folder, say) if is_adapter(folder) else folder
     path = folder / "config.json"
-    tree = read_json(path)
-    try:
-        rate = _RATE * (_WIDTH / int(tree["n_embd"])) ** 2 * (_LORA_RATE if lora else 1)
-        block_size = int(tree.get("n_positions") or tree["n_ctx"])
-        return {
-            **{f"model.{name}": int(tree[name]) for name in _SHAPE},
-            "model.block_size": block_size,
-            "model.dropout": float(tree.get("resid_pdrop", 0.1)),
-            "data.tokenizer": init,
-            "training.learning_rate": float(f"{min(rate, _MOST_RATE):.1g}"),
-        }
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        kind = tree.get("model_type")
+    model = model_from_json(read_json(path), path)
+    if not isinstance(model, GPT2):
         raise DataError(
-            f"{path}: model_type {kind!r} is no GPT-2 that could be trained further ({error!r})"
-        ) from None
+            f"{path}: model_type minigpt2-bigram is no GPT-2 that could be trained further"
+        )
+    shape = model.config
+    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if lora else 1)
+    return {
+        **{f"model.{name}": getattr(shape, name) for name in (*_SHAPE, "block_size", "dropout")},
+        "data.tokenizer": init,
+        "training.learning_rate": float(f"{min(rate, _MOST_RATE):.1g}"),
+    }
 
 
 def open_start(
@@ -82,25 +59,21 @@ def open_start(
     model: LanguageModel | None,
     tokenizer: Tokenizer | None,
     say: Say,
-) -> Start:
+) -> tuple[LanguageModel | None, Tokenizer | None]:
     """Open what a run starts from: `last`, its own checkpoint, else what model.init names.
 
-    A `model` that is given is taken as it is, its frozen parts aside.
+    A `model` that is given is taken as it is, its frozen parts aside. None: what configuration
+    and data say.
     """
     init = config.model.init
-    if model is not None:
-        if init is not None:
-            raise ConfigError([f"model.init {init}: a model was given already; leave one out"])
-        _freeze(config, model)
-        return Start(model, tokenizer)
-    if init is None:
-        return Start(None, tokenizer)
-    if tokenizer is not None:
-        raise ConfigError([f"model.init {init}: the tokenizer is the model's own; give none"])
-    if last is not None:
+    if init is not None and (model is not None or tokenizer is not None):
+        raise ConfigError([f"model.init {init}: it brings model and tokenizer along; give neither"])
+    if init is not None and last is not None:
         model, tokenizer = open_model(last, say, merge=False, mapped=False)
-        _freeze(config, model)
-        return Start(model, tokenizer)
+    if init is None or last is not None:
+        if model is not None:
+            _freeze(config, model)
+        return model, tokenizer
     model, tokenizer = open_model(resolve_model(init, _quiet), _quiet, mapped=False)
     if not isinstance(model, GPT2):
         raise ConfigError([f"model.init {init}: a bigram has nothing to fine-tune; train one anew"])
@@ -110,20 +83,16 @@ def open_start(
     _check_rows(config, tokenizer.vocab_size - known, say)
     _fit(config, model, tokenizer, say)
     torch.manual_seed(config.training.seed)
-    _adapt(config, model, say)
-    _freeze(config, model, say)
-    return Start(model, tokenizer)
+    adapt(config, model, say)
+    return model, tokenizer
 
 
 def _check_shape(config: Config, model: GPT2) -> None:
-    wanted = {name: getattr(config.model, name) for name in _SHAPE}
-    given = {name: getattr(model.config, name) for name in _SHAPE}
-    init, tokenizer = config.model.init, config.data.tokenizer
-    problems = [
-        f"model.{name} {wanted[name]}: {init} has {given[name]}, and keeps its shape"
-        for name in _SHAPE
-        if wanted[name] != given[name]
-    ]
+    init, tokenizer, problems = config.model.init, config.data.tokenizer, []
+    for name in _SHAPE:
+        wanted, given = getattr(config.model, name), getattr(model.config, name)
+        if wanted != given:
+            problems.append(f"model.{name} {wanted}: {init} has {given}, and keeps its shape")
     if tokenizer != init:
         problems.append(f"data.tokenizer {tokenizer}: {init} keeps its own; leave it out")
     if problems:
@@ -156,20 +125,21 @@ def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
     set_dropout(model, config.model.dropout)
 
 
-def _adapt(config: Config, model: LanguageModel, say: Say) -> None:
-    training = config.training
-    if training.lora_rank is not None:
-        alpha = training.lora_alpha or 2.0 * training.lora_rank
-        try:
-            targets = comma_list(training.lora_targets)
-            names = add_lora(model, training.lora_rank, alpha, training.lora_dropout, targets)
-            say(f"LoRA of rank {training.lora_rank} beside {len(names)} linear layers")
-        except ValueError as error:
-            raise ConfigError([f"training.lora_targets: {error}"]) from None
-
-
 def _quiet(line: str) -> None:
     pass
+
+
+def adapt(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
+    """Give a model the configured LoRA layers and freeze what is not to learn."""
+    training, rank = config.training, config.training.lora_rank
+    if rank is not None:
+        alpha, targets = training.lora_alpha or 2.0 * rank, comma_list(training.lora_targets)
+        try:
+            names = add_lora(model, rank, alpha, training.lora_dropout, targets)
+            say(f"LoRA of rank {rank} beside {len(names)} linear layers")
+        except ValueError as error:
+            raise ConfigError([f"training.lora_targets: {error}"]) from None
+    _freeze(config, model, say)
 
 
 def _freeze(config: Config, model: LanguageModel, say: Say = _quiet) -> None:

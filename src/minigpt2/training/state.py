@@ -1,14 +1,16 @@
-"""What changes as training goes on, and how it is put away and taken up again."""
+"""What a run has counted, and how it is taken up again from a checkpoint."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
-from minigpt2.checkpoints import Progress, is_adapter, load_adapter, load_progress, load_weights
+from minigpt2.checkpoints.adapters import is_adapter, load_adapter
+from minigpt2.checkpoints.directory import load_progress
+from minigpt2.checkpoints.weights import load_weights
 from minigpt2.errors import DataError
 from minigpt2.model import LanguageModel
-from minigpt2.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from minigpt2.training.optimizers import load_optimizer_tensors
 
 
 @dataclass
@@ -23,32 +25,19 @@ class Counters:
     evaluations_without_better: int = 0
 
 
-@dataclass
-class TrainState:
-    """All that a step changes: weights, optimizer, counters.
+def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> Counters:
+    """Give model and optimizer the state that the checkpoint `folder` holds; return its counters.
 
-    There is no generator state: each step seeds torch from (seed, step), so that dropout, like
-    the batch, is a function of the step's number.
+    There is no generator state in it: each step seeds torch from (seed, step), so that dropout,
+    like the batch, is a function of the step's number.
     """
-
-    model: LanguageModel
-    optimizer: torch.optim.Optimizer
-    counters: Counters
-
-    def put_away(self) -> Progress:
-        """Return what resuming needs beside the weights."""
-        return Progress(asdict(self.counters), optimizer_tensors(self.optimizer, self.model))
-
-    def take_up(self, folder: Path) -> None:
-        """Become the state that the checkpoint `folder` holds."""
-        progress = load_progress(folder)
-        if is_adapter(folder):
-            load_adapter(self.model, folder)
-        else:
-            load_weights(self.model, folder)
-        load_optimizer_tensors(self.optimizer, self.model, progress.optimizer)
-        try:
-            values = {item.name: progress.numbers[item.name] for item in fields(Counters)}
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{folder}/state.json lacks {error}") from None
-        self.counters = Counters(**values)
+    progress = load_progress(folder)
+    if is_adapter(folder):
+        load_adapter(model, folder)
+    else:
+        load_weights(model, folder)
+    load_optimizer_tensors(optimizer, model, progress.optimizer)
+    try:
+        return Counters(**{item.name: progress.numbers[item.name] for item in fields(Counters)})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}/state.json lacks {error}") from None
