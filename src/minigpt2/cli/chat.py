@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from cyclopts import App, CycloptsError, Parameter
 
-from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.cli.options import say
+from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write
 from minigpt2.errors import UsageError
 from minigpt2.sampling import Sampling
 

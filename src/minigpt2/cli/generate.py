@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.cli.options import say
+from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.sampling import Sampling

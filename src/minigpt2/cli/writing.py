@@ -1,6 +1,5 @@
 """What the commands that write text share: their settings as flags, and opening a model for it."""
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,8 +34,3 @@ def open_to_write(
     network, tokenizer = open_model(folder, say)
     set_precision(network, dtype)
     return str(folder), network.to(target), replacing_unknown(tokenizer, unknown)
-
-
-def say(line: str) -> None:
-    """Tell a person something that is not the result."""
-    print(line, file=sys.stderr)

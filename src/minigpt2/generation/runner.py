@@ -6,6 +6,8 @@ its own end. What a slot has read stays when its row is done, so that a row whic
 begins where the two part: the next turn of a conversation, another sample of the same prompt.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ class CachedRunner:
         """Let slots 0, 1, ... read one more id each; return the logits behind it, (B, V)."""
         if self._rows.count != len(ids):
             self._rows = _Rows(self._cache, 0, len(ids))
-        where = self._rows.aim([len(read) for read in self.read[: len(ids)]])
+        where: dict[str, Any] = self._rows.aim([len(read) for read in self.read[: len(ids)]])
         tokens_B1 = torch.tensor(ids, device=self._device)[:, None]
         logits_BV = self._forward(tokens_B1, cache=self._rows, **where)[:, 0]
         for read, token_id in zip(self.read, ids, strict=False):
