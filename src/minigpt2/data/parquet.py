@@ -5,40 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigpt2.data.records import (
-    MESSAGES,
-    BadRecordError,
-    Record,
-    checked,
-    choose,
-    conversation,
-    holds_messages,
-    lacking,
-    refuse_twins,
-)
+from minigpt2.data.records import Record, row_records, table_columns
 from minigpt2.errors import DataError, UnavailableError
 
 _ROWS_AT_ONCE = 256
 
 
 def parquet_records(path: Path, name: str, field: str | None) -> Iterator[Record]:
-    """Yield a record for each row; only the columns that are used are read."""
+    """Yield the records of each row; only the columns that are used are read."""
     with _opened(path, name) as file:
-        names = file.schema_arrow.names
-        if holds_messages(names, field):
-            yield from _conversations(file)
-            return
-        chosen = choose(names, field)
-        if chosen is None:
-            raise DataError(f"{name} {lacking(names, field)}")
-        refuse_twins(names, chosen, name)
-        columns = [column for column in chosen if column is not None]
-        number = 0
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
-            for row in zip(*(_values(batch.column(c)) for c in columns), strict=True):
-                number += 1
-                prompt = row[0] if len(row) == 2 else ""
-                yield _checked(prompt, row[-1], f"row {number}")
+        columns = table_columns(file.schema_arrow.names, field, name)
+        batches = file.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+        rows = (row for batch in batches for row in zip(*map(batch.column, columns), strict=True))
+        for number, row in enumerate(rows, 1):
+            try:  # value by value: one that is no UTF-8 spoils no other
+                values = [value.as_py() for value in row]
+            except UnicodeDecodeError as error:
+                yield DataError(f"row {number}: not UTF-8 at byte {error.start}")
+            else:
+                yield from row_records(columns, values, f"row {number}")
 
 
 def parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
@@ -65,30 +50,3 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
-
-
-def _conversations(file: Any) -> Iterator[Record]:
-    number = 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[MESSAGES], use_threads=False):
-        for messages in _values(batch.column(MESSAGES)):
-            number += 1
-            if isinstance(messages, UnicodeDecodeError):
-                yield BadRecordError(f"row {number}: not UTF-8 at byte {messages.start}")
-            else:
-                yield from conversation(messages, f"row {number}")
-
-
-def _values(column: Any) -> Iterator[Any]:
-    """Yield Python values one by one: one that is no UTF-8 spoils no other."""
-    for value in column:
-        try:
-            yield value.as_py()
-        except UnicodeDecodeError as error:
-            yield error
-
-
-def _checked(prompt: Any, text: Any, place: str) -> Record:
-    for part in (prompt, text):
-        if isinstance(part, UnicodeDecodeError):
-            return BadRecordError(f"{place}: not UTF-8 at byte {part.start}")
-    return checked(prompt, text, place)

@@ -10,10 +10,9 @@ import copy
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.encoding import Encoder, jobs
 from minigpt2.data.pieces import Piece
-from minigpt2.data.readers import Note, Reading, Source, read_source
+from minigpt2.data.readers import Reading, Source, read_source
 from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, open_dataset
 from minigpt2.data.sources import Say, find_sources
-from minigpt2.data.survey import SplitChoice, Survey, survey
+from minigpt2.data.survey import Survey, survey
 from minigpt2.data.writing import SplitWriter, WriterState, id_dtype, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.files import (
@@ -77,9 +76,12 @@ def prepare(
     check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
-        held_out = _find(recipe.val, scratch_dir / "val", recipe, say) if recipe.val else []
-        sources = _find(inputs, scratch_dir / "train", recipe, say)
-        texts = _Texts(list(inputs), held_out, sources, recipe)
+        sources = []
+        if recipe.val:
+            val = find_sources(recipe.val, scratch_dir / "val", recipe.format, say)
+            sources += [replace(source, held_out=True) for source in val]
+        sources += find_sources(inputs, scratch_dir / "train", recipe.format, say)
+        texts = _Texts(list(inputs), sources, recipe)
         request = _request(texts, tokenizer)
         if _stands(out_dir, request):
             say(f"{out_dir} holds exactly this already; nothing to do")
@@ -99,45 +101,31 @@ def prepare(
     return open_dataset(out_dir)
 
 
-def _find(names: Sequence[str], scratch_dir: Path, recipe: Recipe, say: Say) -> list[Source]:
-    return find_sources(names, scratch_dir, recipe.format, say)
-
-
 @dataclass
 class _Texts:
     """The files to read, validation files first, and how."""
 
     inputs: list[str]
-    held_out: list[Source]
     sources: list[Source]
     recipe: Recipe
 
-    def pieces(self, note: Note, cleaner: Cleaner) -> Iterator[tuple[bool, Piece]]:
-        """Yield every piece, read and cleaned, with whether it is from a validation file."""
-        reading = Reading(self.recipe.field, self.recipe.skip_bad)
-        for held_out, sources in (True, self.held_out), (False, self.sources):
-            for source in sources:
-                for piece in cleaner.clean(read_source(source, reading, note)):
-                    yield held_out, piece
-
-    def again(self) -> Iterator[Piece]:
-        """Yield the same pieces once more, telling nothing."""
-        cleaner = Cleaner(self.recipe.rules)
-        return (piece for _, piece in self.pieces(lambda what, count: None, cleaner))
+    def pieces(self, cleaner: Cleaner | None = None) -> Iterator[Piece]:
+        """Yield every piece, read and cleaned; whenever it is asked for, the same."""
+        cleaner = cleaner or Cleaner(self.recipe.rules)
+        reading = Reading(self.recipe.field, self.recipe.skip_bad, cleaner.note)
+        for source in self.sources:
+            yield from cleaner.clean(read_source(source, reading))
 
     def facts(self) -> list[dict[str, Any]]:
         """Return name, size and hash of each file."""
         entries = []
-        for held_out, sources in (True, self.held_out), (False, self.sources):
-            for source in sources:
-                try:
-                    size, digest = source.path.stat().st_size, sha256_of(source.path)
-                except OSError as error:
-                    raise InputMissingError(
-                        f"{source.name} cannot be read: {error.strerror}"
-                    ) from None
-                entry = {"name": source.name, "bytes": size, "sha256": digest}
-                entries.append(entry | ({"split": "val"} if held_out else {}))
+        for source in self.sources:
+            try:
+                size, digest = source.path.stat().st_size, sha256_of(source.path)
+            except OSError as error:
+                raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
+            entry = {"name": source.name, "bytes": size, "sha256": digest}
+            entries.append(entry | ({"split": "val"} if source.held_out else {}))
         return entries
 
 
@@ -154,7 +142,10 @@ class _Work:
         left = self._left_behind()
         self._states = left or {"train": WriterState(), "val": WriterState()}
         if left is None:
-            self._begin()
+            with storage_errors(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            self._save()
         else:
             done = sum(len(state.shards) for state in left.values())
             say(f"going on where an interrupted call stopped: {done} shards are done")
@@ -188,8 +179,8 @@ class _Work:
         }
         replace_file(self.folder / "manifest.json", sealed(manifest))
         # The progress goes first: without it nothing here is taken up, whatever else is left.
-        for path in (self._progress_path, self._survey_path, *self.folder.glob("*.part")):
-            path.unlink()
+        self._progress_path.unlink()
+        self._survey_path.unlink()
 
     def discard(self) -> None:
         """Remove all that was done."""
@@ -208,13 +199,6 @@ class _Work:
         whole = all(is_whole(self.folder, split, state) for split, state in states.items())
         return states if whole and stored["request"] == self._request else None
 
-    def _begin(self) -> None:
-        """Make the folder anew, empty but for the request."""
-        with storage_errors(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-        self._save()
-
     def _save(self) -> None:
         states = {split: asdict(state) for split, state in self._states.items()}
         replace_file(self._progress_path, sealed({"request": self._request, "states": states}))
@@ -223,31 +207,18 @@ class _Work:
         if self._survey_path.exists():
             return Survey.from_dict(read_sealed(self._survey_path))
         recipe = self._texts.recipe
-        rules = (*recipe.rules, *(["min-length"] if recipe.min_length else []))
-        cleaner, repairs = Cleaner(rules), Counter[str]()
-
-        def note(what: str, count: int) -> None:
-            repairs[what] += count
-
-        pieces = self._shown("reading", self._texts.pieces(note, cleaner))
-        choice = SplitChoice(recipe.split, recipe.val_fraction)
-        files_given = bool(self._texts.held_out)
-        found = survey(
-            pieces, choice, files_given, cleaner, recipe.min_length, repairs, self.folder
-        )
-        for what, count in found.repairs.items():
-            self._say(f"{count:,} {what}")
-        for line in found.notes:
+        cleaner = Cleaner((*recipe.rules, *(["min-length"] if recipe.min_length else [])))
+        pieces = self._shown("reading", self._texts.pieces(cleaner))
+        found = survey(pieces, recipe, cleaner, self.folder)
+        for line in (*(f"{count:,} {what}" for what, count in found.repairs.items()), *found.notes):
             self._say(line)
         replace_file(self._survey_path, sealed(found.to_dict()))
         return found
 
-    def _shown(
-        self, stage: str, pieces: Iterable[tuple[bool, Piece]]
-    ) -> Iterator[tuple[bool, Piece]]:
+    def _shown(self, stage: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
         done = 0
-        for held_out, piece in pieces:
-            yield held_out, piece
+        for piece in pieces:
+            yield piece
             done += len(piece.text)
             self._progress(stage, done, 0)
 
@@ -264,14 +235,13 @@ class _Work:
         return tokenizer
 
     def _make_tokenizer(self, found: Survey, processes: int) -> Tokenizer:
-        recipe, asked = self._texts.recipe, 0
+        recipe = self._texts.recipe
         end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
         specials = tuple(dict.fromkeys((*end, *recipe.specials)))
-        if recipe.tokenizer.startswith("bpe:"):
-            asked = bpe_size(recipe.tokenizer)
-            texts = self._training_sample(found)
-        else:
-            texts = (p.prompt + p.text for _, p in found.assign(self._texts.again()))
+        learns = recipe.tokenizer.startswith("bpe:")
+        asked = bpe_size(recipe.tokenizer) if learns else 0
+        every = (p.prompt + p.text for _, p in found.assign(self._texts.pieces()))
+        texts = self._training_sample(found) if learns else every
 
         def told(done: int) -> None:
             self._progress("learning merges", done, asked)
@@ -289,7 +259,7 @@ class _Work:
         """Yield the training text, or pieces spread evenly over it if it is very long."""
         share = min(1.0, _LEARN_CHARACTERS / found.characters)
         taken, done = 0.0, 0
-        for split, piece in found.assign(self._texts.again()):
+        for split, piece in found.assign(self._texts.pieces()):
             if split == "train":
                 done += len(piece.text)
                 self._progress("counting words", done, found.characters)
@@ -300,47 +270,36 @@ class _Work:
 
     def _encoded(self, found: Survey, tokenizer: Tokenizer) -> dict[str, Any]:
         """Encode what is not on disk yet; return the manifest's account of the splits."""
+        size, shard_tokens = tokenizer.vocab_size, self._texts.recipe.shard_tokens
         writers = {
-            split: SplitWriter(
-                self.folder,
-                split,
-                tokenizer.vocab_size,
-                self._texts.recipe.shard_tokens,
-                state,
-                self._shard_finished,
-            )
+            split: SplitWriter(self.folder, split, size, shard_tokens, state)
             for split, state in self._states.items()
         }
-        self._writers = writers
         separator = tokenizer.eos_id if found.separated else None
-        encoder = Encoder(tokenizer, separator)
-        cores = available_cores()
+        encoder, cores = Encoder(tokenizer, separator), available_cores()
         todo = (
             job
-            for job in jobs(found.assign(self._texts.again()))
-            if job.number >= writers[job.split].jobs
+            for job in jobs(found.assign(self._texts.pieces()))
+            if job.number >= self._states[job.split].jobs
         )
+
+        def first_bytes(token: int) -> int:
+            return 0 if token == separator else len(tokenizer.decode_bytes([token]))
+
         try:
             with ThreadPoolExecutor(cores) as pool:
                 for encoded in map_in_order(pool, encoder.encode, todo, 2 * cores):
-                    writers[encoded.split].add(encoded)
-                    done = sum(writer.characters for writer in writers.values())
+                    if writers[encoded.split].add(encoded):
+                        self._states[encoded.split] = writers[encoded.split].state
+                        self._save()
+                    done = sum(writer.now.characters for writer in writers.values())
                     self._progress("encoding", done, found.characters)
-            if sum(writer.characters for writer in writers.values()) != found.characters:
+            if sum(writer.now.characters for writer in writers.values()) != found.characters:
                 raise DataError("the text changed while it was read; prepare it again")
-            first_bytes = _bytes_of(tokenizer, separator)
             return {split: writer.finish(first_bytes) for split, writer in writers.items()}
         finally:
             for writer in writers.values():
-                writer.close()
-
-    def _shard_finished(self) -> None:
-        self._states = {split: writer.state for split, writer in self._writers.items()}
-        self._save()
-
-
-def _bytes_of(tokenizer: Tokenizer, separator: int | None) -> Callable[[int], int]:
-    return lambda token: 0 if token == separator else len(tokenizer.decode_bytes([token]))
+                writer.abandon()
 
 
 def _request(texts: _Texts, tokenizer: Tokenizer | None) -> dict[str, Any]:

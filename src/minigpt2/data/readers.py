@@ -14,18 +14,19 @@ import lzma
 import shlex
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece, as_pieces
-from minigpt2.data.records import BadRecordError, Record, csv_records, jsonl_records
+from minigpt2.data.records import Record, csv_records, jsonl_records
 from minigpt2.errors import DataError, InputMissingError, UnavailableError
 
 # Repairs and omissions are told as (what, how many).
 Note = Callable[[str, int], None]
 
 _BLOCK_BYTES = 1 << 20
+_RETURNS = "Windows or old Mac line ends converted"
 FORMATS = {
     ".txt": "text",
     ".md": "text",
@@ -45,72 +46,73 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One file to read: where it lies, what to call it, and how it is to be read."""
+    """One file to read: where it lies, what to call it, how it is to be read, and for what."""
 
     path: Path
     name: str
     format: str = "text"
     compression: str = ""
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read records: which field holds the text, and whether bad ones are passed over."""
+    """How to read: which field holds the text, whether bad records are passed over, who is told."""
 
     field: str | None = None
     skip_bad: bool = False
+    note: Note = lambda what, count: None
 
 
-def read_source(source: Source, reading: Reading, note: Note) -> Iterator[Piece]:
+def read_source(source: Source, reading: Reading) -> Iterator[Piece]:
     """Yield the documents of one file; raises DataError or InputMissingError with the place."""
+    read = _text_document if source.format == "text" else _record_documents
     with _failures_told(source):
-        if source.format == "text":
-            yield from _text_document(source, reading, note)
-        else:
-            for record in _records(source, reading):
-                yield from _record_pieces(record, source, reading, note)
+        for piece in read(source, reading):
+            yield replace(piece, held_out=True) if source.held_out else piece
 
 
-def _text_document(source: Source, reading: Reading, note: Note) -> Iterator[Piece]:
+def _text_document(source: Source, reading: Reading) -> Iterator[Piece]:
     """Yield one file's text; with skip_bad a file that breaks off ends in a bad piece."""
-    begun, end = False, 0
+    end = 0
     try:
         with _open(source) as file:
-            for piece in as_pieces(_decoded(file, source.name, note), source.name):
+            for piece in as_pieces(_decoded(file, source.name, reading.note), source.name):
                 yield piece
-                begun, end = True, piece.offset + len(piece.text)
+                end = piece.offset + len(piece.text)
     except DataError:
         if not reading.skip_bad:
             raise
-        note("files that are no UTF-8 text left out", 1)
-        yield Piece("", first=not begun, bad=True, source=source.name, offset=end)
+        reading.note("files that are no UTF-8 text left out", 1)
+        yield Piece("", first=end == 0, bad=True, source=source.name, offset=end)
 
 
-def _record_pieces(record: Record, source: Source, reading: Reading, note: Note) -> Iterator[Piece]:
-    if isinstance(record, BadRecordError):
-        if not reading.skip_bad:
+def _record_documents(source: Source, reading: Reading) -> Iterator[Piece]:
+    for record in _records(source, reading.field):
+        if isinstance(record, Piece):
+            prompt, text = (_newlines(part, reading.note) for part in (record.prompt, record.text))
+            yield Piece(text, prompt, conversation=record.conversation, source=source.name)
+        elif reading.skip_bad:
+            reading.note("bad records left out", 1)
+        else:
             raise DataError(
                 f"{source.name}, {record}; minigpt2 prepare --skip-bad leaves such ones out"
-            ) from None
-        note("bad records left out", 1)
-        return
-    prompt, text = (_newlines(part, note) for part in (record.prompt, record.text))
-    yield Piece(text, prompt, conversation=record.conversation, source=source.name)
+            )
 
 
-def _records(source: Source, reading: Reading) -> Iterator[Record]:
+def _records(source: Source, field: str | None) -> Iterator[Record]:
     if source.format == "parquet":
         from minigpt2.data.parquet import parquet_records
 
         if source.compression:
             raise DataError(f"{source.name}: parquet is compressed inside; unpack it first")
-        yield from parquet_records(source.path, source.name, reading.field)
+        yield from parquet_records(source.path, source.name, field)
         return
     with _open(source) as file:
         if source.format == "jsonl":
-            yield from jsonl_records(file, source.name, reading.field)
+            yield from jsonl_records(file, field)
         else:
-            yield from csv_records(file, source.name, reading.field, source.format)
+            yield from csv_records(file, source.name, field, source.format)
 
 
 @contextlib.contextmanager
@@ -132,23 +134,7 @@ def _open_zstd(path: Path) -> BinaryIO:
         raise UnavailableError(
             f'{path} is zstd, which needs pyarrow: pip install "minigpt2[data]"'
         ) from None
-    # A stream of pyarrow's lacks what io wraps; reading in blocks is all that is asked of it.
-    return io.BufferedReader(_Raw(pyarrow.CompressedInputStream(str(path), "zstd")))  # type: ignore[arg-type]
-
-
-class _Raw(io.RawIOBase):
-    """A pyarrow stream as Python's io knows streams."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
+    return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
 
 
 @contextlib.contextmanager
@@ -156,65 +142,56 @@ def _failures_told(source: Source) -> Iterator[None]:
     """Turn what the system and the decompressors raise into one line."""
     try:
         yield
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise DataError(_broken(source, error)) from None
-    except OSError as error:
-        packed = source.compression or source.format == "parquet"
-        if error.errno is None and packed:  # bz2's and pyarrow's way of saying it
-            raise DataError(_broken(source, error)) from None
-        raise InputMissingError(f"{source.name} cannot be read: {error}") from None
-
-
-def _broken(source: Source, error: Exception) -> str:
-    return f"{source.name} is damaged or cut short ({error}); fetch it again"
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = getattr(error, "strerror", None)
+        if reason is None:  # not the system's, so a decompressor's
+            raise DataError(
+                f"{source.name} is damaged or cut short ({error}); fetch it again"
+            ) from None
+        raise InputMissingError(f"{source.name} cannot be read: {reason}") from None
 
 
 def _decoded(file: BinaryIO, name: str, note: Note) -> Iterator[str]:
     """Decode UTF-8 block by block, line ends unified; errors carry the offset in the text."""
-    decoder = io.IncrementalNewlineDecoder(
-        codecs.getincrementaldecoder("utf-8")(), translate=True
-    )  # fmt: skip
-    offset, empty = 0, True
-    while block := file.read(_BLOCK_BYTES):
-        if empty:
-            block, offset = _without_mark(block, name, note)
-            empty = False
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
+    offset, last = 0, False
+    while not last:
+        block = file.read(_BLOCK_BYTES)
+        last = not block
+        if offset == 0 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+        if offset == 0 and block.startswith(codecs.BOM_UTF8):
+            note("byte order mark dropped", 1)
+            block, offset = block[3:], 3
         if (zero := block.find(b"\0")) >= 0:
             raise DataError(f"{name} is binary, not text: a zero byte at offset {offset + zero}")
         if returns := block.count(b"\r"):
-            note("Windows or old Mac line ends converted", returns)
-        yield _decode(decoder, block, offset, name)
+            note(_RETURNS, returns)
+        try:
+            text = decoder.decode(block, final=last)
+        except UnicodeDecodeError as error:
+            # Some bytes were held over from the block before.
+            raise DataError(
+                _no_utf8(name, error, offset + len(block) - len(error.object))
+            ) from None
+        yield text
         offset += len(block)
-    yield _decode(decoder, b"", offset, name)
 
 
-def _decode(decoder: io.IncrementalNewlineDecoder, block: bytes, offset: int, name: str) -> str:
-    try:
-        return decoder.decode(block, final=not block)
-    except UnicodeDecodeError as error:
-        place = offset - (len(error.object) - len(block)) + error.start  # some bytes were held over
-        # Windows puts curly quotes where Latin-1 has control characters.
-        windows = any(0x80 <= byte < 0xA0 for byte in error.object)
-        raise DataError(
-            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {place}; "
-            f"convert it, perhaps: iconv -f {'CP1252' if windows else 'LATIN1'} -t UTF-8 "
-            f"{shlex.quote(name)}; minigpt2 prepare --skip-bad leaves such files out"
-        ) from None
-
-
-def _without_mark(block: bytes, name: str, note: Note) -> tuple[bytes, int]:
-    if block.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
-    if not block.startswith(codecs.BOM_UTF8):
-        return block, 0
-    note("byte order mark dropped", 1)
-    return block[3:], 3
+def _no_utf8(name: str, error: UnicodeDecodeError, offset: int) -> str:
+    # Windows puts curly quotes where Latin-1 has control characters.
+    windows = any(0x80 <= byte < 0xA0 for byte in error.object)
+    return (
+        f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset "
+        f"{offset + error.start}; convert it, perhaps: "
+        f"iconv -f {'CP1252' if windows else 'LATIN1'} -t UTF-8 {shlex.quote(name)}; "
+        "minigpt2 prepare --skip-bad leaves such files out"
+    )
 
 
 def _newlines(text: str, note: Note) -> str:
     if "\r" not in text:
         return text
-    note("Windows or old Mac line ends converted", text.count("\r"))
+    note(_RETURNS, text.count("\r"))
     return text.replace("\r\n", "\n").replace("\r", "\n")

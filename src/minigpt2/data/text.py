@@ -15,9 +15,5 @@ def read_text(name: str) -> str:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         sources = find_sources([name], Path(scratch), "auto", lambda line: None)
-        reading = Reading()
-        return "".join(
-            piece.prompt + piece.text
-            for source in sources
-            for piece in read_source(source, reading, lambda what, count: None)
-        )
+        pieces = (piece for source in sources for piece in read_source(source, Reading()))
+        return "".join(piece.prompt + piece.text for piece in pieces)
