@@ -13,6 +13,7 @@ from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
+    from minigpt2.terminal.preparing import ProgressLine
 
 _FORMATS = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 _ALL_RULES = "all"
@@ -78,10 +79,10 @@ def prepare(
         Tokens a file.
     """
     _check_inputs(inputs, out)
-    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe
+    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, with_statistics
+    from minigpt2.terminal.preparing import ProgressLine
 
-    every = [*RULES, DOCUMENT_RULES[0]]
-    named = [rule.strip() for rule in (clean or "").split(",") if rule.strip()]
+    rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
     recipe = Recipe(
         tokenizer=tokenizer,
         split=split,
@@ -89,24 +90,29 @@ def prepare(
         val=tuple(val or ()),
         field=field,
         format=format,
-        rules=tuple(every if _ALL_RULES in named else named),
+        rules=(*RULES, DOCUMENT_RULES[0]) if _ALL_RULES in rules else rules,
         min_length=min_length,
         skip_bad=skip_bad,
         specials=tuple(special or ()),
         shard_tokens=shard_tokens,
     )
-    console = Console(stderr=True)
     try:
-        data = _open(inputs, out, recipe) or _prepare(inputs, out, recipe, console)
+        with ProgressLine(Console(stderr=True)) as line:
+            data = _open(inputs, out, recipe) or _prepare(inputs, out, recipe, line)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    _print_summary(data)
+    _print_summary(data.manifest)
+    tokens = len(data.all)
     if verify:
-        _verify(data, console)
+        with ProgressLine(Console(stderr=True)) as line:
+            data.all.verify(line.counter("verifying", tokens))
+        print(f"every block is intact: {tokens:,} tokens", file=sys.stderr)
     if stats:
-        _show_statistics(data, console)
-    _say_next(data.folder, data)
+        with ProgressLine(Console(stderr=True)) as line:
+            found = with_statistics(data, line.counter("counting", tokens))
+        _show_statistics(found, data.folder / "statistics.png")
+    _say_next(data)
     return 0
 
 
@@ -121,6 +127,15 @@ def _check_inputs(inputs: tuple[str, ...], out: Path | None) -> None:
             raise UsageError(f"unknown option {name}{_nearest(name)}. See minigpt2 prepare --help")
     if "" in inputs or (out is not None and not str(out)):
         raise UsageError("an empty name is no file")
+
+
+def _nearest(option: str) -> str:
+    import difflib
+    import inspect
+
+    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters]
+    close = difflib.get_close_matches(option.split("=")[0], known[1:], n=1)
+    return f", did you mean {close[0]}?" if close else ""
 
 
 def _open(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset | None":
@@ -139,31 +154,13 @@ def _open(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Datas
 
 
 def _prepare(
-    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", console: Console
+    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", line: "ProgressLine"
 ) -> "Dataset":
     from minigpt2.concurrency import available_cores
-    from minigpt2.data import prepare as prepare_data
-    from minigpt2.terminal.preparing import ProgressLine
+    from minigpt2.data import prepare
 
-    folder = out or Path("data") / _name(inputs[0])
-    with ProgressLine(console) as line:
-        return prepare_data(
-            inputs,
-            folder,
-            recipe,
-            processes=available_cores(),
-            say=line.say,
-            progress=line.progress,
-        )
-
-
-def _nearest(option: str) -> str:
-    import difflib
-    import inspect
-
-    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters]
-    close = difflib.get_close_matches(option.split("=")[0], known[1:], n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    folder, cores = out or Path("data") / _name(inputs[0]), available_cores()
+    return prepare(inputs, folder, recipe, processes=cores, say=line.say, progress=line.progress)
 
 
 def _name(first: str) -> str:
@@ -180,26 +177,24 @@ def _name(first: str) -> str:
     return re.sub(r"[^\w-]+", "-", tail.split(".")[0]).strip("-") or "text"
 
 
-def _print_summary(data: "Dataset") -> None:
-    manifest = data.manifest
-    table = Table(box=None)
-    for heading in ("", "documents", "characters", "tokens", "characters/token", "files"):
-        table.add_column(heading, justify="left" if not heading else "right")
+def _print_summary(manifest: dict[str, Any]) -> None:
+    table = Table("", box=None)
+    for heading in ("documents", "characters", "tokens", "characters/token", "files"):
+        table.add_column(heading, justify="right")
     for name, split in manifest["splits"].items():
         sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
         ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
         table.add_row(name, *sizes, ratio, str(len(split["shards"])))
-    console = Console()
+    console = Console(highlight=False, markup=False)
     console.print(table)
     how = {"position": "by position", "document": "by document", "files": "as given"}
     console.print(
         f"{manifest['vocab_size']:,} tokens in the vocabulary, {manifest['dtype']}; "
-        f"split {how[manifest['split']]}",
-        highlight=False,
+        f"split {how[manifest['split']]}"
     )
     for rule, report in manifest["cleaning"].items():
         touched = f"{report['characters']:,} characters in {report['documents']:,} documents"
-        console.print(f"{rule}: {touched}{_example(report)}", highlight=False, markup=False)
+        console.print(f"{rule}: {touched}{_example(report)}")
 
 
 def _example(report: dict[str, Any]) -> str:
@@ -209,46 +204,27 @@ def _example(report: dict[str, Any]) -> str:
     return f", as in {before[:80]} -> {after[:80]}"
 
 
-def _verify(data: "Dataset", console: Console) -> None:
-    from minigpt2.terminal.preparing import ProgressLine
-
-    total, done = len(data.all), 0
-    with ProgressLine(console) as line:
-
-        def told(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            line.progress("verifying", done, total)
-
-        data.all.verify(told)
-    print(f"every block is intact: {total:,} tokens", file=sys.stderr)
-
-
-def _show_statistics(data: "Dataset", console: Console) -> None:
+def _show_statistics(found: dict[str, Any], picture: Path) -> None:
     from minigpt2.data.pictures import draw_statistics
-    from minigpt2.data.statistics import with_statistics
-    from minigpt2.terminal.preparing import ProgressLine, statistics_table
+    from minigpt2.terminal.preparing import statistics_table
 
-    with ProgressLine(console) as line:
-        found = with_statistics(data, line.progress)
-    picture = data.folder / "statistics.png"
     draw_statistics(found, picture)
     Console().print(statistics_table(found))
     print(f"drawn: {picture}", file=sys.stderr)
 
 
-def _say_next(folder: Path, data: "Dataset") -> None:
+def _say_next(data: "Dataset") -> None:
     """Name the next command, if the data is enough to train on."""
     if len(data.val) < 2:
         print("the validation split is too small to train with", file=sys.stderr)
         return
     own_merges = 256 < data.manifest["vocab_size"] < _GPT2_VOCABULARY
     more = " --preset shakespeare-bpe" if own_merges else ""
-    if data.manifest["prompts"]:
+    if prompts := data.manifest["prompts"]:
         print(
-            f"{data.manifest['prompts']:,} documents are prompts with answers; documents as rows "
-            "leave the prompts out of what is learnt",
+            f"{prompts:,} documents are prompts with answers; documents as rows leave the prompts "
+            "out of what is learnt",
             file=sys.stderr,
         )
         more += " --data.batching documents"
-    print(f"\nminigpt2 train {shlex.quote(str(folder))}{more}", file=sys.stderr)
+    print(f"\nminigpt2 train {shlex.quote(str(data.folder))}{more}", file=sys.stderr)

@@ -3,6 +3,8 @@
 Names are imported when they are used: preparing text needs no torch, batches do.
 """
 
+# ruff: noqa: F401 - what is imported here for type checkers is what __all__ takes from _HOME
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,25 +39,7 @@ _HOME = {
     "read_text": "text",
 }
 
-__all__ = [
-    "DOCUMENT_RULES",
-    "RULES",
-    "Batches",
-    "Dataset",
-    "DocumentBatches",
-    "DocumentRows",
-    "Recipe",
-    "TokenStream",
-    "bigram_loss",
-    "describe",
-    "draw_statistics",
-    "open_dataset",
-    "prepare",
-    "read_text",
-    "restart_at",
-    "windows",
-    "with_statistics",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -39,10 +39,6 @@ class DocumentRows:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> Window:
-        [window] = self.windows(np.array([index]))
-        return window
-
     def windows(self, numbers: np.ndarray) -> list[Window]:
         """Return many rows at once."""
         blocks = np.searchsorted(self._starts, numbers, side="right") - 1

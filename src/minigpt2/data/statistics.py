@@ -24,15 +24,14 @@ def describe(
     Lengths are in tokens, the separator among them; characters a token leave it out. Losses are
     in nats a token of the validation split.
     """
-    counts, splits = {}, {}
-    for name, stream in (("train", data.train), ("val", data.val)):
-        counts[name], words = _count(data, stream, progress)
-        splits[name] = _sizes(data, name, stream, words)
-    train, val = counts["train"], counts["val"]
+    train, val = _count(data, data.train), _count(data, data.val)
     unseen = (train == 0) & (val > 0)
     frequent = np.argsort(-train, kind="stable")[:_MOST_FREQUENT]
     return {
-        "splits": splits,
+        "splits": {
+            "train": _sizes(data, "train", data.train, progress),
+            "val": _sizes(data, "val", data.val, progress),
+        },
         "vocabulary": {
             "size": len(train),
             "used_in_training": int((train > 0).sum()),
@@ -103,30 +102,24 @@ def _blocks(stream: TokenStream) -> Iterator[np.ndarray]:
         yield stream.read(start, min(start + _BLOCK, len(stream)))
 
 
-def _count(
-    data: Dataset, stream: TokenStream, progress: Callable[[int], None]
-) -> tuple[np.ndarray, int]:
-    """Return how often each id occurs (V,), and the number of words between white space."""
+def _count(data: Dataset, stream: TokenStream) -> np.ndarray:
+    """Return how often each id occurs (V,)."""
     counts = np.zeros(data.manifest["vocab_size"], np.int64)
-
-    def counted(ids: np.ndarray) -> None:
-        nonlocal counts
+    for ids in _blocks(stream):
         counts += np.bincount(ids, minlength=len(counts))
-        progress(len(ids))
-
-    words = count_words(texts(data, stream, counted))
-    return counts, words
+    return counts
 
 
 def texts(
-    data: Dataset, stream: TokenStream, told: Callable[[np.ndarray], None] = lambda ids: None
+    data: Dataset, stream: TokenStream, told: Callable[[int], None] = lambda tokens: None
 ) -> Iterator[str]:
-    """Yield the text of a stream in blocks, a line's end for each separator; `told` its ids."""
+    """Yield the text of a stream in blocks, a line's end for each separator."""
+    separator = data.separator
     for ids in _blocks(stream):
         text = data.tokenizer.decode(ids.tolist())
-        if data.separator is not None:
-            text = text.replace(data.tokenizer.decode([data.separator]), "\n")
-        told(ids)
+        if separator is not None:
+            text = text.replace(data.tokenizer.decode([separator]), "\n")
+        told(len(ids))
         yield text
 
 
@@ -143,30 +136,29 @@ def count_words(parts: Iterable[str]) -> int:
     return words
 
 
-def _sizes(data: Dataset, name: str, stream: TokenStream, words: int) -> dict[str, Any]:
+def _sizes(
+    data: Dataset, name: str, stream: TokenStream, told: Callable[[int], None]
+) -> dict[str, Any]:
     facts = data.manifest["splits"][name]
-    separators = 0 if data.separator is None else facts["documents"]
+    tokens = facts["tokens"] - (facts["documents"] if data.separator is not None else 0)
     return {
         "characters": facts["characters"],
-        "words": words,
+        "words": count_words(texts(data, stream, told)),
         "documents": facts["documents"],
         "tokens": facts["tokens"],
-        "characters_per_token": round(
-            facts["characters"] / max(1, facts["tokens"] - separators), 4
-        ),
+        "characters_per_token": round(facts["characters"] / max(1, tokens), 4),
         "document_tokens": _lengths(stream),
     }
 
 
 def _lengths(stream: TokenStream) -> dict[str, Any]:
     """Quantiles of the documents' lengths, and how many lie from each power of two to the next."""
-    index, lengths = stream.documents, []
-    for first in range(0, len(index), _BLOCK):
-        start, _, end = index.read(first, min(first + _BLOCK, len(index)))
-        lengths.append(end - start)
-    if not lengths:
+    index = stream.documents
+    if not len(index):
         return {}
-    every = np.concatenate(lengths)
+    firsts = range(0, len(index), _BLOCK)
+    documents = (index.read(first, min(first + _BLOCK, len(index))) for first in firsts)
+    every = np.concatenate([end - start for start, _, end in documents])
     powers = np.bincount(np.floor(np.log2(np.maximum(every, 1))).astype(int))
     quantiles = {name: int(np.quantile(every, q)) for name, q in _QUANTILES.items()}
     return {**quantiles, "from_power_of_two": powers.tolist()}
@@ -187,19 +179,12 @@ def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:
 
 
 def with_statistics(
-    data: Dataset, progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    data: Dataset, progress: Callable[[int], None] = lambda tokens: None
 ) -> dict[str, Any]:
     """Return a dataset's statistics, from its manifest or, the first time, put there."""
     path = data.folder / "manifest.json"
     manifest = read_sealed(path)
     if "statistics" not in manifest:
-        done = 0
-
-        def told(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            progress("counting", done, len(data.all))
-
-        manifest["statistics"] = describe(data, told)
+        manifest["statistics"] = describe(data, progress)
         replace_file(path, sealed(manifest))
     return manifest["statistics"]

@@ -1,10 +1,11 @@
 """How preparing data looks: one line that moves, and the statistics as a table."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,19 +23,30 @@ class ProgressLine(LiveView):
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
         super().__init__(console, *columns, transient=True)
         self._stage, self._shown_at = "", 0.0
-        self._task: TaskID | None = None
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""
         if stage != self._stage:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
+            for task in self._progress.task_ids:
+                self._progress.remove_task(task)
             self._stage = stage
-            self._task = self._progress.add_task(stage, total=total or None, amount="")
+            self._progress.add_task(stage, total=total or None, amount="")
         now = time.monotonic()
-        if self._task is not None and (now - self._shown_at > _EVERY or done == total):
+        if now - self._shown_at > _EVERY or done == total:
             self._shown_at = now
-            self._progress.update(self._task, completed=done, amount=_amount(done))
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=done, amount=_amount(done))
+
+    def counter(self, stage: str, total: int) -> Callable[[int], None]:
+        """Return a function that is told, again and again, how much more of a stage is done."""
+        done = 0
+
+        def count(amount: int) -> None:
+            nonlocal done
+            done += amount
+            self.progress(stage, done, total)
+
+        return count
 
 
 def _amount(number: int) -> str:
