@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from minigpt2.errors import UsageError
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
     from minigpt2.terminal.preparing import ProgressLine
 
-_FORMATS = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
-_ALL_RULES = "all"
 _GPT2_VOCABULARY = 50257  # too large for the small preset
 
 
@@ -28,7 +27,7 @@ def prepare(
     val_fraction: float = 0.1,
     val: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
     field: str | None = None,
-    format: _FORMATS = "auto",
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = "auto",
     clean: str | None = None,
     min_length: int = 0,
     skip_bad: bool = False,
@@ -78,27 +77,18 @@ def prepare(
     shard_tokens
         Tokens a file.
     """
-    _check_inputs(inputs, out)
-    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, with_statistics
-    from minigpt2.terminal.preparing import ProgressLine
+    _check_inputs(inputs)
+    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, draw_statistics, with_statistics
+    from minigpt2.terminal.preparing import ProgressLine, statistics_table
 
     rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
-    recipe = Recipe(
-        tokenizer=tokenizer,
-        split=split,
-        val_fraction=val_fraction,
-        val=tuple(val or ()),
-        field=field,
-        format=format,
-        rules=(*RULES, DOCUMENT_RULES[0]) if _ALL_RULES in rules else rules,
-        min_length=min_length,
-        skip_bad=skip_bad,
-        specials=tuple(special or ()),
-        shard_tokens=shard_tokens,
-    )
+    rules = (*RULES, DOCUMENT_RULES[0]) if "all" in rules else rules
+    recipe = Recipe(tokenizer, split, val_fraction, tuple(val or ()), skip_bad=skip_bad)
+    recipe = replace(recipe, field=field, format=format, rules=rules, min_length=min_length)
+    recipe = replace(recipe, specials=tuple(special or ()), shard_tokens=shard_tokens)
     try:
         with ProgressLine(Console(stderr=True)) as line:
-            data = _open(inputs, out, recipe) or _prepare(inputs, out, recipe, line)
+            data = _prepared(inputs, out, recipe, line)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -111,59 +101,48 @@ def prepare(
     if stats:
         with ProgressLine(Console(stderr=True)) as line:
             found = with_statistics(data, line.counter("counting", tokens))
-        _show_statistics(found, data.folder / "statistics.png")
+        picture = data.folder / "statistics.png"
+        draw_statistics(found, picture)
+        Console().print(statistics_table(found))
+        print(f"drawn: {picture}", file=sys.stderr)
     _say_next(data)
     return 0
 
 
-def _check_inputs(inputs: tuple[str, ...], out: Path | None) -> None:
-    if not inputs:
-        raise UsageError(
-            "no input: give a file, a folder, a data set's name, or - for a pipe. "
-            "See minigpt2 prepare --help"
-        )
-    for name in inputs:
-        if name.startswith("-") and name != "-":
-            raise UsageError(f"unknown option {name}{_nearest(name)}. See minigpt2 prepare --help")
-    if "" in inputs or (out is not None and not str(out)):
-        raise UsageError("an empty name is no file")
-
-
-def _nearest(option: str) -> str:
+def _check_inputs(inputs: tuple[str, ...]) -> None:
     import difflib
     import inspect
 
-    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters]
-    close = difflib.get_close_matches(option.split("=")[0], known[1:], n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    options = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters][1:]
+    for name in inputs:
+        if not name:
+            raise UsageError("an empty name is no file")
+        if name.startswith("-") and name != "-":
+            close = difflib.get_close_matches(name.split("=")[0], options, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            raise UsageError(f"unknown option {name}{hint}. See minigpt2 prepare --help")
 
 
-def _open(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset | None":
-    """Open a directory that is prepared already; None: the input is a text."""
-    from minigpt2.data import Recipe, open_dataset
-
-    folder = Path(inputs[0])
-    if len(inputs) > 1 or not (folder / "manifest.json").is_file():
-        return None
-    if out is not None or recipe != Recipe():
-        raise UsageError(
-            f"{folder} is prepared already, and only --stats and --verify work on it; "
-            "give the text itself to prepare it in another way"
-        )
-    return open_dataset(folder)
-
-
-def _prepare(
+def _prepared(
     inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", line: "ProgressLine"
 ) -> "Dataset":
+    """Open a directory that is prepared already, or make one of a text."""
     from minigpt2.concurrency import available_cores
-    from minigpt2.data import prepare
+    from minigpt2.data import Recipe, open_dataset, prepare
 
-    folder, cores = out or Path("data") / _name(inputs[0]), available_cores()
+    folder, cores = Path(*inputs[:1]), available_cores()
+    if len(inputs) == 1 and (folder / "manifest.json").is_file():
+        if out is not None or recipe != Recipe():
+            raise UsageError(
+                f"{folder} is prepared already, and only --stats and --verify work on it; "
+                "give the text itself to prepare it in another way"
+            )
+        return open_dataset(folder)
+    folder = out or Path("data") / _name(*inputs[:1])
     return prepare(inputs, folder, recipe, processes=cores, say=line.say, progress=line.progress)
 
 
-def _name(first: str) -> str:
+def _name(first: str = "") -> str:
     """Return a short name for the data directory, made from the first input.
 
     >>> _name("books/my novel.txt.gz"), _name("-"), _name("https://example.org/a.parquet?x=1")
@@ -178,9 +157,8 @@ def _name(first: str) -> str:
 
 
 def _print_summary(manifest: dict[str, Any]) -> None:
-    table = Table("", box=None)
-    for heading in ("documents", "characters", "tokens", "characters/token", "files"):
-        table.add_column(heading, justify="right")
+    headings = ("documents", "characters", "tokens", "characters/token", "files")
+    table = Table("", *(Column(heading, justify="right") for heading in headings), box=None)
     for name, split in manifest["splits"].items():
         sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
         ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
@@ -194,23 +172,9 @@ def _print_summary(manifest: dict[str, Any]) -> None:
     )
     for rule, report in manifest["cleaning"].items():
         touched = f"{report['characters']:,} characters in {report['documents']:,} documents"
-        console.print(f"{rule}: {touched}{_example(report)}")
-
-
-def _example(report: dict[str, Any]) -> str:
-    if not report["example"]:
-        return ""
-    before, after = (ascii(part) if part else "nothing" for part in report["example"])
-    return f", as in {before[:80]} -> {after[:80]}"
-
-
-def _show_statistics(found: dict[str, Any], picture: Path) -> None:
-    from minigpt2.data.pictures import draw_statistics
-    from minigpt2.terminal.preparing import statistics_table
-
-    draw_statistics(found, picture)
-    Console().print(statistics_table(found))
-    print(f"drawn: {picture}", file=sys.stderr)
+        shown = [ascii(part)[:80] if part else "nothing" for part in report["example"] or ()]
+        example = f", as in {' -> '.join(shown)}" if shown else ""
+        console.print(f"{rule}: {touched}{example}")
 
 
 def _say_next(data: "Dataset") -> None:

@@ -47,19 +47,19 @@ class Batches:
         pairs = zip(begin.tolist(), end.tolist(), strict=True)
         return collate([self._stream.read(start - 1, stop) for start, stop in pairs], self.length)
 
-    def targets(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ranges of stream positions that samples number `low` to `high` - 1 predict."""
-        begin, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    def targets(self, low: int, high: int) -> np.ndarray:
+        """Return what samples number `low` to `high` - 1 predict: (2, n) begins and ends."""
+        ranges = [np.empty((2, 0), np.int64)]
         while low < high:
             epoch, index = self._locate(low)
             key, phase, count = self._cut(epoch)
             many = min(high - low, count - index)
             window = permuted(index, index + many, count, key)
-            start = 1 + window * self.length - ((self.length - phase) if phase else 0)
-            begin.append(np.maximum(start, 1))
-            end.append(np.minimum(start + self.length, len(self._stream)))
+            start = 1 + window * self.length - (-phase % self.length)
+            stop = np.minimum(start + self.length, len(self._stream))
+            ranges.append(np.array([np.maximum(start, 1), stop]))
             low += many
-        return np.concatenate(begin), np.concatenate(end)
+        return np.concatenate(ranges, axis=1)
 
     def samples(self, epochs: int) -> int:
         """Return how many samples the first `epochs` epochs hold."""

@@ -1,10 +1,11 @@
 """Cleaning that is asked for, rule by rule, with what each rule touched and one example of it."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
+from unicodedata import is_normalized, normalize
 
 import regex
 
@@ -34,7 +35,7 @@ def _substitution(
     pattern: str, new: Callable[[str], str], is_clean: Callable[[str], bool] = lambda text: False
 ) -> Rule:
     """Return a rule that replaces every match of a pattern."""
-    compiled = regex.compile(pattern)
+    compiled = cache(partial(regex.compile, pattern))  # when it is first needed
 
     def clean(text: str, tally: Tally) -> str:
         def one(match: Any) -> str:
@@ -45,11 +46,12 @@ def _substitution(
                 tally.count(len(match[0]), head + match[0] + tail, head + put + tail)
             return put
 
-        return text if is_clean(text) else compiled.sub(one, text)
+        return text if not text or is_clean(text) else compiled().sub(one, text)
 
     def rule(pieces: Iterable[Piece], tally: Tally) -> Iterator[Piece]:
         for piece in pieces:
-            yield replace(piece, prompt=clean(piece.prompt, tally), text=clean(piece.text, tally))
+            piece.prompt, piece.text = clean(piece.prompt, tally), clean(piece.text, tally)
+            yield piece
 
     return rule
 
@@ -62,22 +64,22 @@ def _gutenberg(pieces: Iterable[Piece], tally: Tally) -> Iterator[Piece]:
     """Drop Project Gutenberg's preamble and licence: what is outside its START and END lines."""
     inside = over = False
     for piece in pieces:
-        text = piece.text
         if piece.first:
-            begin = _START.search(text)
+            begin = _START.search(piece.text)
             inside, over = begin is not None, False
             if begin:
-                rest = text[begin.end() :].lstrip("\n")
-                tally.count(len(text) - len(rest), begin[0].strip(), "")
-                text = rest
+                _trim(piece, piece.text[begin.end() :].lstrip("\n"), begin[0].strip(), tally)
         if over:
-            tally.count(len(text), text[:_AROUND], "")
-            text = ""
-        elif inside and (end := _END.search(text)):
-            over, rest = True, text[: end.start()].rstrip() + "\n"
-            tally.count(len(text) - len(rest), end[0].strip(), "")
-            text = rest
-        yield replace(piece, text=text)
+            _trim(piece, "", piece.text[:_AROUND], tally)
+        elif inside and (end := _END.search(piece.text)):
+            over = True
+            _trim(piece, piece.text[: end.start()].rstrip() + "\n", end[0].strip(), tally)
+        yield piece
+
+
+def _trim(piece: Piece, rest: str, example: str, tally: Tally) -> None:
+    tally.count(len(piece.text) - len(rest), example, "")
+    piece.text = rest
 
 
 _QUOTES: dict[str, str] = {**dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("“”„‟", '"')}
@@ -96,11 +98,7 @@ def _fewer_blanks(run: str) -> str:
 RULES: dict[str, Rule] = {
     "gutenberg": _gutenberg,
     # Unicode's composed form: one code for é, however it was typed.
-    "nfc": _substitution(
-        r"\X",
-        lambda cluster: unicodedata.normalize("NFC", cluster),
-        lambda text: unicodedata.is_normalized("NFC", text),
-    ),
+    "nfc": _substitution(r"\X", partial(normalize, "NFC"), partial(is_normalized, "NFC")),
     "controls": _substitution(
         r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]", lambda c: "\n" if c in "\v\f\x85" else ""
     ),
@@ -139,7 +137,3 @@ class Cleaner:
                 for name, tally in self.tallies.items():
                     tally.documents += tally.characters > before[name]
                     before[name] = tally.characters
-
-    def report(self) -> dict[str, dict[str, Any]]:
-        """Return, for each rule, the documents and characters it touched and an example."""
-        return {name: asdict(tally) for name, tally in self.tallies.items()}

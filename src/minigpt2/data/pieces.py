@@ -11,7 +11,7 @@ from dataclasses import dataclass
 PIECE_CHARACTERS = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every record, and that would cost thrice
 class Piece:
     """Part of a document, or all of it: `first` and `last` say where it stands.
 

@@ -14,34 +14,30 @@ import lzma
 import shlex
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece, as_pieces
-from minigpt2.data.records import Record, csv_records, jsonl_records
-from minigpt2.errors import DataError, InputMissingError, UnavailableError
+from minigpt2.data.recipe import Recipe
+from minigpt2.data.records import RECORDS, needs_pyarrow
+from minigpt2.errors import DataError, InputMissingError
 
 # Repairs and omissions are told as (what, how many).
 Note = Callable[[str, int], None]
 
 _BLOCK_BYTES = 1 << 20
 _RETURNS = "Windows or old Mac line ends converted"
-FORMATS = {
-    ".txt": "text",
-    ".md": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".xz": lzma.open,
-    ".bz2": bz2.open,
-    ".zst": lambda path: _open_zstd(path),
-}
+FORMATS = {".txt": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS |= {f".{name}": name for name in ("csv", "tsv", "parquet")}
+
+
+def _open_zstd(path: Path) -> BinaryIO:
+    pyarrow = needs_pyarrow(f"{path} is zstd")
+    return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
+
+
+COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open, ".zst": _open_zstd}
 
 
 @dataclass(frozen=True)
@@ -55,99 +51,60 @@ class Source:
     held_out: bool = False
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How to read: which field holds the text, whether bad records are passed over, who is told."""
-
-    field: str | None = None
-    skip_bad: bool = False
-    note: Note = lambda what, count: None
-
-
-def read_source(source: Source, reading: Reading) -> Iterator[Piece]:
+def read_source(
+    source: Source, recipe: Recipe, note: Note = lambda what, count: None
+) -> Iterator[Piece]:
     """Yield the documents of one file; raises DataError or InputMissingError with the place."""
     read = _text_document if source.format == "text" else _record_documents
-    with _failures_told(source):
-        for piece in read(source, reading):
-            yield replace(piece, held_out=True) if source.held_out else piece
+    for piece in read(source, recipe, note):
+        piece.held_out = source.held_out
+        yield piece
 
 
-def _text_document(source: Source, reading: Reading) -> Iterator[Piece]:
+def _text_document(source: Source, recipe: Recipe, note: Note) -> Iterator[Piece]:
     """Yield one file's text; with skip_bad a file that breaks off ends in a bad piece."""
     end = 0
-    try:
-        with _open(source) as file:
-            for piece in as_pieces(_decoded(file, source.name, reading.note), source.name):
+    with open_source(source) as file:
+        try:
+            for piece in as_pieces(_decoded(file, source.name, note), source.name):
                 yield piece
                 end = piece.offset + len(piece.text)
-    except DataError:
-        if not reading.skip_bad:
-            raise
-        reading.note("files that are no UTF-8 text left out", 1)
-        yield Piece("", first=end == 0, bad=True, source=source.name, offset=end)
+        except DataError:
+            if not recipe.skip_bad:
+                raise
+            note("files that are no UTF-8 text left out", 1)
+            yield Piece("", first=end == 0, bad=True, source=source.name, offset=end)
 
 
-def _record_documents(source: Source, reading: Reading) -> Iterator[Piece]:
-    for record in _records(source, reading.field):
-        if isinstance(record, Piece):
-            prompt, text = (_newlines(part, reading.note) for part in (record.prompt, record.text))
-            yield Piece(text, prompt, conversation=record.conversation, source=source.name)
-        elif reading.skip_bad:
-            reading.note("bad records left out", 1)
-        else:
-            raise DataError(
-                f"{source.name}, {record}; minigpt2 prepare --skip-bad leaves such ones out"
-            )
-
-
-def _records(source: Source, field: str | None) -> Iterator[Record]:
-    if source.format == "parquet":
-        from minigpt2.data.parquet import parquet_records
-
-        if source.compression:
-            raise DataError(f"{source.name}: parquet is compressed inside; unpack it first")
-        yield from parquet_records(source.path, source.name, field)
-        return
-    with _open(source) as file:
-        if source.format == "jsonl":
-            yield from jsonl_records(file, field)
-        else:
-            yield from csv_records(file, source.name, field, source.format)
+def _record_documents(source: Source, recipe: Recipe, note: Note) -> Iterator[Piece]:
+    if source.format == "parquet" and source.compression:
+        raise DataError(f"{source.name}: parquet is compressed inside; unpack it first")
+    with open_source(source) as file:
+        for record in RECORDS[source.format](file, source.name, recipe.field):
+            if isinstance(record, Piece):
+                record.prompt = _newlines(record.prompt, note)
+                record.text = _newlines(record.text, note)
+                record.source = source.name
+                yield record
+            elif recipe.skip_bad:
+                note("bad records left out", 1)
+            else:
+                remedy = "minigpt2 prepare --skip-bad leaves such ones out"
+                raise DataError(f"{source.name}, {record}; {remedy}")
 
 
 @contextlib.contextmanager
 def open_source(source: Source) -> Iterator[BinaryIO]:
     """Open a file, unpacked; raises DataError or InputMissingError for one that cannot be read."""
-    with _failures_told(source), _open(source) as file:
-        yield file
-
-
-def _open(source: Source) -> BinaryIO:
-    opener = COMPRESSIONS.get(source.compression)
-    return opener(source.path) if opener else source.path.open("rb")
-
-
-def _open_zstd(path: Path) -> BinaryIO:
     try:
-        import pyarrow
-    except ImportError:
-        raise UnavailableError(
-            f'{path} is zstd, which needs pyarrow: pip install "minigpt2[data]"'
-        ) from None
-    return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
-
-
-@contextlib.contextmanager
-def _failures_told(source: Source) -> Iterator[None]:
-    """Turn what the system and the decompressors raise into one line."""
-    try:
-        yield
+        opener: Any = COMPRESSIONS.get(source.compression)
+        with opener(source.path) if opener else source.path.open("rb") as file:
+            yield file
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None)
         if reason is None:  # not the system's, so a decompressor's
-            raise DataError(
-                f"{source.name} is damaged or cut short ({error}); fetch it again"
-            ) from None
+            harm = f"is damaged or cut short ({error}); fetch it again"
+            raise DataError(f"{source.name} {harm}") from None
         raise InputMissingError(f"{source.name} cannot be read: {reason}") from None
 
 
@@ -171,10 +128,8 @@ def _decoded(file: BinaryIO, name: str, note: Note) -> Iterator[str]:
         try:
             text = decoder.decode(block, final=last)
         except UnicodeDecodeError as error:
-            # Some bytes were held over from the block before.
-            raise DataError(
-                _no_utf8(name, error, offset + len(block) - len(error.object))
-            ) from None
+            begin = offset + len(block) - len(error.object)  # some bytes were held over
+            raise DataError(_no_utf8(name, error, begin)) from None
         yield text
         offset += len(block)
 

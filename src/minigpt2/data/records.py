@@ -1,4 +1,4 @@
-"""Records, one a line or row: JSONL, CSV and TSV, read by the standard library.
+"""Records, one a line or row: JSONL, CSV and TSV by the standard library, parquet by pyarrow.
 
 The standard library's readers know the line they are in and stop at a bad one; a record is a
 Piece, or a DataError that says what is wrong with it and where. A conversation is a piece for
@@ -6,70 +6,72 @@ each of its answers.
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece
-from minigpt2.errors import DataError
+from minigpt2.errors import DataError, UnavailableError
 from minigpt2.tokenizers.transcript import ROLES, answers
 
 LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
+_ROWS_AT_ONCE = 256
 
 MESSAGES = "messages"  # the field that holds a conversation
 # Fields that are read where none was named: a text's, or those of a question and its answer.
 TABLE_FIELDS = (
-    ("text",),
-    ("prompt", "answer"),
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("question", "answer"),
-    ("instruction", "output"),
-)
+    ("text",), ("prompt", "answer"), ("prompt", "completion"), ("prompt", "response"),
+    ("question", "answer"), ("instruction", "output"),
+)  # fmt: skip
 FIELDS = (*TABLE_FIELDS, (MESSAGES,))
+Fields = tuple[tuple[str, ...], ...]
 
 Record = Piece | DataError
 
 
-def jsonl_records(file: BinaryIO, field: str | None) -> Iterator[Record]:
+def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
     """Yield the records of each line that is not blank."""
     for number, line in enumerate(_lines(file), 1):
-        place = f"line {number}"
-        if line is None:
-            yield DataError(f"{place}: {_too_long()}")
-        elif line.strip():
-            yield from _json_records(line.removeprefix(codecs.BOM_UTF8), place, field)
+        if line is not None and not line.strip():
+            continue
+        row, place = _json_object(line), f"line {number}"
+        if isinstance(row, str):
+            yield DataError(f"{place}: {row}")
+        elif columns := choose(list(row), field):
+            yield from row_records(columns, [row[column] for column in columns], place)
+        else:
+            yield DataError(f"{place} {_lacking(list(row), field)}")
 
 
-def _json_records(line: bytes, place: str, field: str | None) -> Iterator[Record]:
+def _json_object(line: bytes | None) -> dict[str, Any] | str:
+    """Return the object in a line, or what is wrong with it."""
+    if line is None:
+        return _too_long()
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except UnicodeDecodeError as error:
-        yield DataError(f"{place}: not UTF-8 at byte {error.start}")
-        return
+        return f"not UTF-8 at byte {error.start}"
     except (ValueError, RecursionError) as error:
-        yield DataError(f"{place}: no JSON: {str(error)[:80]}")
-        return
-    if not isinstance(row, dict):
-        yield DataError(f"{place}: no JSON object")
-    elif columns := choose(list(row), field):
-        yield from row_records(columns, [row[column] for column in columns], place)
-    else:
-        yield DataError(f"{place} {_lacking(list(row), field)}")
+        return f"no JSON: {str(error)[:80]}"
+    return row if isinstance(row, dict) else "no JSON object"
 
 
-def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iterator[Record]:
-    """Yield a record for each row after the header; `kind` is csv or tsv."""
+def csv_records(
+    file: BinaryIO, name: str, field: str | None, separators: str = ",;\t"
+) -> Iterator[Record]:
+    """Yield a record for each row after the header, which shows what separates them."""
     csv.field_size_limit(LONGEST_RECORD)
     # Strays become surrogates here and are told, with the line, where they stand.
     with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
         lines = _table_lines(text, name)
         first = next(lines, "")
         # Spreadsheets write semicolons where the comma is the decimal point.
-        separator = "\t" if kind == "tsv" else max(",;\t", key=first.count)
+        separator = max(separators, key=first.count)
         rows = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
         try:
             header = next(rows)
@@ -96,9 +98,60 @@ def _csv_records(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
             yield DataError(f"{place}: {len(row)} fields, where the header has {width}")
 
 
-def choose(
-    names: Sequence[str], field: str | None, known: tuple[tuple[str, ...], ...] = FIELDS
-) -> tuple[str, ...]:
+def parquet_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
+    """Yield the records of each row; only the columns that are used are read."""
+    with _opened(file, name) as table:
+        columns = table_columns(table.schema_arrow.names, field, name)
+        batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+        rows = (row for batch in batches for row in zip(*map(batch.column, columns), strict=True))
+        for number, row in enumerate(rows, 1):
+            try:  # value by value: one that is no UTF-8 spoils no other
+                values = [value.as_py() for value in row]
+            except UnicodeDecodeError as error:
+                yield DataError(f"row {number}: not UTF-8 at byte {error.start}")
+            else:
+                yield from row_records(columns, values, f"row {number}")
+
+
+def parquet_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows, all columns, as Python values."""
+    with _opened(file, name) as table:
+        for batch in table.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+            yield from batch.to_pylist()
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[Any]:
+    """Open a parquet file; failures, those of reading it too, become one line."""
+    pyarrow = needs_pyarrow(f"{name} is parquet")
+    try:
+        # Buffered: a row group is streamed, never held as a whole.
+        with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+            yield table
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
+
+
+def needs_pyarrow(what: str) -> Any:
+    """Return pyarrow; raises UnavailableError, saying `what` needs it, where it is missing."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        remedy = 'pip install "minigpt2[data]"'
+        raise UnavailableError(f"{what}, which needs pyarrow: {remedy}") from None
+    return pyarrow
+
+
+RECORDS: dict[str, Callable[[BinaryIO, str, str | None], Iterator[Record]]] = {
+    "jsonl": jsonl_records,
+    "csv": csv_records,
+    "tsv": partial(csv_records, separators="\t"),
+    "parquet": parquet_records,
+}
+
+
+def choose(names: Sequence[str], field: str | None, known: Fields = FIELDS) -> tuple[str, ...]:
     """Return the fields to read: a text's, or a prompt's and its text's; none if they lack.
 
     >>> choose(["id", "text"], None), choose(["q", "a"], "q+a"), choose(["a", "b"], None)
@@ -109,7 +162,7 @@ def choose(
 
 
 def table_columns(
-    names: Sequence[str], field: str | None, name: str, known: tuple[tuple[str, ...], ...] = FIELDS
+    names: Sequence[str], field: str | None, name: str, known: Fields = FIELDS
 ) -> tuple[str, ...]:
     """Choose the columns of a whole table; raises DataError if one lacks or is there twice."""
     columns = choose(names, field, known)

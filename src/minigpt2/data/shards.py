@@ -28,6 +28,11 @@ SHARD_TOKENS = 100_000_000
 _NO_IDS = np.empty(0, np.int64)
 
 
+def id_dtype(vocab_size: int) -> np.dtype:
+    """Return the type of an id on disk."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
 class Ids(Protocol):
     """A row of token ids, wherever they lie."""
 
@@ -79,8 +84,7 @@ class DocumentIndex:
 
     def __init__(self, folder: Path, splits: list[dict[str, Any]]) -> None:
         sizes = [int(split["tokens"]) for split in splits]
-        pairs = zip(splits, sizes, strict=True)
-        self.shards = [_Shard(folder, split["index"], size + 1) for split, size in pairs]
+        self.shards = [_Shard(folder, split["index"], split["tokens"] + 1) for split in splits]
         self._offsets = np.cumsum([0, *sizes])  # of each split's ids in the stream
         self._firsts = np.cumsum([0] + [shard.count // 2 for shard in self.shards])
 

@@ -5,7 +5,6 @@ Order is that of the names, so that the same folder is the same text everywhere.
 
 import difflib
 import glob
-import os
 import shutil
 import sys
 from collections import Counter
@@ -59,7 +58,7 @@ def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
     elif is_address(name):
         yield from _fetched(name, name, say)
     elif path.is_dir():
-        yield from _folder(path, name, say)
+        yield from _folder(path, say)
     elif path.is_fifo():
         say(f"{name} is a pipe: reading what is written to it")
         with path.open("rb") as pipe:
@@ -69,8 +68,8 @@ def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
     elif path.exists():
         raise DataError(f"{name} is a device; give a file, a folder or a pipe")
     elif glob.has_magic(name) and (matches := glob.glob(name, recursive=True)):  # noqa: PTH207
-        files = (match for match in sorted(matches) if Path(match).is_file())
-        yield from (source_of(Path(match), match) for match in files)
+        found = (source_of(Path(match), match) for match in sorted(matches))
+        yield from (source for source in found if source.path.is_file())
     elif name in EMBEDDED:
         yield Source(Path(__file__).parent / EMBEDDED[name], name)
     elif name in DATASETS:
@@ -101,22 +100,22 @@ def _spooled(stream, path: Path) -> Path:
     return path
 
 
-def _folder(folder: Path, name: str, say: Say) -> Iterator[Source]:
+def _folder(folder: Path, say: Say) -> Iterator[Source]:
     passed_over: Counter[str] = Counter()
     found = 0
     for path in _walk(folder, set()):
         suffix, _ = _endings(path.name)
         if path.is_file() and suffix in FORMATS:
             found += 1
-            yield source_of(path, str(Path(name) / path.relative_to(folder)))
+            yield source_of(path, str(path))
         else:
             passed_over[suffix or path.name] += 1
     if passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common(8))
-        say(f"{name}: passed over {kinds}")
+        say(f"{folder}: passed over {kinds}")
     if not found:
         known = " ".join(FORMATS)
-        raise InputMissingError(f"{name} holds no text: looked for {known}, also compressed")
+        raise InputMissingError(f"{folder} holds no text: looked for {known}, also compressed")
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -125,15 +124,14 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     Hidden names and what minigpt2 itself prepared or trained are left alone.
     """
     try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        status, paths = folder.stat(), sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise InputMissingError(f"{folder} cannot be read: {error.strerror}") from None
     key = (status.st_dev, status.st_ino)
-    a_run = {"config.yaml", "run.json"} <= {entry.name for entry in entries}
+    a_run = {"config.yaml", "run.json"} <= {path.name for path in paths}
     if key in seen or a_run or has_our_manifest(folder):
         return
     seen.add(key)
-    for entry in entries:
-        if not entry.name.startswith("."):
-            yield from _walk(Path(entry.path), seen) if entry.is_dir() else [Path(entry.path)]
+    for path in paths:
+        if not path.name.startswith("."):
+            yield from _walk(path, seen) if path.is_dir() else [path]

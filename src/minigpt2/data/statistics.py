@@ -27,10 +27,12 @@ def describe(
     train, val = _count(data, data.train), _count(data, data.val)
     unseen = (train == 0) & (val > 0)
     frequent = np.argsort(-train, kind="stable")[:_MOST_FREQUENT]
+    unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
+    size = data.manifest["splits"]["val"]["bytes"]
     return {
         "splits": {
-            "train": _sizes(data, "train", data.train, progress),
-            "val": _sizes(data, "val", data.val, progress),
+            name: _sizes(data, data.manifest["splits"][name], stream, progress)
+            for name, stream in (("train", data.train), ("val", data.val))
         },
         "vocabulary": {
             "size": len(train),
@@ -45,15 +47,7 @@ def describe(
         ],
         "rank_frequency": _rank_frequency(train),
         "token_bytes": _token_lengths(data, train),
-        **_losses(data, train, val),
-    }
-
-
-def _losses(data: Dataset, train: np.ndarray, val: np.ndarray) -> dict[str, float | None]:
-    """Return what counting reaches, in nats a token and, to compare tokenizers, bits a byte."""
-    unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
-    size = data.manifest["splits"]["val"]["bytes"]
-    return {
+        # Bits a byte compare tokenizers.
         "unigram_loss": unigram,
         "bigram_loss": bigram,
         "unigram_bits_per_byte": _bits(unigram, len(data.val), size),
@@ -137,9 +131,8 @@ def count_words(parts: Iterable[str]) -> int:
 
 
 def _sizes(
-    data: Dataset, name: str, stream: TokenStream, told: Callable[[int], None]
+    data: Dataset, facts: dict[str, Any], stream: TokenStream, told: Callable[[int], None]
 ) -> dict[str, Any]:
-    facts = data.manifest["splits"][name]
     tokens = facts["tokens"] - (facts["documents"] if data.separator is not None else 0)
     return {
         "characters": facts["characters"],
@@ -181,7 +174,10 @@ def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:
 def with_statistics(
     data: Dataset, progress: Callable[[int], None] = lambda tokens: None
 ) -> dict[str, Any]:
-    """Return a dataset's statistics, from its manifest or, the first time, put there."""
+    """Return a dataset's statistics, from its manifest or, the first time, put there.
+
+    `progress` is told, block by block, how many more tokens are counted.
+    """
     path = data.folder / "manifest.json"
     manifest = read_sealed(path)
     if "statistics" not in manifest:

@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,13 @@ class Survey:
 
     def assign(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, Piece]]:
         """Yield (split, piece) for every piece that is kept; the same pieces as were surveyed."""
-        number, position, split = -1, 0, ""
+        decisions, position, split = iter(self.decisions), 0, ""
         for piece in pieces:
             if piece.first:
-                number += 1
-                if number >= len(self.decisions):
+                decision = next(decisions, None)
+                if decision is None:
                     raise DataError(f"{piece.source} changed while it was read; prepare it again")
-                split = _NAMES[self.decisions[number]]
+                split = _NAMES[decision]
                 if split and self.split == "position":
                     split = "val" if position >= self.border else "train"
             if not split:
@@ -78,28 +78,34 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_di
     """
     found, counts, last_start = Survey(), Counter[int](), 0
     with _digests(scratch_dir / "seen.sqlite") as seen:
-        for document in _documents(pieces):
-            decision = OUT
-            if not _is_left_out(document, recipe, cleaner, seen):
-                drawn = not recipe.val and document.share < recipe.val_fraction
-                decision = VAL if document.end.held_out or drawn else TRAIN
-                counts[decision] += 1
-                last_start = found.characters
-                found.characters += document.characters
-                found.prompts += bool(document.end.prompt)
-                found.turns += bool(document.end.conversation)
-            found.decisions.append(decision)
+        for end, characters, digest in _documents(pieces):
+            reason = _reason_to_leave_out(end, characters, digest, recipe, seen)
+            if reason in cleaner.tallies:
+                example = f"{characters} characters of {end.source}"
+                cleaner.tallies[reason].count(characters, example, "")
+            elif reason and not end.bad:
+                cleaner.note(reason, 1)
+            if reason:
+                found.decisions.append(OUT)
+                continue
+            drawn = not recipe.val and _share(end, digest) < recipe.val_fraction
+            found.decisions.append(VAL if end.held_out or drawn else TRAIN)
+            counts[found.decisions[-1]] += 1
+            last_start = found.characters
+            found.characters += characters
+            found.prompts += bool(end.prompt)
+            found.turns += bool(end.conversation)
     found.documents = counts.total()
-    found.repairs, found.cleaning = dict(cleaner.repairs), cleaner.report()
+    found.repairs = dict(cleaner.repairs)
+    found.cleaning = {rule: asdict(tally) for rule, tally in cleaner.tallies.items()}
     if recipe.val and not counts[VAL]:
         raise DataError("the validation files hold no document")
     if found.characters < 2:
         left_out = [f"{count:,} {what}" for what, count in found.repairs.items()]
         left_out += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
+        holds = f"the text holds {found.characters} characters in all"
         why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise DataError(
-            f"the text holds {found.characters} characters in all{why}; that is no text yet"
-        )
+        raise DataError(f"{holds}{why}; that is no text yet")
     _settle(found, recipe, counts, last_start)
     found.separated = max(counts.values()) > 1 or (found.documents > 1 and not recipe.val)
     return found
@@ -129,9 +135,7 @@ def _settle(found: Survey, recipe: Recipe, counts: Counter[int], last_start: int
     if found.split == "position" and found.documents > 1:
         found.border = min(found.border, last_start)  # at least the last document is held out
     elif found.split == "position" and found.prompts:
-        raise DataError(
-            "one prompt with its answer cannot be split; give more, or prepare with --val"
-        )
+        raise DataError("one prompt with its answer cannot be split; give more, or use --val")
 
 
 def _cut(piece: Piece, room: int) -> Iterator[tuple[str, Piece]]:
@@ -145,27 +149,19 @@ def _cut(piece: Piece, room: int) -> Iterator[tuple[str, Piece]]:
         yield "val", replace(piece, text=rest, prompt="", first=room >= 0, offset=offset)
 
 
-@dataclass
-class _Document:
-    """One document as the survey sees it: counted and hashed, only its last piece kept."""
-
-    end: Piece
-    characters: int
-    digest: bytes
-
-    @property
-    def share(self) -> float:
-        """A number from 0 to 1 that depends on the content, or the conversation's, alone."""
-        group = self.end.conversation
-        digest = _blake2b(group.encode()).digest() if group else self.digest
-        return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def _blake2b(content: bytes = b"") -> Any:
     return hashlib.blake2b(content, digest_size=16)
 
 
-def _documents(pieces: Iterable[Piece]) -> Iterator[_Document]:
+def _share(end: Piece, digest: bytes) -> float:
+    """Return a number from 0 to 1 that depends on the content, or the conversation's, alone."""
+    if end.conversation:
+        digest = _blake2b(end.conversation.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _documents(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, int, bytes]]:
+    """Yield each document's last piece, characters and digest: it is counted and not kept."""
     characters, content = 0, _blake2b()
     for piece in pieces:
         if piece.first:
@@ -175,39 +171,29 @@ def _documents(pieces: Iterable[Piece]) -> Iterator[_Document]:
             content.update(piece.prompt.encode() + b"\0")
         content.update(piece.text.encode())
         if piece.last:
-            yield _Document(piece, characters, content.digest())
+            yield piece, characters, content.digest()
 
 
-def _is_left_out(
-    document: _Document, recipe: Recipe, cleaner: Cleaner, seen: sqlite3.Connection
-) -> bool:
-    """Say whether a document is left out; the reason is noted, unless its reader told it."""
-    if document.end.bad:
-        return True
-    if not document.characters:
-        cleaner.note("empty documents left out", 1)
-        return True
-    if document.characters < recipe.min_length:
-        return _left_out_by("min-length", document, cleaner)
-    duplicates = "duplicates" in recipe.rules
-    if not duplicates and not recipe.val:
-        return False
-    row = (document.digest, "val" if document.end.held_out else "train")
+def _reason_to_leave_out(
+    end: Piece, characters: int, digest: bytes, recipe: Recipe, seen: sqlite3.Connection
+) -> str | None:
+    """Return the rule that leaves a document out, or what else does."""
+    if end.bad:
+        return "what its reader has told"
+    if not characters:
+        return "empty documents left out"
+    if characters < recipe.min_length:
+        return "min-length"
+    if not recipe.val and "duplicates" not in recipe.rules:
+        return None
+    row = (digest, "val" if end.held_out else "train")
     before = seen.execute("SELECT split FROM seen WHERE digest = ?", row[:1]).fetchone()
     if not before:
         seen.execute("INSERT INTO seen VALUES (?, ?)", row)
-    elif before == ("val",) and not document.end.held_out:
-        cleaner.note("training documents left out that validation holds too", 1)
-        return True
-    elif duplicates:
-        return _left_out_by("duplicates", document, cleaner)
-    return False
-
-
-def _left_out_by(rule: str, document: _Document, cleaner: Cleaner) -> bool:
-    size = document.characters
-    cleaner.tallies[rule].count(size, f"{size} characters of {document.end.source}", "")
-    return True
+        return None
+    if before == ("val",) and not end.held_out:
+        return "training documents left out that validation holds too"
+    return "duplicates" if "duplicates" in recipe.rules else None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ a new process can take up: it encodes again the job that filled the shard, and s
 """
 
 import contextlib
+import copy
 import os
 import zlib
 from collections.abc import Callable
@@ -15,19 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION
+from minigpt2.data.encoding import Job
+from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
 from minigpt2.files import storage_errors
-
-
-@dataclass
-class Encoded:
-    """One job's ids, and (start, first target) of each document that starts in it, from there."""
-
-    split: str
-    ids: np.ndarray
-    starts: np.ndarray
-    characters: int
-    bytes: int
 
 
 @dataclass
@@ -43,13 +34,13 @@ class WriterState:
     shards: list[dict[str, Any]] = field(default_factory=list)
 
 
-def is_whole(folder: Path, split: str, state: WriterState) -> bool:
+def is_whole(folder: Path, split: str, state: dict[str, Any]) -> bool:
     """Say whether all that a state speaks of is in the folder, bit for bit where it matters."""
     index = _index_path(folder, split)
-    size = HEADER.size + state.documents * 16
-    if state.documents and not (index.exists() and index.stat().st_size >= size):
+    size = index.stat().st_size if index.exists() else HEADER.size
+    if size < HEADER.size + state["documents"] * 16:
         return False
-    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state.shards)
+    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state["shards"])
 
 
 def _checksums(path: Path) -> list[int]:
@@ -69,19 +60,19 @@ class SplitWriter:
     """Writes one split; `now` is what is written, `state` that as of the last finished shard."""
 
     def __init__(
-        self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: WriterState
+        self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
     ) -> None:
         self._folder, self._split, self._vocab_size = folder, split, vocab_size
         self._shard_tokens = shard_tokens
-        self.state, self.now = state, WriterState(**asdict(state))
+        self.state, self.now = state, WriterState(**copy.deepcopy(state))
         self._shard: ShardWriter | None = None
         index_path = _index_path(folder, split)
-        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * state.documents)
+        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now.documents)
 
-    def add(self, encoded: Encoded) -> bool:
-        """Append one job's ids; say whether a shard filled, and `state` moved on."""
+    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> bool:
+        """Append what a job was encoded to; say whether a shard filled, and `state` moved on."""
         now, finished = self.now, len(self.now.shards)
-        base, ids = now.tokens - now.skip, encoded.ids[now.skip :]
+        base, ids = now.tokens - now.skip, ids[now.skip :]
         while len(ids):
             shard = self._open_shard()
             part, ids = np.split(ids, [self._shard_tokens - shard.count])
@@ -90,11 +81,11 @@ class SplitWriter:
             now.skip += len(part)
             if shard.count == self._shard_tokens:
                 self._close_shard()
-        self._index.write(encoded.starts.ravel() + base)
+        self._index.write(starts.ravel() + base)
         now.jobs, now.skip = now.jobs + 1, 0
-        now.documents += len(encoded.starts)
-        now.characters += encoded.characters
-        now.bytes += encoded.bytes
+        now.documents += len(starts)
+        now.characters += job.characters
+        now.bytes += job.bytes
         return len(now.shards) > finished
 
     def finish(self, first_bytes: Callable[[int], int]) -> dict[str, Any]:
@@ -117,9 +108,10 @@ class SplitWriter:
 
     def abandon(self) -> None:
         """Let go of the files; what is not in a finished shard is forgotten."""
-        self._index.abandon()
-        if self._shard is not None:
-            self._shard.abandon()
+        for writer in (self._index, self._shard):
+            if writer is not None:
+                with contextlib.suppress(OSError):  # the disk may be full: that is told already
+                    writer.file.close()
 
     def _open_shard(self) -> "ShardWriter":
         if self._shard is None:
@@ -131,7 +123,7 @@ class SplitWriter:
         self.now.shards.append(self._open_shard().close(self._vocab_size))
         self._shard = None
         self._index.sync()
-        self.state = WriterState(**asdict(self.now))
+        self.state = asdict(self.now)
 
 
 class ShardWriter:
@@ -143,9 +135,9 @@ class ShardWriter:
     def __init__(self, path: Path, dtype: np.dtype, count: int = 0) -> None:
         self._path, self._dtype, self.count = path, dtype, count
         with storage_errors(path):
-            self._file = path.open("r+b" if count else "w+b")
-            self._file.truncate(HEADER.size + count * dtype.itemsize)
-            self._file.seek(0, os.SEEK_END)
+            self.file = path.open("r+b" if count else "w+b")
+            self.file.truncate(HEADER.size + count * dtype.itemsize)
+            self.file.seek(0, os.SEEK_END)
         self._crc32 = _checksums(path)
 
     def write(self, ids: np.ndarray) -> None:
@@ -159,29 +151,19 @@ class ShardWriter:
             self._crc32[-1] = zlib.crc32(part, self._crc32[-1])
             self.count += len(part) // width
             with storage_errors(self._path):
-                self._file.write(part)
+                self.file.write(part)
 
     def sync(self) -> None:
         """Make durable what is written."""
         with storage_errors(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
     def close(self, vocab_size: int) -> dict[str, Any]:
         """Write the header, durably; return the entry for the manifest."""
-        with storage_errors(self._path), self._file as file:
+        with storage_errors(self._path), self.file as file:
             file.seek(0)
             width = self._dtype.itemsize
             file.write(HEADER.pack(MAGIC, VERSION, width, vocab_size, self.count))
             self.sync()
         return {"file": self._path.name, "tokens": self.count, "crc32": self._crc32}
-
-    def abandon(self) -> None:
-        """Let go of the unfinished file."""
-        with contextlib.suppress(OSError):  # the disk may be full: that is told already
-            self._file.close()
-
-
-def id_dtype(vocab_size: int) -> np.dtype:
-    """Return the type of an id on disk."""
-    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
