@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minigpt2.data import Batches, windows
 from minigpt2.data import batches as batches_module
-from minigpt2.data.batches import IGNORED, Permutation, permute
+from minigpt2.data.batches import IGNORED, permute, permuted
 from minigpt2.errors import DataError
 
 
@@ -102,9 +102,9 @@ def test_permute_is_a_permutation(count, key):
 
 def test_a_permutation_is_served_in_blocks(monkeypatch):
     monkeypatch.setattr(batches_module, "_PERMUTED_AT_ONCE", 7)
-    served, order = Permutation(), permute(np.arange(50), 50, 9).tolist()
+    order = permute(np.arange(50), 50, 9).tolist()
     for low, high in [(0, 50), (3, 5), (6, 22), (40, 50), (7, 7)]:
-        assert served.numbers(low, high, 50, 9).tolist() == order[low:high]
+        assert permuted(low, high, 50, 9).tolist() == order[low:high]
 
 
 def test_permute_spreads():

@@ -333,7 +333,7 @@ def test_a_damaged_remainder_is_not_taken_up(harm, tmp_path, monkeypatch):
     if harm == "lost":
         path.unlink()
     if harm == "index":
-        (path.parent / "train-documents.part").unlink()
+        (path.parent / "train-documents.bin").unlink()
     said = []
     prepare(inputs, tmp_path / "d", recipe, say=said.append)
     assert said == [] and snapshot(tmp_path / "d") == snapshot(tmp_path / "whole")

@@ -2,20 +2,20 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
+    from minigpt2.terminal.preparing import ProgressLine
 
-_FORMATS = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
-_ALL_RULES = "all"
 _GPT2_VOCABULARY = 50257  # too large for the small preset
 
 
@@ -27,7 +27,7 @@ def prepare(
     val_fraction: float = 0.1,
     val: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
     field: str | None = None,
-    format: _FORMATS = "auto",
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = "auto",
     clean: str | None = None,
     min_length: int = 0,
     skip_bad: bool = False,
@@ -77,96 +77,72 @@ def prepare(
     shard_tokens
         Tokens a file.
     """
-    _check_inputs(inputs, out)
-    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe
+    _check_inputs(inputs)
+    from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, draw_statistics, with_statistics
+    from minigpt2.terminal.preparing import ProgressLine, statistics_table
 
-    every = [*RULES, DOCUMENT_RULES[0]]
-    named = [rule.strip() for rule in (clean or "").split(",") if rule.strip()]
-    recipe = Recipe(
-        tokenizer=tokenizer,
-        split=split,
-        val_fraction=val_fraction,
-        val=tuple(val or ()),
-        field=field,
-        format=format,
-        rules=tuple(every if _ALL_RULES in named else named),
-        min_length=min_length,
-        skip_bad=skip_bad,
-        specials=tuple(special or ()),
-        shard_tokens=shard_tokens,
-    )
-    console = Console(stderr=True)
+    rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
+    rules = (*RULES, DOCUMENT_RULES[0]) if "all" in rules else rules
+    recipe = Recipe(tokenizer, split, val_fraction, tuple(val or ()), skip_bad=skip_bad)
+    recipe = replace(recipe, field=field, format=format, rules=rules, min_length=min_length)
+    recipe = replace(recipe, specials=tuple(special or ()), shard_tokens=shard_tokens)
     try:
-        data = _open(inputs, out, recipe) or _prepare(inputs, out, recipe, console)
+        with ProgressLine(Console(stderr=True)) as line:
+            data = _prepared(inputs, out, recipe, line)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    _print_summary(data)
+    _print_summary(data.manifest)
+    tokens = len(data.all)
     if verify:
-        _verify(data, console)
+        with ProgressLine(Console(stderr=True)) as line:
+            data.all.verify(line.counter("verifying", tokens))
+        print(f"every block is intact: {tokens:,} tokens", file=sys.stderr)
     if stats:
-        _show_statistics(data, console)
-    _say_next(data.folder, data)
+        with ProgressLine(Console(stderr=True)) as line:
+            found = with_statistics(data, line.counter("counting", tokens))
+        picture = data.folder / "statistics.png"
+        draw_statistics(found, picture)
+        Console().print(statistics_table(found))
+        print(f"drawn: {picture}", file=sys.stderr)
+    _say_next(data)
     return 0
 
 
-def _check_inputs(inputs: tuple[str, ...], out: Path | None) -> None:
-    if not inputs:
-        raise UsageError(
-            "no input: give a file, a folder, a data set's name, or - for a pipe. "
-            "See minigpt2 prepare --help"
-        )
-    for name in inputs:
-        if name.startswith("-") and name != "-":
-            raise UsageError(f"unknown option {name}{_nearest(name)}. See minigpt2 prepare --help")
-    if "" in inputs or (out is not None and not str(out)):
-        raise UsageError("an empty name is no file")
-
-
-def _open(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset | None":
-    """Open a directory that is prepared already; None: the input is a text."""
-    from minigpt2.data import Recipe, open_dataset
-
-    folder = Path(inputs[0])
-    if len(inputs) > 1 or not (folder / "manifest.json").is_file():
-        return None
-    if out is not None or recipe != Recipe():
-        raise UsageError(
-            f"{folder} is prepared already, and only --stats and --verify work on it; "
-            "give the text itself to prepare it in another way"
-        )
-    return open_dataset(folder)
-
-
-def _prepare(
-    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", console: Console
-) -> "Dataset":
-    from minigpt2.concurrency import available_cores
-    from minigpt2.data import prepare as prepare_data
-    from minigpt2.terminal.preparing import ProgressLine
-
-    folder = out or Path("data") / _name(inputs[0])
-    with ProgressLine(console) as line:
-        return prepare_data(
-            inputs,
-            folder,
-            recipe,
-            processes=available_cores(),
-            say=line.say,
-            progress=line.progress,
-        )
-
-
-def _nearest(option: str) -> str:
+def _check_inputs(inputs: tuple[str, ...]) -> None:
     import difflib
     import inspect
 
-    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters]
-    close = difflib.get_close_matches(option.split("=")[0], known[1:], n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    options = [f"--{name.replace('_', '-')}" for name in inspect.signature(prepare).parameters][1:]
+    for name in inputs:
+        if not name:
+            raise UsageError("an empty name is no file")
+        if name.startswith("-") and name != "-":
+            close = difflib.get_close_matches(name.split("=")[0], options, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            raise UsageError(f"unknown option {name}{hint}. See minigpt2 prepare --help")
 
 
-def _name(first: str) -> str:
+def _prepared(
+    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", line: "ProgressLine"
+) -> "Dataset":
+    """Open a directory that is prepared already, or make one of a text."""
+    from minigpt2.concurrency import available_cores
+    from minigpt2.data import Recipe, open_dataset, prepare
+
+    folder, cores = Path(*inputs[:1]), available_cores()
+    if len(inputs) == 1 and (folder / "manifest.json").is_file():
+        if out is not None or recipe != Recipe():
+            raise UsageError(
+                f"{folder} is prepared already, and only --stats and --verify work on it; "
+                "give the text itself to prepare it in another way"
+            )
+        return open_dataset(folder)
+    folder = out or Path("data") / _name(*inputs[:1])
+    return prepare(inputs, folder, recipe, processes=cores, say=line.say, progress=line.progress)
+
+
+def _name(first: str = "") -> str:
     """Return a short name for the data directory, made from the first input.
 
     >>> _name("books/my novel.txt.gz"), _name("-"), _name("https://example.org/a.parquet?x=1")
@@ -180,75 +156,39 @@ def _name(first: str) -> str:
     return re.sub(r"[^\w-]+", "-", tail.split(".")[0]).strip("-") or "text"
 
 
-def _print_summary(data: "Dataset") -> None:
-    manifest = data.manifest
-    table = Table(box=None)
-    for heading in ("", "documents", "characters", "tokens", "characters/token", "files"):
-        table.add_column(heading, justify="left" if not heading else "right")
+def _print_summary(manifest: dict[str, Any]) -> None:
+    headings = ("documents", "characters", "tokens", "characters/token", "files")
+    table = Table("", *(Column(heading, justify="right") for heading in headings), box=None)
     for name, split in manifest["splits"].items():
         sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
         ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
         table.add_row(name, *sizes, ratio, str(len(split["shards"])))
-    console = Console()
+    console = Console(highlight=False, markup=False)
     console.print(table)
     how = {"position": "by position", "document": "by document", "files": "as given"}
     console.print(
         f"{manifest['vocab_size']:,} tokens in the vocabulary, {manifest['dtype']}; "
-        f"split {how[manifest['split']]}",
-        highlight=False,
+        f"split {how[manifest['split']]}"
     )
     for rule, report in manifest["cleaning"].items():
         touched = f"{report['characters']:,} characters in {report['documents']:,} documents"
-        console.print(f"{rule}: {touched}{_example(report)}", highlight=False, markup=False)
+        shown = [ascii(part)[:80] if part else "nothing" for part in report["example"] or ()]
+        example = f", as in {' -> '.join(shown)}" if shown else ""
+        console.print(f"{rule}: {touched}{example}")
 
 
-def _example(report: dict[str, Any]) -> str:
-    if not report["example"]:
-        return ""
-    before, after = (ascii(part) if part else "nothing" for part in report["example"])
-    return f", as in {before[:80]} -> {after[:80]}"
-
-
-def _verify(data: "Dataset", console: Console) -> None:
-    from minigpt2.terminal.preparing import ProgressLine
-
-    total, done = len(data.all), 0
-    with ProgressLine(console) as line:
-
-        def told(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            line.progress("verifying", done, total)
-
-        data.all.verify(told)
-    print(f"every block is intact: {total:,} tokens", file=sys.stderr)
-
-
-def _show_statistics(data: "Dataset", console: Console) -> None:
-    from minigpt2.data.pictures import draw_statistics
-    from minigpt2.data.statistics import with_statistics
-    from minigpt2.terminal.preparing import ProgressLine, statistics_table
-
-    with ProgressLine(console) as line:
-        found = with_statistics(data, line.progress)
-    picture = data.folder / "statistics.png"
-    draw_statistics(found, picture)
-    Console().print(statistics_table(found))
-    print(f"drawn: {picture}", file=sys.stderr)
-
-
-def _say_next(folder: Path, data: "Dataset") -> None:
+def _say_next(data: "Dataset") -> None:
     """Name the next command, if the data is enough to train on."""
     if len(data.val) < 2:
         print("the validation split is too small to train with", file=sys.stderr)
         return
     own_merges = 256 < data.manifest["vocab_size"] < _GPT2_VOCABULARY
     more = " --preset shakespeare-bpe" if own_merges else ""
-    if data.manifest["prompts"]:
+    if prompts := data.manifest["prompts"]:
         print(
-            f"{data.manifest['prompts']:,} documents are prompts with answers; documents as rows "
-            "leave the prompts out of what is learnt",
+            f"{prompts:,} documents are prompts with answers; documents as rows leave the prompts "
+            "out of what is learnt",
             file=sys.stderr,
         )
         more += " --data.batching documents"
-    print(f"\nminigpt2 train {shlex.quote(str(folder))}{more}", file=sys.stderr)
+    print(f"\nminigpt2 train {shlex.quote(str(data.folder))}{more}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,30 +32,28 @@ def tokenize(
     """
     if text is None and sys.stdin.isatty():
         raise UsageError("no text: give one in quotes, or - to read standard input")
+    say = partial(print, file=sys.stderr)
     content = sys.stdin.read() if text in (None, "-") else text
     if len(content) < 256 and Path(content).is_file():
-        print(
-            f"this is the name of a file; its text: minigpt2 tokenize - < {content}",
-            file=sys.stderr,
-        )
+        say(f"this is the name of a file; its text: minigpt2 tokenize - < {content}")
     from minigpt2.interop import resolve_model
     from minigpt2.tokenizers import make_tokenizer
 
     given = Path(tokenizer)
     if given.is_dir() and not (given / "tokenizer.json").exists():
-        tokenizer = str(resolve_model(tokenizer, lambda line: print(line, file=sys.stderr)))
+        tokenizer = str(resolve_model(tokenizer, say))
     chosen = make_tokenizer(tokenizer, [content])
     ids = chosen.encode(content)
-    pieces = [chosen.decode_bytes([i]) for i in ids]
+    # Bytes that are no whole character are written as such: \xe2 is a third of a dash.
+    pieces = [chosen.decode_bytes([i]).decode("utf-8", "backslashreplace") for i in ids]
     if json_output:
-        shown = [piece.decode("utf-8", "backslashreplace") for piece in pieces]
-        print(json.dumps({"ids": ids, "pieces": shown, "vocab_size": chosen.vocab_size}))
+        print(json.dumps({"ids": ids, "pieces": pieces, "vocab_size": chosen.vocab_size}))
     else:
         _show(ids, pieces, len(content))
     return 0
 
 
-def _show(ids: list[int], pieces: list[bytes], characters: int) -> None:
+def _show(ids: list[int], pieces: list[str], characters: int) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -63,8 +62,7 @@ def _show(ids: list[int], pieces: list[bytes], characters: int) -> None:
     console = Console(highlight=False)
     shown, numbers = Text(), Text()
     for place, (number, piece) in enumerate(zip(ids, pieces, strict=True)):
-        # Bytes that are no whole character are written as such: \xe2 is a third of a dash.
-        word = printable(piece.decode("utf-8", "backslashreplace").replace("\n", "⏎\n"))
+        word = printable(piece.replace("\n", "⏎\n"))
         style = f"white {_COLOURS[place % len(_COLOURS)]}" if console.color_system else ""
         border = "" if console.color_system or place == 0 else "|"
         shown.append(border).append(word, style)

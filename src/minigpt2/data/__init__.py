@@ -3,6 +3,8 @@
 Names are imported when they are used: preparing text needs no torch, batches do.
 """
 
+# ruff: noqa: F401 - what is imported here for type checkers is what __all__ takes from _NAMES
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,48 +19,22 @@ if TYPE_CHECKING:
     from minigpt2.data.statistics import bigram_loss, describe, with_statistics
     from minigpt2.data.text import read_text
 
-_HOME = {
-    "Batches": "batches",
-    "windows": "batches",
-    "DOCUMENT_RULES": "cleaning",
-    "RULES": "cleaning",
-    "DocumentBatches": "documents",
-    "DocumentRows": "documents",
-    "restart_at": "documents",
-    "prepare": "preparation",
-    "Recipe": "recipe",
-    "Dataset": "shards",
-    "TokenStream": "shards",
-    "open_dataset": "shards",
-    "draw_statistics": "pictures",
-    "bigram_loss": "statistics",
-    "describe": "statistics",
-    "with_statistics": "statistics",
-    "read_text": "text",
+_NAMES = {
+    "batches": ("Batches", "windows"),
+    "cleaning": ("DOCUMENT_RULES", "RULES"),
+    "documents": ("DocumentBatches", "DocumentRows", "restart_at"),
+    "pictures": ("draw_statistics",),
+    "preparation": ("prepare",),
+    "recipe": ("Recipe",),
+    "shards": ("Dataset", "TokenStream", "open_dataset"),
+    "statistics": ("bigram_loss", "describe", "with_statistics"),
+    "text": ("read_text",),
 }
-
-__all__ = [
-    "DOCUMENT_RULES",
-    "RULES",
-    "Batches",
-    "Dataset",
-    "DocumentBatches",
-    "DocumentRows",
-    "Recipe",
-    "TokenStream",
-    "bigram_loss",
-    "describe",
-    "draw_statistics",
-    "open_dataset",
-    "prepare",
-    "read_text",
-    "restart_at",
-    "windows",
-    "with_statistics",
-]
+__all__ = [name for names in _NAMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'minigpt2.data' has no attribute {name!r}")
-    return getattr(import_module(f"minigpt2.data.{_HOME[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"minigpt2.data.{module}"), name)
+    raise AttributeError(f"module 'minigpt2.data' has no attribute {name!r}")

@@ -8,6 +8,7 @@ the number of ranks. Nothing here grows with the corpus.
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ class Batches:
             )
         self._stream, self._seed = stream, seed
         self.batch_size, self.length = batch_size, length
-        self._order, self._last_cut = Permutation(), (-1, (0, 0, 0))
         self._epoch_starts = [0]  # the first sample of each epoch met so far
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
@@ -42,23 +42,24 @@ class Batches:
         low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
         begin, end = self.targets(low, high)
         if (end - begin == self.length).all():
-            return split_rows(self._stream.gather(begin - 1, self.length + 1))
+            ids = torch.from_numpy(self._stream.gather(begin - 1, self.length + 1))
+            return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
         pairs = zip(begin.tolist(), end.tolist(), strict=True)
         return collate([self._stream.read(start - 1, stop) for start, stop in pairs], self.length)
 
-    def targets(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ranges of stream positions that samples number `low` to `high` - 1 predict."""
-        begin, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    def targets(self, low: int, high: int) -> np.ndarray:
+        """Return what samples number `low` to `high` - 1 predict: (2, n) begins and ends."""
+        ranges = [np.empty((2, 0), np.int64)]
         while low < high:
             epoch, index = self._locate(low)
             key, phase, count = self._cut(epoch)
             many = min(high - low, count - index)
-            window = self._order.numbers(index, index + many, count, key)
-            start = 1 + window * self.length - ((self.length - phase) if phase else 0)
-            begin.append(np.maximum(start, 1))
-            end.append(np.minimum(start + self.length, len(self._stream)))
+            window = permuted(index, index + many, count, key)
+            start = 1 + window * self.length - (-phase % self.length)
+            stop = np.minimum(start + self.length, len(self._stream))
+            ranges.append(np.array([np.maximum(start, 1), stop]))
             low += many
-        return np.concatenate(begin), np.concatenate(end)
+        return np.concatenate(ranges, axis=1)
 
     def samples(self, epochs: int) -> int:
         """Return how many samples the first `epochs` epochs hold."""
@@ -79,12 +80,14 @@ class Batches:
 
     def _cut(self, epoch: int) -> tuple[int, int, int]:
         """Return an epoch's key, its phase and its number of windows."""
-        if self._last_cut[0] != epoch:
-            key = mix(mix(self._seed) ^ epoch)
-            phase = mix(key ^ 0x5EED) % self.length
-            count = (phase > 0) + -(-(len(self._stream) - 1 - phase) // self.length)
-            self._last_cut = epoch, (key, phase, count)
-        return self._last_cut[1]
+        return _cut(self._seed, epoch, len(self._stream) - 1, self.length)
+
+
+@lru_cache(16)
+def _cut(seed: int, epoch: int, targets: int, length: int) -> tuple[int, int, int]:
+    key = mix(mix(seed) ^ epoch)
+    phase = mix(key ^ 0x5EED) % length
+    return key, phase, (phase > 0) + -(-(targets - phase) // length)
 
 
 def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:
@@ -98,12 +101,6 @@ def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:
         tokens[i, : len(row) - 1] = row[:-1]
         targets[i, : len(row) - 1] = row[1:]
     return torch.from_numpy(tokens), torch.from_numpy(targets)
-
-
-def split_rows(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return (tokens, targets), (n, T) each, of whole rows (n, T + 1)."""
-    ids = torch.from_numpy(rows)
-    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
 def windows(total: int, length: int, stride: int | None = None) -> Iterator[tuple[int, int, int]]:
@@ -125,33 +122,30 @@ def windows(total: int, length: int, stride: int | None = None) -> Iterator[tupl
         scored = max(scored, stop)
 
 
-class Permutation:
-    """A keyed permutation of range(count), in constant memory, a block of it at a time.
+def permuted(low: int, high: int, count: int, key: int) -> np.ndarray:
+    """Return where a keyed permutation of range(count) sends low to high - 1.
+
+    It is made, and kept, a block at a time: memory is constant, and neighbours come cheap.
+    """
+    blocks = range(low // _PERMUTED_AT_ONCE, -(-high // _PERMUTED_AT_ONCE))
+    parts = [np.empty(0, np.int64)]
+    for first in (block * _PERMUTED_AT_ONCE for block in blocks):
+        block = _permuted_block(first, min(first + _PERMUTED_AT_ONCE, count), count, key)
+        parts.append(block[max(0, low - first) : high - first])
+    return np.concatenate(parts)
+
+
+@lru_cache(16)
+def _permuted_block(first: int, last: int, count: int, key: int) -> np.ndarray:
+    return permute(np.arange(first, last), count, key)
+
+
+def permute(numbers: np.ndarray, count: int, key: int) -> np.ndarray:
+    """Return where a keyed permutation of range(count) sends each of `numbers`.
 
     A balanced Feistel network over the next power of four, walked until it lands inside
     (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
     """
-
-    def __init__(self) -> None:
-        self._known: tuple[tuple[int, int, int], np.ndarray] = ((-1, 0, 0), np.empty(0, np.int64))
-
-    def numbers(self, low: int, high: int, count: int, key: int) -> np.ndarray:
-        """Return where the permutation sends low to high - 1."""
-        parts = []
-        while low < high:
-            block = low // _PERMUTED_AT_ONCE
-            first = block * _PERMUTED_AT_ONCE
-            if self._known[0] != (block, count, key):
-                last = min(first + _PERMUTED_AT_ONCE, count)
-                self._known = ((block, count, key), permute(np.arange(first, last), count, key))
-            part = self._known[1][low - first : high - first]
-            parts.append(part)
-            low += len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
-
-
-def permute(numbers: np.ndarray, count: int, key: int) -> np.ndarray:
-    """Return where a keyed permutation of range(count) sends each of `numbers`."""
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
     keys = [np.uint64((key + turn * _GOLDEN) & _MASK) for turn in range(_FEISTEL_ROUNDS)]

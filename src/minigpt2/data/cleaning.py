@@ -1,9 +1,11 @@
 """Cleaning that is asked for, rule by rule, with what each rule touched and one example of it."""
 
-import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
+from unicodedata import is_normalized, normalize
 
 import regex
 
@@ -19,77 +21,65 @@ class Tally:
     documents: int = 0
     characters: int = 0
     example: tuple[str, str] | None = None
-    _counted: bool = field(default=False, repr=False)
 
     def count(self, characters: int, before: str, after: str) -> None:
         """Note that the rule touched so many characters of the document at hand."""
         self.characters += characters
-        if self.example is None:
-            self.example = before, after
-        if not self._counted:
-            self.documents, self._counted = self.documents + 1, True
-
-    def next_document(self) -> None:
-        """Say that the document at hand has ended."""
-        self._counted = False
+        self.example = self.example or (before, after)
 
 
-class _Substitution:
-    """A rule that replaces every match of a pattern."""
+Rule = Callable[[Iterable[Piece], Tally], Iterator[Piece]]
 
-    def __init__(self, pattern: str, new: Callable[[str], str]) -> None:
-        self._pattern, self._new = regex.compile(pattern), new
 
-    def clean(self, piece: Piece, text: str, tally: Tally) -> str:
+def _substitution(
+    pattern: str, new: Callable[[str], str], is_clean: Callable[[str], bool] = lambda text: False
+) -> Rule:
+    """Return a rule that replaces every match of a pattern."""
+    compiled = cache(partial(regex.compile, pattern))  # when it is first needed
+
+    def clean(text: str, tally: Tally) -> str:
         def one(match: Any) -> str:
-            new = self._new(match[0])
-            if new != match[0]:
+            put = new(match[0])
+            if put != match[0]:
                 head = text[max(0, match.start() - _AROUND) : match.start()]
                 tail = text[match.end() : match.end() + _AROUND]
-                tally.count(len(match[0]), head + match[0] + tail, head + new + tail)
-            return new
+                tally.count(len(match[0]), head + match[0] + tail, head + put + tail)
+            return put
 
-        return self._pattern.sub(one, text)
+        return text if not text or is_clean(text) else compiled().sub(one, text)
 
+    def rule(pieces: Iterable[Piece], tally: Tally) -> Iterator[Piece]:
+        for piece in pieces:
+            piece.prompt, piece.text = clean(piece.prompt, tally), clean(piece.text, tally)
+            yield piece
 
-class _Normalisation(_Substitution):
-    """Unicode's composed form, NFC: one code for é, however it was typed."""
-
-    def __init__(self) -> None:
-        super().__init__(r"\X", lambda cluster: unicodedata.normalize("NFC", cluster))
-
-    def clean(self, piece: Piece, text: str, tally: Tally) -> str:
-        return text if unicodedata.is_normalized("NFC", text) else super().clean(piece, text, tally)
+    return rule
 
 
-class _Gutenberg:
-    """Project Gutenberg's preamble and licence: what stands outside its START and END lines."""
+_EDGE = r"(?im)^[ \t]*\*{{3}} ?{} OF (?:THE|THIS) PROJECT GUTENBERG EBOOK[^\n]*(?:\n|\Z)"
+_START, _END = (regex.compile(_EDGE.format(edge)) for edge in ("START", "END"))
 
-    _EDGE = r"(?im)^[ \t]*\*{{3}} ?{} OF (?:THE|THIS) PROJECT GUTENBERG EBOOK[^\n]*(?:\n|\Z)"
-    _start, _end = regex.compile(_EDGE.format("START")), regex.compile(_EDGE.format("END"))
 
-    def __init__(self) -> None:
-        self._inside, self._over = False, False
-
-    def clean(self, piece: Piece, text: str, tally: Tally) -> str:
+def _gutenberg(pieces: Iterable[Piece], tally: Tally) -> Iterator[Piece]:
+    """Drop Project Gutenberg's preamble and licence: what is outside its START and END lines."""
+    inside = over = False
+    for piece in pieces:
         if piece.first:
-            self._inside, self._over = False, False
-        if self._over:
-            tally.count(len(text), text[:_AROUND], "")
-            return ""
-        begin = self._start.search(text) if piece.first else None
-        if begin:
-            self._inside = True
-            rest = text[begin.end() :].lstrip("\n")
-            tally.count(len(text) - len(rest), begin[0].strip(), "")
-            text = rest
-        end = self._end.search(text) if self._inside else None
-        if end:
-            self._over = True
-            rest = text[: end.start()].rstrip() + "\n"
-            tally.count(len(text) - len(rest), end[0].strip(), "")
-            text = rest
-        return text
+            begin = _START.search(piece.text)
+            inside, over = begin is not None, False
+            if begin:
+                _trim(piece, piece.text[begin.end() :].lstrip("\n"), begin[0].strip(), tally)
+        if over:
+            _trim(piece, "", piece.text[:_AROUND], tally)
+        elif inside and (end := _END.search(piece.text)):
+            over = True
+            _trim(piece, piece.text[: end.start()].rstrip() + "\n", end[0].strip(), tally)
+        yield piece
+
+
+def _trim(piece: Piece, rest: str, example: str, tally: Tally) -> None:
+    tally.count(len(piece.text) - len(rest), example, "")
+    piece.text = rest
 
 
 _QUOTES: dict[str, str] = {**dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("“”„‟", '"')}
@@ -105,48 +95,45 @@ def _fewer_blanks(run: str) -> str:
 
 
 # In the order they are applied.
-RULES: dict[str, Callable[[], Any]] = {
-    "gutenberg": _Gutenberg,
-    "nfc": _Normalisation,
-    "controls": lambda: _Substitution(
+RULES: dict[str, Rule] = {
+    "gutenberg": _gutenberg,
+    # Unicode's composed form: one code for é, however it was typed.
+    "nfc": _substitution(r"\X", partial(normalize, "NFC"), partial(is_normalized, "NFC")),
+    "controls": _substitution(
         r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]", lambda c: "\n" if c in "\v\f\x85" else ""
     ),
-    "quotes": lambda: _Substitution("[" + "".join(_QUOTES) + "]", lambda quote: _QUOTES[quote]),
-    "blanks": lambda: _Substitution(r"[ \t\u00a0]{2,}(?!\s)|[ \t\u00a0]+(?=\n)(?:[ \t\u00a0]*\n)*"
-                                    r"|\n(?:[ \t\u00a0]*\n){2,}", _fewer_blanks),
+    "quotes": _substitution("[" + "".join(_QUOTES) + "]", lambda quote: _QUOTES[quote]),
+    "blanks": _substitution(r"[ \t\u00a0]{2,}(?!\s)|[ \t\u00a0]+(?=\n)(?:[ \t\u00a0]*\n)*"
+                            r"|\n(?:[ \t\u00a0]*\n){2,}", _fewer_blanks),
 }  # fmt: skip
 # These two look at whole documents, and are applied by the survey.
 DOCUMENT_RULES = ("duplicates", "min-length")
 
 
 class Cleaner:
-    """Applies the chosen rules to documents, piece by piece, and remembers what they touched."""
+    """Applies the chosen rules to documents, piece by piece, and remembers what they touched.
+
+    `repairs` are what reading does without being asked, and what it leaves out.
+    """
 
     def __init__(self, rules: Iterable[str]) -> None:
         chosen = set(rules)
         self.tallies = {name: Tally() for name in (*RULES, *DOCUMENT_RULES) if name in chosen}
-        self._rules = {name: make() for name, make in RULES.items() if name in chosen}
+        self.repairs: Counter[str] = Counter()
+
+    def note(self, what: str, count: int) -> None:
+        """Note a repair."""
+        self.repairs[what] += count
 
     def clean(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield the pieces cleaned; their number and order stay."""
-        if not self._rules:
-            yield from pieces
-            return
+        for name, tally in self.tallies.items():
+            if name in RULES:
+                pieces = RULES[name](pieces, tally)
+        before = {name: tally.characters for name, tally in self.tallies.items()}
         for piece in pieces:
-            prompt, text = piece.prompt, piece.text
-            for name, rule in self._rules.items():
-                tally = self.tallies[name]
-                if prompt:
-                    prompt = rule.clean(piece, prompt, tally)
-                text = rule.clean(piece, text, tally)
-            yield replace(piece, prompt=prompt, text=text)
-            if piece.last:
-                for tally in self.tallies.values():
-                    tally.next_document()
-
-    def report(self) -> dict[str, dict[str, Any]]:
-        """Return, for each rule, the documents and characters it touched and an example."""
-        return {
-            name: {"documents": t.documents, "characters": t.characters, "example": t.example}
-            for name, t in self.tallies.items()
-        }
+            yield piece
+            if piece.last:  # and the survey has applied its rules to the document
+                for name, tally in self.tallies.items():
+                    tally.documents += tally.characters > before[name]
+                    before[name] = tally.characters

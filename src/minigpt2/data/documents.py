@@ -5,6 +5,7 @@ an epoch, and memory does not grow with the corpus but for eight bytes in a thou
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -38,10 +39,6 @@ class DocumentRows:
 
     def __len__(self) -> int:
         return int(self._starts[-1])
-
-    def __getitem__(self, index: int) -> Window:
-        [window] = self.windows(np.array([index]))
-        return window
 
     def windows(self, numbers: np.ndarray) -> list[Window]:
         """Return many rows at once."""
@@ -88,7 +85,7 @@ class DocumentBatches:
         self._stream, self._seed = stream, seed
         self.rows = DocumentRows(stream, length)
         self.batch_size = batch_size
-        self._group: tuple[tuple[int, int], dict[int, Window]] = ((-1, -1), {})
+        self._arranged = lru_cache(1)(self._arrange)
         if not len(self.rows):
             raise DataError("the training split has nothing to predict; give more text")
 
@@ -105,24 +102,18 @@ class DocumentBatches:
     def window(self, sample: int) -> Window:
         """Return the row that sample number `sample` is: epochs follow one another without end."""
         epoch = sample // len(self.rows)
-        group = sample // (self.batch_size * _BATCHES_SORTED)
-        if self._group[0] != (epoch, group):
-            self._group = ((epoch, group), self._arrange(epoch, group))
-        return self._group[1][sample]
+        return self._arranged(epoch, sample // (self.batch_size * _BATCHES_SORTED))[sample]
 
     def _arrange(self, epoch: int, group: int) -> dict[int, Window]:
         """Give an epoch's samples of one group their rows: near lengths in one batch."""
         count, span = len(self.rows), self.batch_size * _BATCHES_SORTED
-        samples = range(
-            max(group * span, epoch * count), min((group + 1) * span, (epoch + 1) * count)
-        )
+        begin = epoch * count
+        samples = range(max(group * span, begin), min((group + 1) * span, begin + count))
         key = mix(mix(self._seed) ^ epoch)
-        rows = self.rows.windows(permute(np.array(samples) - epoch * count, count, key))
+        rows = self.rows.windows(permute(np.array(samples) - begin, count, key))
         rows.sort(key=lambda row: row[1] - row[0])
-        order = {
-            batch: mix(key ^ mix(batch))
-            for batch in {sample // self.batch_size for sample in samples}
-        }
+        batches = {sample // self.batch_size for sample in samples}
+        order = {batch: mix(key ^ mix(batch)) for batch in batches}
         slots = sorted(samples, key=lambda sample: (order[sample // self.batch_size], sample))
         return dict(zip(slots, rows, strict=True))
 

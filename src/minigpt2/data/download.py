@@ -7,9 +7,8 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from minigpt2.errors import DataError, InputMissingError, UnavailableError
@@ -40,9 +39,8 @@ def fetch(name: str, address: str, say: Callable[[str], None]) -> list[Path]:
     digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
     folder = cache_dir() / "datasets" / _folder_name(name)
     if bare.startswith("hf://"):
-        beside = folder.rglob("*" + Path(bare).suffix) if folder.is_dir() else ()
-        placed = sorted(path for path in beside if path.is_file())
-        return placed or _from_hub(name, bare, folder)
+        beside = folder.rglob("*" + Path(bare).suffix)
+        return sorted(filter(Path.is_file, beside)) or _from_hub(name, bare, folder)
     path = folder / (Path(unquote(urlsplit(bare).path)).name or "data")
     if not path.exists():
         say(f"fetching {bare}")
@@ -61,68 +59,52 @@ def _folder_name(name: str) -> str:
 
 def _download(name: str, address: str, path: Path) -> None:
     """Fetch one file, going on where an earlier attempt broke off."""
-    try:
+    with _obstacles_told(name, address, path):
         from huggingface_hub.file_download import http_get
-    except ImportError:
-        raise UnavailableError(_place(name, address, path, _NEEDS_HUB)) from None
     partial = path.with_name(path.name + ".incomplete")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("ab") as file:
-            try:
-                size = partial.stat().st_size
-                if not size or _refuses_rest(http_get, address, file, size):
-                    file.truncate(0)
+            with _obstacles_told(name, address, path):
+                try:
+                    http_get(address, file, resume_size=partial.stat().st_size)
+                except Exception as error:
+                    if "416" not in str(error):
+                        raise
+                    file.truncate(0)  # the server has nothing after these bytes
                     http_get(address, file)
-            except Exception as error:  # the library's, httpx's or the system's: all say no file
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise InputMissingError(_place(name, address, path, _reason(error))) from None
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
 
 
-def _refuses_rest(get: Callable[..., None], address: str, file: BinaryIO, size: int) -> bool:
-    """Fetch what comes after `size` bytes; say whether the server has nothing there (416)."""
-    try:
-        get(address, file, resume_size=size)
-    except Exception as error:
-        if "416" not in str(error):
-            raise
-        return True
-    return False
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def _from_hub(name: str, address: str, folder: Path) -> list[Path]:
     """Fetch the files of a data set repository that match a pattern."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise UnavailableError(_place(name, address, folder, _NEEDS_HUB)) from None
     owner, repository, *pattern = address.removeprefix("hf://datasets/").split("/")
     wanted = "/".join(pattern) or "**/*.parquet"
-    try:
-        root = snapshot_download(
+    with _obstacles_told(name, address, folder):
+        from huggingface_hub import snapshot_download
+
+        found = snapshot_download(
             f"{owner}/{repository}", repo_type="dataset", allow_patterns=wanted
         )
-    except Exception as error:  # as above; offline mode has its own kind too
-        raise InputMissingError(_place(name, address, folder, _reason(error))) from None
-    found: list[Path] = []
-    with contextlib.suppress(OSError):
-        found = sorted(Path(root).glob(wanted))
-    if not found:
-        raise InputMissingError(f"{address} names no file")
-    return found
+        if paths := sorted(Path(found).glob(wanted)):
+            return paths
+    raise InputMissingError(f"{address} names no file")
 
 
-_NEEDS_HUB = 'it needs huggingface_hub: pip install "minigpt2[hub]"'
-
-
-def _place(name: str, address: str, path: Path, reason: str) -> str:
+@contextlib.contextmanager
+def _obstacles_told(name: str, address: str, path: Path) -> Iterator[None]:
+    """Turn what keeps a file from being fetched into a line that says what to place where."""
     what = "the files of" if address.startswith("hf://") else "a copy of"
-    return f"{name} cannot be fetched ({reason[:120]}); place {what} {address} at {path}"
+    line = f"{name} cannot be fetched ({{}}); place {what} {address} at {path}"
+    try:
+        yield
+    except ImportError:
+        needs = 'it needs huggingface_hub: pip install "minigpt2[hub]"'
+        raise UnavailableError(line.format(needs)) from None
+    except Exception as error:  # the library's, httpx's or the system's: all say no file
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputMissingError(line.format(reason[:120])) from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigpt2.data.pieces import PIECE_CHARACTERS, Piece
-from minigpt2.data.writing import Encoded, id_dtype
+from minigpt2.data.shards import id_dtype
 from minigpt2.errors import DataError
 from minigpt2.tokenizers import Tokenizer, encode_array
 
@@ -19,6 +19,7 @@ class Job:
     number: int
     pieces: list[Piece] = field(default_factory=list)
     characters: int = 0
+    bytes: int = 0
 
 
 def jobs(assigned: Iterable[tuple[str, Piece]]) -> Iterator[Job]:
@@ -28,6 +29,7 @@ def jobs(assigned: Iterable[tuple[str, Piece]]) -> Iterator[Job]:
         job = open_jobs[split]
         job.pieces.append(piece)
         job.characters += len(piece.prompt) + len(piece.text)
+        job.bytes += len((piece.prompt + piece.text).encode())
         if job.characters >= PIECE_CHARACTERS:
             yield job
             open_jobs[split] = Job(split, job.number + 1)
@@ -38,34 +40,26 @@ class Encoder:
     """Encodes jobs; `separator` is the id that ends each document, None: there is one text."""
 
     def __init__(self, tokenizer: Tokenizer, separator: int | None) -> None:
-        self._tokenizer = tokenizer
-        self._dtype = id_dtype(tokenizer.vocab_size)
-        ends = [] if separator is None else [separator]
-        self._end = np.array(ends, self._dtype)
+        self._tokenizer, self._dtype = tokenizer, id_dtype(tokenizer.vocab_size)
+        self._end = np.array([] if separator is None else [separator], self._dtype)
 
-    def encode(self, job: Job) -> Encoded:
-        """Return the job's ids; raises DataError, naming the document, where a text has none."""
-        parts: list[np.ndarray] = []
-        starts: list[tuple[int, int]] = []
-        length = 0
+    def encode(self, job: Job) -> tuple[Job, np.ndarray, np.ndarray]:
+        """Return a job's ids, and (start, first target), from there, of each document in it.
+
+        Raises DataError, naming the document, where a text has no ids.
+        """
+        parts, starts, length = [self._end[:0]], [], 0
         for piece in job.pieces:
-            begin = length
-            for text in (piece.prompt, piece.text):
-                first_target = length
-                if text:
-                    parts.append(self._ids(text, piece))
-                    length += len(parts[-1])
+            prompt, text = self._ids(piece.prompt, piece), self._ids(piece.text, piece)
             if piece.first:
-                starts.append((begin, first_target))
-            if piece.last and len(self._end):
-                parts.append(self._end)
-                length += 1
-        ids = np.concatenate(parts) if parts else self._end[:0]
-        size = sum(len((piece.prompt + piece.text).encode()) for piece in job.pieces)
-        table = np.array(starts, np.uint64).reshape(-1, 2)
-        return Encoded(job.split, ids, table, job.characters, size)
+                starts.append((length, length + len(prompt)))
+            parts += [prompt, text, self._end[: len(self._end) * piece.last]]
+            length += sum(map(len, parts[-3:]))
+        return job, np.concatenate(parts), np.array(starts, np.uint64).reshape(-1, 2)
 
     def _ids(self, text: str, piece: Piece) -> np.ndarray:
+        if not text:
+            return self._end[:0]
         try:
             return encode_array(self._tokenizer, text).astype(self._dtype)
         except DataError as error:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 PIECE_CHARACTERS = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every record, and that would cost thrice
 class Piece:
     """Part of a document, or all of it: `first` and `last` say where it stands.
 
     `prompt` is text that a model is given and never learns to say. Documents of one
-    `conversation`, whose turns they are, fall to one split. A `bad` piece ends a document
-    that could not be read and is to be left out. `source` and `offset`, in characters, are for
-    messages.
+    `conversation`, whose turns they are, fall to one split; `held_out` ones, of validation files,
+    to validation. A `bad` piece ends a document that could not be read and is to be left out.
+    `source` and `offset`, in characters, are for messages.
     """
 
     text: str
@@ -26,6 +26,7 @@ class Piece:
     first: bool = True
     last: bool = True
     bad: bool = False
+    held_out: bool = False
     conversation: str = ""
     source: str = ""
     offset: int = 0

@@ -10,10 +10,9 @@ import copy
 import hashlib
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.encoding import Encoder, jobs
 from minigpt2.data.pieces import Piece
-from minigpt2.data.readers import Note, Reading, Source, read_source
+from minigpt2.data.readers import Source, read_source
 from minigpt2.data.recipe import Recipe
-from minigpt2.data.shards import VERSION, Dataset, open_dataset
+from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
-from minigpt2.data.survey import SplitChoice, Survey, survey
-from minigpt2.data.writing import SplitWriter, WriterState, id_dtype, is_whole
+from minigpt2.data.survey import Survey, survey
+from minigpt2.data.writing import SplitWriter, WriterState, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.files import (
     check_replaceable,
@@ -77,21 +76,21 @@ def prepare(
     check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
-        held_out = _find(recipe.val, scratch_dir / "val", recipe, say) if recipe.val else []
-        sources = _find(inputs, scratch_dir / "train", recipe, say)
-        texts = _Texts(list(inputs), held_out, sources, recipe)
-        request = _request(texts, tokenizer)
-        if _stands(out_dir, request):
-            say(f"{out_dir} holds exactly this already; nothing to do")
+        sources = find_sources(inputs, scratch_dir / "train", recipe.format, say)
+        if recipe.val:
+            val = find_sources(recipe.val, scratch_dir / "val", recipe.format, say)
+            sources = [*(replace(source, held_out=True) for source in val), *sources]
+        request = _request(recipe, sources, tokenizer)
+        if _stands(out_dir, list(inputs), request, say):
             return open_dataset(out_dir)
-        _refuse_other_data(out_dir, texts.inputs, say)
-        work = _Work(out_dir.parent / f".{out_dir.name}.partial", request, texts, say, progress)
+        partial_dir = out_dir.parent / f".{out_dir.name}.partial"
+        work = _Work(partial_dir, recipe, sources, request, say, progress)
         try:
-            work.complete(tokenizer, processes)
-        except StorageError:
-            raise  # with more room the same call goes on
-        except MiniGPT2Error:
-            work.discard()  # the text or the request has to change before another attempt
+            work.complete(list(inputs), tokenizer, processes)
+        except MiniGPT2Error as error:
+            # With more room the same call goes on; else the text or the request has to change.
+            if not isinstance(error, StorageError):
+                work.discard()
             raise
         put_in_place(work.folder, out_dir)
     finally:
@@ -99,67 +98,33 @@ def prepare(
     return open_dataset(out_dir)
 
 
-def _find(names: Sequence[str], scratch_dir: Path, recipe: Recipe, say: Say) -> list[Source]:
-    return find_sources(names, scratch_dir, recipe.format, say)
-
-
 @dataclass
-class _Texts:
-    """The files to read, validation files first, and how."""
-
-    inputs: list[str]
-    held_out: list[Source]
-    sources: list[Source]
-    recipe: Recipe
-
-    def pieces(self, note: Note, cleaner: Cleaner) -> Iterator[tuple[bool, Piece]]:
-        """Yield every piece, read and cleaned, with whether it is from a validation file."""
-        reading = Reading(self.recipe.field, self.recipe.skip_bad)
-        for held_out, sources in (True, self.held_out), (False, self.sources):
-            for source in sources:
-                for piece in cleaner.clean(read_source(source, reading, note)):
-                    yield held_out, piece
-
-    def again(self) -> Iterator[Piece]:
-        """Yield the same pieces once more, telling nothing."""
-        cleaner = Cleaner(self.recipe.rules)
-        return (piece for _, piece in self.pieces(lambda what, count: None, cleaner))
-
-    def facts(self) -> list[dict[str, Any]]:
-        """Return name, size and hash of each file."""
-        entries = []
-        for held_out, sources in (True, self.held_out), (False, self.sources):
-            for source in sources:
-                try:
-                    size, digest = source.path.stat().st_size, sha256_of(source.path)
-                except OSError as error:
-                    raise InputMissingError(
-                        f"{source.name} cannot be read: {error.strerror}"
-                    ) from None
-                entry = {"name": source.name, "bytes": size, "sha256": digest}
-                entries.append(entry | ({"split": "val"} if held_out else {}))
-        return entries
-
-
 class _Work:
-    """The folder where a data directory comes to be."""
+    """The folder where a data directory comes to be, of `sources`, validation files first."""
 
-    def __init__(
-        self, folder: Path, request: dict[str, Any], texts: _Texts, say: Say, progress: Progress
-    ) -> None:
-        self.folder, self._request, self._texts = folder, request, texts
-        self._say, self._progress = say, progress
-        self._made_parent = not folder.parent.exists()
-        self._progress_path, self._survey_path = folder / "progress.json", folder / "survey.json"
-        left = self._left_behind()
-        self._states = left or {"train": WriterState(), "val": WriterState()}
-        if left is None:
-            self._begin()
-        else:
-            done = sum(len(state.shards) for state in left.values())
-            say(f"going on where an interrupted call stopped: {done} shards are done")
+    folder: Path
+    recipe: Recipe
+    sources: list[Source]
+    request: dict[str, Any]
+    say: Say
+    progress: Progress
 
-    def complete(self, tokenizer: Tokenizer | None, processes: int) -> None:
+    def __post_init__(self) -> None:
+        self._made_parent = not self.folder.parent.exists()
+        self._path = self.folder / "progress.json"
+        self._done: dict[str, Any] = self._left_behind() or {}
+        if self._done:
+            done = sum(len(state["shards"]) for state in self._done["states"].values())
+            self.say(f"going on where an interrupted call stopped: {done} shards are done")
+            return
+        with storage_errors(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+        states = {split: asdict(WriterState()) for split in ("train", "val")}
+        self._done = {"request": self.request, "survey": None, "states": states}
+        self._save()
+
+    def complete(self, inputs: list[str], tokenizer: Tokenizer | None, processes: int) -> None:
         """Do all that is not done yet; at the end the folder is a data directory."""
         found = self._surveyed()
         tokenizer = self._tokenizer(found, tokenizer, processes)
@@ -173,12 +138,9 @@ class _Work:
         manifest = {
             "format": "minigpt2-data",
             "version": VERSION,
-            "inputs": self._texts.inputs,
-            **self._request,
-            "split": found.split,
-            "separated": found.separated,
-            "prompts": found.prompts,
-            "turns": found.turns,
+            "inputs": inputs,
+            **self.request,
+            **{key: getattr(found, key) for key in ("split", "separated", "prompts", "turns")},
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
@@ -187,9 +149,7 @@ class _Work:
             "splits": splits,
         }
         replace_file(self.folder / "manifest.json", sealed(manifest))
-        # The progress goes first: without it nothing here is taken up, whatever else is left.
-        for path in (self._progress_path, self._survey_path, *self.folder.glob("*.part")):
-            path.unlink()
+        self._path.unlink()
 
     def discard(self) -> None:
         """Remove all that was done."""
@@ -198,58 +158,44 @@ class _Work:
             with contextlib.suppress(OSError):  # something else came into it
                 self.folder.parent.rmdir()
 
-    def _left_behind(self) -> dict[str, WriterState] | None:
-        """Return where an earlier call for the same request stopped, if that can be believed."""
+    def _left_behind(self) -> dict[str, Any] | None:
+        """Return what an earlier call for the same request had done, if that can be believed."""
         try:
-            stored = read_sealed(self._progress_path)
-            states = {split: WriterState(**state) for split, state in stored["states"].items()}
+            left = read_sealed(self._path)
+            whole = all(is_whole(self.folder, *state) for state in left["states"].items())
+            return left if whole and left["request"] == self.request else None
         except (MiniGPT2Error, KeyError, TypeError):
             return None
-        whole = all(is_whole(self.folder, split, state) for split, state in states.items())
-        return states if whole and stored["request"] == self._request else None
-
-    def _begin(self) -> None:
-        """Make the folder anew, empty but for the request."""
-        with storage_errors(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-        self._save()
 
     def _save(self) -> None:
-        states = {split: asdict(state) for split, state in self._states.items()}
-        replace_file(self._progress_path, sealed({"request": self._request, "states": states}))
+        replace_file(self._path, sealed(self._done))
+
+    def _pieces(self, cleaner: Cleaner) -> Iterator[Piece]:
+        """Yield every piece, read and cleaned; whenever it is asked for, the same."""
+        for source in self.sources:
+            yield from cleaner.clean(read_source(source, self.recipe, cleaner.note))
 
     def _surveyed(self) -> Survey:
-        if self._survey_path.exists():
-            return Survey.from_dict(read_sealed(self._survey_path))
-        recipe = self._texts.recipe
-        rules = (*recipe.rules, *(["min-length"] if recipe.min_length else []))
-        cleaner, repairs = Cleaner(rules), Counter[str]()
-
-        def note(what: str, count: int) -> None:
-            repairs[what] += count
-
-        pieces = self._shown("reading", self._texts.pieces(note, cleaner))
-        choice = SplitChoice(recipe.split, recipe.val_fraction)
-        files_given = bool(self._texts.held_out)
-        found = survey(
-            pieces, choice, files_given, cleaner, recipe.min_length, repairs, self.folder
-        )
-        for what, count in found.repairs.items():
-            self._say(f"{count:,} {what}")
-        for line in found.notes:
-            self._say(line)
-        replace_file(self._survey_path, sealed(found.to_dict()))
+        if self._done.get("survey"):
+            return Survey.from_dict(self._done["survey"])
+        min_length = ["min-length"] if self.recipe.min_length else []
+        cleaner = Cleaner((*self.recipe.rules, *min_length))
+        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder)
+        for line in (*(f"{count:,} {what}" for what, count in found.repairs.items()), *found.notes):
+            self.say(line)
+        self._done["survey"] = found.to_dict()
+        self._save()
         return found
 
-    def _shown(
-        self, stage: str, pieces: Iterable[tuple[bool, Piece]]
-    ) -> Iterator[tuple[bool, Piece]]:
+    def _shown(self, cleaner: Cleaner) -> Iterator[Piece]:
         done = 0
-        for held_out, piece in pieces:
-            yield held_out, piece
+        for piece in self._pieces(cleaner):
+            yield piece
             done += len(piece.text)
-            self._progress(stage, done, 0)
+            self.progress("reading", done, 0)
+
+    def _assigned(self, found: Survey) -> Iterator[tuple[str, Piece]]:
+        return found.assign(self._pieces(Cleaner(self.recipe.rules)))
 
     def _tokenizer(self, found: Survey, given: Tokenizer | None, processes: int) -> Tokenizer:
         """Return the tokenizer, made once: what learned from the text is kept with the work."""
@@ -264,22 +210,21 @@ class _Work:
         return tokenizer
 
     def _make_tokenizer(self, found: Survey, processes: int) -> Tokenizer:
-        recipe, asked = self._texts.recipe, 0
+        recipe = self.recipe
         end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
         specials = tuple(dict.fromkeys((*end, *recipe.specials)))
-        if recipe.tokenizer.startswith("bpe:"):
-            asked = bpe_size(recipe.tokenizer)
-            texts = self._training_sample(found)
-        else:
-            texts = (p.prompt + p.text for _, p in found.assign(self._texts.again()))
+        learns = recipe.tokenizer.startswith("bpe:")
+        asked = bpe_size(recipe.tokenizer) if learns else 0
+        every = (p.prompt + p.text for _, p in self._assigned(found))
+        texts = self._training_sample(found) if learns else every
 
         def told(done: int) -> None:
-            self._progress("learning merges", done, asked)
+            self.progress("learning merges", done, asked)
 
         many = processes if found.characters > _SMALL else 1
         tokenizer = make_tokenizer(recipe.tokenizer, texts, specials, many, told)
         if tokenizer.vocab_size < asked:
-            self._say(
+            self.say(
                 f"the text supports {tokenizer.vocab_size:,} tokens, not {asked:,}: no pair is "
                 "left that occurs twice"
             )
@@ -289,10 +234,10 @@ class _Work:
         """Yield the training text, or pieces spread evenly over it if it is very long."""
         share = min(1.0, _LEARN_CHARACTERS / found.characters)
         taken, done = 0.0, 0
-        for split, piece in found.assign(self._texts.again()):
+        for split, piece in self._assigned(found):
             if split == "train":
                 done += len(piece.text)
-                self._progress("counting words", done, found.characters)
+                self.progress("counting words", done, found.characters)
                 taken += share
                 if taken >= 1:
                     taken -= 1
@@ -300,78 +245,74 @@ class _Work:
 
     def _encoded(self, found: Survey, tokenizer: Tokenizer) -> dict[str, Any]:
         """Encode what is not on disk yet; return the manifest's account of the splits."""
+        size, shard_tokens = tokenizer.vocab_size, self.recipe.shard_tokens
+        states = self._done["states"]
         writers = {
-            split: SplitWriter(
-                self.folder,
-                split,
-                tokenizer.vocab_size,
-                self._texts.recipe.shard_tokens,
-                state,
-                self._shard_finished,
-            )
-            for split, state in self._states.items()
+            split: SplitWriter(self.folder, split, size, shard_tokens, state)
+            for split, state in states.items()
         }
-        self._writers = writers
         separator = tokenizer.eos_id if found.separated else None
-        encoder = Encoder(tokenizer, separator)
-        cores = available_cores()
+        encoder, cores = Encoder(tokenizer, separator), available_cores()
         todo = (
-            job
-            for job in jobs(found.assign(self._texts.again()))
-            if job.number >= writers[job.split].jobs
+            job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
         )
+
+        def first_bytes(token: int) -> int:
+            return 0 if token == separator else len(tokenizer.decode_bytes([token]))
+
         try:
             with ThreadPoolExecutor(cores) as pool:
-                for encoded in map_in_order(pool, encoder.encode, todo, 2 * cores):
-                    writers[encoded.split].add(encoded)
-                    done = sum(writer.characters for writer in writers.values())
-                    self._progress("encoding", done, found.characters)
-            if sum(writer.characters for writer in writers.values()) != found.characters:
+                for job, ids, starts in map_in_order(pool, encoder.encode, todo, 2 * cores):
+                    if writers[job.split].add(job, ids, starts):
+                        states[job.split] = writers[job.split].state
+                        self._save()
+                    done = sum(writer.now.characters for writer in writers.values())
+                    self.progress("encoding", done, found.characters)
+            if sum(writer.now.characters for writer in writers.values()) != found.characters:
                 raise DataError("the text changed while it was read; prepare it again")
-            first_bytes = _bytes_of(tokenizer, separator)
             return {split: writer.finish(first_bytes) for split, writer in writers.items()}
         finally:
             for writer in writers.values():
-                writer.close()
-
-    def _shard_finished(self) -> None:
-        self._states = {split: writer.state for split, writer in self._writers.items()}
-        self._save()
+                writer.abandon()
 
 
-def _bytes_of(tokenizer: Tokenizer, separator: int | None) -> Callable[[int], int]:
-    return lambda token: 0 if token == separator else len(tokenizer.decode_bytes([token]))
-
-
-def _request(texts: _Texts, tokenizer: Tokenizer | None) -> dict[str, Any]:
+def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None) -> dict[str, Any]:
     """Return all that decides about the result: two equal requests have equal results."""
-    recipe = asdict(texts.recipe)
-    request = {"recipe": json.loads(json.dumps(recipe)), "sources": texts.facts()}
-    if tokenizer is None and texts.recipe.reads_tokenizer():
-        tokenizer = make_tokenizer(texts.recipe.tokenizer)
+    if tokenizer is None and recipe.reads_tokenizer():
+        tokenizer = make_tokenizer(recipe.tokenizer)
     content = json.dumps(tokenizer and tokenizer.to_json(), sort_keys=True)
-    request["given_tokenizer"] = tokenizer and hashlib.sha256(content.encode()).hexdigest()
-    return request
+    return {
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "sources": [_facts(source) for source in sources],
+        "given_tokenizer": tokenizer and hashlib.sha256(content.encode()).hexdigest(),
+    }
 
 
-def _refuse_other_data(out_dir: Path, inputs: list[str], say: Say) -> None:
-    """Replace only what was made of the same inputs: another name may mean another thing."""
+def _facts(source: Source) -> dict[str, Any]:
     try:
-        before = read_sealed(out_dir / "manifest.json").get("inputs", [])
-    except MiniGPT2Error:
-        return
-    if before != inputs:
-        raise UsageError(
-            f"{out_dir} holds the data of {', '.join(before[:3])}; choose another --out, "
-            "or remove it"
-        )
-    say(f"{out_dir} is made anew: the text or the options are others")
+        size, digest = source.path.stat().st_size, sha256_of(source.path)
+    except OSError as error:
+        raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
+    facts = {"name": source.name, "bytes": size, "sha256": digest}
+    return facts | ({"split": "val"} if source.held_out else {})
 
 
-def _stands(out_dir: Path, request: dict[str, Any]) -> bool:
-    """Say whether `out_dir` already is, whole, the answer to this request."""
+def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say) -> bool:
+    """Say whether `out_dir` already is, whole, the answer to this request.
+
+    It is replaced only by what is made of the same inputs: another name may mean another thing.
+    """
     try:
-        manifest = open_dataset(out_dir).manifest
+        manifest = read_sealed(out_dir / "manifest.json")
     except MiniGPT2Error:
         return False
-    return all(manifest.get(key) == value for key, value in request.items())
+    with contextlib.suppress(MiniGPT2Error):
+        open_dataset(out_dir)
+        if manifest | request == manifest:
+            say(f"{out_dir} holds exactly this already; nothing to do")
+            return True
+    if (before := manifest.get("inputs", [])) != inputs:
+        shown = ", ".join(before[:3])
+        raise UsageError(f"{out_dir} holds the data of {shown}; choose another --out, or remove it")
+    say(f"{out_dir} is made anew: the text or the options are others")
+    return False

@@ -1,153 +1,201 @@
-"""Records, one a line or row: JSONL, CSV and TSV, read by the standard library.
+"""Records, one a line or row: JSONL, CSV and TSV by the standard library, parquet by pyarrow.
 
-The standard library's readers know the line they are in and stop at a bad one; a record is an
-Example, or a BadRecordError that says what is wrong with it and where. A conversation is an
-example for each of its answers.
+The standard library's readers know the line they are in and stop at a bad one; a record is a
+Piece, or a DataError that says what is wrong with it and where. A conversation is a piece for
+each of its answers.
 """
 
+import codecs
+import contextlib
 import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
-from minigpt2.errors import DataError
+from minigpt2.data.pieces import Piece
+from minigpt2.errors import DataError, UnavailableError
 from minigpt2.tokenizers.transcript import ROLES, answers
 
 LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
+_ROWS_AT_ONCE = 256
 
-# Fields that hold a question and its answer, where no field "text" is and none was named.
-PAIRS = (
-    ("prompt", "answer"),
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("question", "answer"),
-    ("instruction", "output"),
-)
 MESSAGES = "messages"  # the field that holds a conversation
+# Fields that are read where none was named: a text's, or those of a question and its answer.
+TABLE_FIELDS = (
+    ("text",), ("prompt", "answer"), ("prompt", "completion"), ("prompt", "response"),
+    ("question", "answer"), ("instruction", "output"),
+)  # fmt: skip
+FIELDS = (*TABLE_FIELDS, (MESSAGES,))
+Fields = tuple[tuple[str, ...], ...]
 
-
-class BadRecordError(Exception):
-    """A record that cannot be used; its text names the place and the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A text, what is given before it, and the conversation it is a turn of, if it is."""
-
-    prompt: str
-    text: str
-    conversation: str = ""
-
-
-Record = Example | BadRecordError
+Record = Piece | DataError
 
 
 def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
-    """Yield a record for each line that is not blank."""
+    """Yield the records of each line that is not blank."""
     for number, line in enumerate(_lines(file), 1):
-        place = f"line {number}"
-        if isinstance(line, BadRecordError):
-            yield BadRecordError(f"{place}: {line}")
-        elif line.strip():
-            yield from _json_records(line.removeprefix(b"\xef\xbb\xbf"), place, field)
+        if line is not None and not line.strip():
+            continue
+        row, place = _json_object(line), f"line {number}"
+        if isinstance(row, str):
+            yield DataError(f"{place}: {row}")
+        elif columns := choose(list(row), field):
+            yield from row_records(columns, [row[column] for column in columns], place)
+        else:
+            yield DataError(f"{place} {_lacking(list(row), field)}")
 
 
-def csv_records(file: BinaryIO, name: str, field: str | None, kind: str) -> Iterator[Record]:
-    """Yield a record for each row after the header; `kind` is csv or tsv."""
+def _json_object(line: bytes | None) -> dict[str, Any] | str:
+    """Return the object in a line, or what is wrong with it."""
+    if line is None:
+        return _too_long()
+    try:
+        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start}"
+    except (ValueError, RecursionError) as error:
+        return f"no JSON: {str(error)[:80]}"
+    return row if isinstance(row, dict) else "no JSON object"
+
+
+def csv_records(
+    file: BinaryIO, name: str, field: str | None, separators: str = ",;\t"
+) -> Iterator[Record]:
+    """Yield a record for each row after the header, which shows what separates them."""
     csv.field_size_limit(LONGEST_RECORD)
     # Strays become surrogates here and are told, with the line, where they stand.
     with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-        lines = _bounded(text, name)
-        first = next(lines, None)
-        if first is None:
-            return
+        lines = _table_lines(text, name)
+        first = next(lines, "")
         # Spreadsheets write semicolons where the comma is the decimal point.
-        separator = "\t" if kind == "tsv" else max(",;\t", key=first.count)
+        separator = max(separators, key=first.count)
         rows = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
         try:
             header = next(rows)
         except csv.Error as error:
             raise DataError(f"{name}, line {rows.line_num}: {error}; is it a table?") from None
-        chosen = choose(header, field)
-        if chosen is None:
-            raise DataError(f"{name} {lacking(header, field)}")
-        refuse_twins(header, chosen, name)
-        columns = [-1 if column is None else header.index(column) for column in chosen]
-        yield from _csv_rows(rows, columns, len(header))
+        if first:
+            columns = table_columns(header, field, name, TABLE_FIELDS)
+            yield from _csv_records(rows, [header.index(column) for column in columns], len(header))
 
 
-def _csv_rows(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
+def _csv_records(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
     while True:
         try:
             row = next(rows, None)
-            if row is None:
-                return
-            if row:
-                yield _csv_record(row, f"line {rows.line_num}", columns, width)
         except csv.Error as error:
-            yield BadRecordError(f"line {rows.line_num}: {error}")
+            yield DataError(f"line {rows.line_num}: {error}")
+            continue
+        if row is None:
+            return
+        place = f"line {rows.line_num}"
+        if len(row) == width:
+            yield _checked([row[column] for column in columns], place)
+        elif row:
+            yield DataError(f"{place}: {len(row)} fields, where the header has {width}")
 
 
-def choose(names: Sequence[str], field: str | None) -> tuple[str | None, str] | None:
-    """Return the fields of prompt and text, None for no prompt; None alone: they lack.
+def parquet_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
+    """Yield the records of each row; only the columns that are used are read."""
+    with _opened(file, name) as table:
+        columns = table_columns(table.schema_arrow.names, field, name)
+        batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+        rows = (row for batch in batches for row in zip(*map(batch.column, columns), strict=True))
+        for number, row in enumerate(rows, 1):
+            try:  # value by value: one that is no UTF-8 spoils no other
+                values = [value.as_py() for value in row]
+            except UnicodeDecodeError as error:
+                yield DataError(f"row {number}: not UTF-8 at byte {error.start}")
+            else:
+                yield from row_records(columns, values, f"row {number}")
+
+
+def parquet_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows, all columns, as Python values."""
+    with _opened(file, name) as table:
+        for batch in table.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+            yield from batch.to_pylist()
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[Any]:
+    """Open a parquet file; failures, those of reading it too, become one line."""
+    pyarrow = needs_pyarrow(f"{name} is parquet")
+    try:
+        # Buffered: a row group is streamed, never held as a whole.
+        with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+            yield table
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
+
+
+def needs_pyarrow(what: str) -> Any:
+    """Return pyarrow; raises UnavailableError, saying `what` needs it, where it is missing."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        remedy = 'pip install "minigpt2[data]"'
+        raise UnavailableError(f"{what}, which needs pyarrow: {remedy}") from None
+    return pyarrow
+
+
+RECORDS: dict[str, Callable[[BinaryIO, str, str | None], Iterator[Record]]] = {
+    "jsonl": jsonl_records,
+    "csv": csv_records,
+    "tsv": partial(csv_records, separators="\t"),
+    "parquet": parquet_records,
+}
+
+
+def choose(names: Sequence[str], field: str | None, known: Fields = FIELDS) -> tuple[str, ...]:
+    """Return the fields to read: a text's, or a prompt's and its text's; none if they lack.
 
     >>> choose(["id", "text"], None), choose(["q", "a"], "q+a"), choose(["a", "b"], None)
-    ((None, 'text'), ('q', 'a'), None)
+    (('text',), ('q', 'a'), ())
     """
-    if field is not None:
-        if field in names:
-            return None, field
-        prompt, _, text = field.partition("+")
-        return (prompt, text) if prompt in names and text in names else None
-    if "text" in names:
-        return None, "text"
-    pairs = [pair for pair in PAIRS if pair[0] in names and pair[1] in names]
-    return pairs[0] if pairs else None
+    wanted = known if field is None else ((field,), tuple(field.split("+", 1)))
+    return next((fields for fields in wanted if set(fields) <= set(names)), ())
 
 
-def checked(prompt: Any, text: Any, place: str) -> Record:
-    """Return the record if both parts are text."""
-    for part in (prompt, text):
-        if part is None:
-            return BadRecordError(f"{place}: the text is null")
-        if isinstance(part, str) and len(part) > LONGEST_RECORD:
-            return BadRecordError(f"{place}: longer than {LONGEST_RECORD >> 20} MiB")
-        if not isinstance(part, str):
-            return BadRecordError(f"{place}: {str(part)[:40]!r} is no text")
-        try:
-            part.encode()
-        except UnicodeEncodeError as error:
-            stray = ord(part[error.start])
-            what = f"byte 0x{stray - 0xDC00:02x}" if 0xDC80 <= stray <= 0xDCFF else "half a pair"
-            return BadRecordError(
-                f"{place}: no valid text at character {error.start}: {what} (U+{stray:04X})"
-            )
-    return Example(prompt, text)
+def table_columns(
+    names: Sequence[str], field: str | None, name: str, known: Fields = FIELDS
+) -> tuple[str, ...]:
+    """Choose the columns of a whole table; raises DataError if one lacks or is there twice."""
+    columns = choose(names, field, known)
+    if not columns:
+        raise DataError(f"{name} {_lacking(names, field)}")
+    for column in columns:
+        if names.count(column) > 1:
+            raise DataError(f"{name} has two columns {column!r}; rename one")
+    return columns
 
 
-def holds_messages(names: Sequence[str], field: str | None) -> bool:
-    """Say whether the fields hold a conversation, and none that would be taken before it."""
-    wanted = field in (None, MESSAGES) and MESSAGES in names
-    return wanted and (field is not None or choose(names, None) is None)
+def _lacking(names: Sequence[str], field: str | None) -> str:
+    shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
+    remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
+    return f"has no field {field or 'text'!r}; it has {shown}: {remedy}"
 
 
-def conversation(messages: Any, place: str) -> Iterator[Record]:
-    """Yield an example for each answer in a list of {"role", "content"}, or what is wrong."""
-    fault = _fault(messages)
+def row_records(columns: tuple[str, ...], values: list[Any], place: str) -> Iterator[Record]:
+    """Yield what the chosen columns of a row hold: a text, or each answer of a conversation."""
+    if columns != (MESSAGES,):
+        yield _checked(values, place)
+        return
+    [messages] = values
+    fault = _no_conversation(messages)
     turns = [] if fault else list(answers(messages))
-    if fault or not turns:
-        yield BadRecordError(f"{place}: {fault or 'nobody speaks as assistant'}")
+    if not turns:
+        yield DataError(f"{place}: {fault or 'nobody speaks as assistant'}")
         return
     group = json.dumps([[message["role"], message["content"]] for message in messages])
-    for prompt, text in turns:
-        record = checked(prompt, text, place)
-        yield replace(record, conversation=group) if isinstance(record, Example) else record
+    yield from (_checked(turn, place, group) for turn in turns)
 
 
-def _fault(messages: Any) -> str | None:
+def _no_conversation(messages: Any) -> str | None:
     if not isinstance(messages, list) or not messages:
         return f"{MESSAGES} is no list of messages"
     for message in messages:
@@ -158,70 +206,47 @@ def _fault(messages: Any) -> str | None:
     return None
 
 
-def lacking(names: Sequence[str], field: str | None) -> str:
-    """Say in a message that the fields lack, and which there are."""
-    shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
-    wanted = f"no field {field!r}" if field else "no field 'text'"
-    remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
-    return f"has {wanted}; it has {shown}: {remedy}"
+def _checked(parts: Sequence[Any], place: str, conversation: str = "") -> Record:
+    """Return what a text, or a prompt and a text, make, if they are texts."""
+    for part in parts:
+        if fault := _no_text(part):
+            return DataError(f"{place}: {fault}")
+    return Piece(parts[-1], "".join(parts[:-1]), conversation=conversation)
 
 
-def refuse_twins(names: Sequence[str], chosen: tuple[str | None, str], name: str) -> None:
-    """Raise DataError if a chosen column is there twice."""
-    for column in chosen:
-        if column is not None and names.count(column) > 1:
-            raise DataError(f"{name} has two columns {column!r}; rename one")
-
-
-def _json_records(line: bytes, place: str, field: str | None) -> Iterator[Record]:
-    tree = _json_object(line, place)
-    if isinstance(tree, dict) and holds_messages(list(tree), field):
-        yield from conversation(tree[MESSAGES], place)
-    else:
-        yield _json_record(tree, place, field) if isinstance(tree, dict) else tree
-
-
-def _json_object(line: bytes, place: str) -> dict[str, Any] | BadRecordError:
+def _no_text(part: Any) -> str | None:
+    if part is None:
+        return "the text is null"
+    if not isinstance(part, str):
+        return f"{str(part)[:40]!r} is no text"
+    if len(part) > LONGEST_RECORD:
+        return _too_long()
     try:
-        tree = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return BadRecordError(f"{place}: not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return BadRecordError(f"{place}: no JSON: {str(error)[:80]}")
-    return tree if isinstance(tree, dict) else BadRecordError(f"{place}: no JSON object")
+        part.encode()
+    except UnicodeEncodeError as error:
+        stray = ord(part[error.start])
+        what = f"byte 0x{stray - 0xDC00:02x}" if 0xDC80 <= stray <= 0xDCFF else "half a pair"
+        return f"no valid text at character {error.start}: {what} (U+{stray:04X})"
+    return None
 
 
-def _json_record(tree: dict[str, Any], place: str, field: str | None) -> Record:
-    chosen = choose(list(tree), field)
-    if chosen is None:
-        return BadRecordError(f"{place} {lacking(list(tree), field)}")
-    return checked("" if chosen[0] is None else tree[chosen[0]], tree[chosen[1]], place)
+def _too_long() -> str:
+    return f"longer than {LONGEST_RECORD >> 20} MiB"
 
 
-def _csv_record(row: list[str], place: str, columns: list[int], width: int) -> Record:
-    if len(row) != width:
-        return BadRecordError(f"{place}: {len(row)} fields, where the header has {width}")
-    prompt, text = (row[column] if column >= 0 else "" for column in columns)
-    return checked(prompt, text, place)
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes | BadRecordError]:
-    """Yield lines, never holding more than a record's worth of one."""
+def _lines(file: Any) -> Iterator[Any]:
+    """Yield lines, None for one that is too long, never holding more than a record's worth."""
     while line := file.readline(LONGEST_RECORD + 1):
         if len(line) > LONGEST_RECORD:
+            yield None
             while line and not line.endswith(b"\n"):
                 line = file.readline(LONGEST_RECORD)
-            yield BadRecordError(f"longer than {LONGEST_RECORD >> 20} MiB")
         else:
             yield line
 
 
-def _bounded(text: io.TextIOWrapper, name: str) -> Iterator[str]:
-    number = 0
-    while line := text.readline(LONGEST_RECORD + 1):
-        number += 1
-        if len(line) > LONGEST_RECORD:
-            raise DataError(
-                f"{name}, line {number} is longer than {LONGEST_RECORD >> 20} MiB; is it a table?"
-            )
+def _table_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(text), 1):
+        if line is None:
+            raise DataError(f"{name}, line {number} is {_too_long()}; is it a table?")
         yield line

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigpt2.data.parquet import parquet_rows
 from minigpt2.data.readers import open_source
+from minigpt2.data.records import parquet_rows
 from minigpt2.data.sources import source_of
 from minigpt2.errors import DataError
 from minigpt2.files import parse_json
@@ -18,19 +18,23 @@ def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], s
     With `plain` the lines of any other file are rows of one field, "text".
     """
     source = source_of(path, path.name)
-    if source.format == "parquet":
-        for number, row in enumerate(parquet_rows(path, str(path)), 1):
-            yield row, f"{path}, row {number}"
-        return
     bare = path.name[: len(path.name) - len(source.compression)]
     as_json = source.format == "jsonl" or bare.endswith(".json")
-    if not as_json and not plain:
+    if not as_json and not plain and source.format != "parquet":
         raise DataError(f"{path}: needs .jsonl or .parquet, also compressed, as it is published")
     with open_source(source) as file:
+        if source.format == "parquet":
+            for number, row in enumerate(parquet_rows(file, str(path)), 1):
+                yield row, f"{path}, row {number}"
+            return
         for number, line in enumerate(file, 1):
             line, place = line.removeprefix(codecs.BOM_UTF8), f"{path}, line {number}"
-            if line.strip():
-                yield parse_json(line, place) if as_json else {"text": _decoded(line, place)}, place
+            if not line.strip():
+                continue
+            try:
+                yield parse_json(line, place) if as_json else {"text": line.decode("utf-8")}, place
+            except UnicodeDecodeError as error:
+                raise DataError(f"{place}: not UTF-8 at byte {error.start}") from None
 
 
 def text_of(row: dict[str, Any], field: str, place: str) -> str:
@@ -39,10 +43,3 @@ def text_of(row: dict[str, Any], field: str, place: str) -> str:
         there = ", ".join(map(str, row))[:100] or "nothing"
         raise DataError(f"{place}: no text in a field {field!r}; there is {there}")
     return row[field]
-
-
-def _decoded(line: bytes, place: str) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 at byte {error.start}") from None

@@ -8,7 +8,7 @@ writes both.
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,12 @@ MAGIC, VERSION = b"MINIGPT2", 2
 HEADER = struct.Struct("<8sIIQQ32x")
 BLOCK_BYTES = 1 << 20
 SHARD_TOKENS = 100_000_000
+_NO_IDS = np.empty(0, np.int64)
+
+
+def id_dtype(vocab_size: int) -> np.dtype:
+    """Return the type of an id on disk."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 class Ids(Protocol):
@@ -43,31 +49,18 @@ class TokenStream:
 
     def __init__(self, folder: Path, splits: list[dict[str, Any]], vocab_size: int) -> None:
         entries = [entry for split in splits for entry in split["shards"]]
-        self._shards = [_Shard(folder / entry["file"], entry, vocab_size) for entry in entries]
+        self._shards = [_Shard(folder, entry, vocab_size) for entry in entries]
         self._starts = np.cumsum([0] + [shard.count for shard in self._shards])
         self.target_bytes = splits[0]["target_bytes"] + sum(split["bytes"] for split in splits[1:])
-        sizes = [int(split["tokens"]) for split in splits]
-        self.documents = DocumentIndex(
-            [
-                _Shard(folder / split["index"]["file"], split["index"], size + 1)
-                for split, size in zip(splits, sizes, strict=True)
-            ],
-            sizes,
-        )
+        self.documents = DocumentIndex(folder, splits)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ids [start, stop) as int64; raises DataError where a block is damaged."""
-        pieces = []
-        first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        for shard, offset in zip(self._shards[first:], self._starts[first:], strict=False):
-            if offset >= stop:
-                break
-            low, high = max(start - int(offset), 0), min(stop - int(offset), shard.count)
-            pieces.append(shard.read(low, high))
-        return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+        spans = _spans(self._starts, start, stop)
+        return np.concatenate([_NO_IDS, *(self._shards[i].read(*span) for i, *span in spans)])
 
     def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
         """Return the ids [s, s + length) for each s of `starts`: (n, length) int64."""
@@ -89,10 +82,11 @@ class TokenStream:
 class DocumentIndex:
     """Where documents start in a stream, and where what is to be predicted of each begins."""
 
-    def __init__(self, shards: list["_Shard"], sizes: list[int]) -> None:
-        self.shards = shards
+    def __init__(self, folder: Path, splits: list[dict[str, Any]]) -> None:
+        sizes = [int(split["tokens"]) for split in splits]
+        self.shards = [_Shard(folder, split["index"], split["tokens"] + 1) for split in splits]
         self._offsets = np.cumsum([0, *sizes])  # of each split's ids in the stream
-        self._firsts = np.cumsum([0] + [shard.count // 2 for shard in shards])
+        self._firsts = np.cumsum([0] + [shard.count // 2 for shard in self.shards])
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -104,19 +98,30 @@ class DocumentIndex:
         return table[:, 0], table[:, 1], np.concatenate([table[1:, 0], after])[: len(table)]
 
     def _table(self, start: int, stop: int) -> np.ndarray:
-        rows = [np.empty((0, 2), np.int64)]
-        for shard, first, offset in zip(self.shards, self._firsts, self._offsets, strict=False):
-            low, high = max(start - int(first), 0), min(stop - int(first), shard.count // 2)
-            if low < high:
-                rows.append(shard.read(2 * low, 2 * high).reshape(-1, 2) + offset)
+        rows = [_NO_IDS.reshape(0, 2)]
+        for i, low, high in _spans(self._firsts, start, stop):
+            rows.append(self.shards[i].read(2 * low, 2 * high).reshape(-1, 2) + self._offsets[i])
         return np.concatenate(rows)
+
+
+def _spans(starts: np.ndarray, low: int, high: int) -> Iterator[tuple[int, int, int]]:
+    """Yield, for each part that holds some of [low, high), its number and what of it is meant.
+
+    Parts begin at `starts`, whose last is where the last one ends.
+    """
+    for part in range(int(np.searchsorted(starts, low, side="right")) - 1, len(starts) - 1):
+        begin, end = int(starts[part]), int(starts[part + 1])
+        if begin >= high:
+            return
+        yield part, max(low - begin, 0), min(high, end) - begin
 
 
 class _Shard:
     """One file of ids, its blocks verified as they are first touched."""
 
-    def __init__(self, path: Path, entry: dict[str, Any], vocab_size: int) -> None:
-        self.path, self.count, self._vocab_size = path, int(entry["tokens"]), vocab_size
+    def __init__(self, folder: Path, entry: dict[str, Any], vocab_size: int) -> None:
+        self.path = path = folder / entry["file"]
+        self.count, self._vocab_size = int(entry["tokens"]), vocab_size
         self._checksums: list[int] = entry["crc32"]
         width = _check_header(path, self.count, vocab_size)
         self._ids = np.memmap(path, np.dtype(f"<u{width}"), "r", HEADER.size, (self.count,))

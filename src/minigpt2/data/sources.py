@@ -5,12 +5,11 @@ Order is that of the names, so that the same folder is the same text everywhere.
 
 import difflib
 import glob
-import os
 import shutil
 import sys
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from minigpt2.data.download import DATASETS, fetch, is_address
@@ -33,7 +32,7 @@ def find_sources(inputs: Iterable[str], scratch_dir: Path, form: str, say: Say) 
     found: dict[Path, Source] = {}
     for number, name in enumerate(inputs):
         for source in _expand(name, scratch_dir / f"input-{number}", say):
-            chosen = source if form == "auto" else _as(source, form)
+            chosen = source if form == "auto" else replace(source, format=form)
             found.setdefault(source.path.resolve(), chosen)
     if not found:
         raise UsageError("no input: give a file, a folder, a data set's name, or - for a pipe")
@@ -42,13 +41,14 @@ def find_sources(inputs: Iterable[str], scratch_dir: Path, form: str, say: Say) 
 
 def source_of(path: Path, name: str) -> Source:
     """Return how to read a file, by its name's endings; what is not known is plain text."""
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    return Source(path, name, FORMATS.get(suffixes[-1] if suffixes else "", "text"), compression)
+    suffix, compression = _endings(name)
+    return Source(path, name, FORMATS.get(suffix, "text"), compression)
 
 
-def _as(source: Source, form: str) -> Source:
-    return Source(source.path, source.name, form, source.compression)
+def _endings(name: str) -> tuple[str, str]:
+    suffixes = ["", *(suffix.lower() for suffix in Path(name).suffixes)]
+    compression = suffixes.pop() if suffixes[-1] in COMPRESSIONS else ""
+    return suffixes[-1], compression
 
 
 def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
@@ -58,7 +58,7 @@ def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
     elif is_address(name):
         yield from _fetched(name, name, say)
     elif path.is_dir():
-        yield from _folder(path, name, say)
+        yield from _folder(path, say)
     elif path.is_fifo():
         say(f"{name} is a pipe: reading what is written to it")
         with path.open("rb") as pipe:
@@ -67,20 +67,15 @@ def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
         yield source_of(path, name)
     elif path.exists():
         raise DataError(f"{name} is a device; give a file, a folder or a pipe")
-    elif glob.has_magic(name) and (matches := _matches(name)):
-        for match in matches:
-            if Path(match).is_file():
-                yield source_of(Path(match), match)
+    elif glob.has_magic(name) and (matches := glob.glob(name, recursive=True)):  # noqa: PTH207
+        found = (source_of(Path(match), match) for match in sorted(matches))
+        yield from (source for source in found if source.path.is_file())
     elif name in EMBEDDED:
         yield Source(Path(__file__).parent / EMBEDDED[name], name)
     elif name in DATASETS:
         yield from _fetched(name, DATASETS[name], say)
     else:
         raise InputMissingError(_nothing_named(name))
-
-
-def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path has none for absolute ones
 
 
 def _nothing_named(name: str) -> str:
@@ -93,9 +88,7 @@ def _nothing_named(name: str) -> str:
 
 
 def _fetched(name: str, address: str, say: Say) -> Iterator[Source]:
-    for path in fetch(name, address, say):
-        bare = urllib.parse.urlsplit(path.name).path
-        yield source_of(path, f"{name}/{bare}")
+    return (source_of(path, f"{name}/{path.name}") for path in fetch(name, address, say))
 
 
 def _spooled(stream, path: Path) -> Path:
@@ -107,24 +100,22 @@ def _spooled(stream, path: Path) -> Path:
     return path
 
 
-def _folder(folder: Path, name: str, say: Say) -> Iterator[Source]:
+def _folder(folder: Path, say: Say) -> Iterator[Source]:
     passed_over: Counter[str] = Counter()
     found = 0
     for path in _walk(folder, set()):
-        source = source_of(path, str(Path(name) / path.relative_to(folder)))
-        bare = path.name[: len(path.name) - len(source.compression)]
-        suffix = Path(bare).suffix.lower()
+        suffix, _ = _endings(path.name)
         if path.is_file() and suffix in FORMATS:
             found += 1
-            yield source
+            yield source_of(path, str(path))
         else:
             passed_over[suffix or path.name] += 1
     if passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common(8))
-        say(f"{name}: passed over {kinds}")
+        say(f"{folder}: passed over {kinds}")
     if not found:
         known = " ".join(FORMATS)
-        raise InputMissingError(f"{name} holds no text: looked for {known}, also compressed")
+        raise InputMissingError(f"{folder} holds no text: looked for {known}, also compressed")
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -133,15 +124,14 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     Hidden names and what minigpt2 itself prepared or trained are left alone.
     """
     try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        status, paths = folder.stat(), sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise InputMissingError(f"{folder} cannot be read: {error.strerror}") from None
     key = (status.st_dev, status.st_ino)
-    a_run = {"config.yaml", "run.json"} <= {entry.name for entry in entries}
+    a_run = {"config.yaml", "run.json"} <= {path.name for path in paths}
     if key in seen or a_run or has_our_manifest(folder):
         return
     seen.add(key)
-    for entry in entries:
-        if not entry.name.startswith("."):
-            yield from _walk(Path(entry.path), seen) if entry.is_dir() else [Path(entry.path)]
+    for path in paths:
+        if not path.name.startswith("."):
+            yield from _walk(path, seen) if path.is_dir() else [path]

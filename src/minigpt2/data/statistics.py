@@ -24,15 +24,16 @@ def describe(
     Lengths are in tokens, the separator among them; characters a token leave it out. Losses are
     in nats a token of the validation split.
     """
-    counts, splits = {}, {}
-    for name, stream in (("train", data.train), ("val", data.val)):
-        counts[name], words = _count(data, stream, progress)
-        splits[name] = _sizes(data, name, stream, words)
-    train, val = counts["train"], counts["val"]
+    train, val = _count(data, data.train), _count(data, data.val)
     unseen = (train == 0) & (val > 0)
     frequent = np.argsort(-train, kind="stable")[:_MOST_FREQUENT]
+    unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
+    size = data.manifest["splits"]["val"]["bytes"]
     return {
-        "splits": splits,
+        "splits": {
+            name: _sizes(data, data.manifest["splits"][name], stream, progress)
+            for name, stream in (("train", data.train), ("val", data.val))
+        },
         "vocabulary": {
             "size": len(train),
             "used_in_training": int((train > 0).sum()),
@@ -46,15 +47,7 @@ def describe(
         ],
         "rank_frequency": _rank_frequency(train),
         "token_bytes": _token_lengths(data, train),
-        **_losses(data, train, val),
-    }
-
-
-def _losses(data: Dataset, train: np.ndarray, val: np.ndarray) -> dict[str, float | None]:
-    """Return what counting reaches, in nats a token and, to compare tokenizers, bits a byte."""
-    unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
-    size = data.manifest["splits"]["val"]["bytes"]
-    return {
+        # Bits a byte compare tokenizers.
         "unigram_loss": unigram,
         "bigram_loss": bigram,
         "unigram_bits_per_byte": _bits(unigram, len(data.val), size),
@@ -103,30 +96,24 @@ def _blocks(stream: TokenStream) -> Iterator[np.ndarray]:
         yield stream.read(start, min(start + _BLOCK, len(stream)))
 
 
-def _count(
-    data: Dataset, stream: TokenStream, progress: Callable[[int], None]
-) -> tuple[np.ndarray, int]:
-    """Return how often each id occurs (V,), and the number of words between white space."""
+def _count(data: Dataset, stream: TokenStream) -> np.ndarray:
+    """Return how often each id occurs (V,)."""
     counts = np.zeros(data.manifest["vocab_size"], np.int64)
-
-    def counted(ids: np.ndarray) -> None:
-        nonlocal counts
+    for ids in _blocks(stream):
         counts += np.bincount(ids, minlength=len(counts))
-        progress(len(ids))
-
-    words = count_words(texts(data, stream, counted))
-    return counts, words
+    return counts
 
 
 def texts(
-    data: Dataset, stream: TokenStream, told: Callable[[np.ndarray], None] = lambda ids: None
+    data: Dataset, stream: TokenStream, told: Callable[[int], None] = lambda tokens: None
 ) -> Iterator[str]:
-    """Yield the text of a stream in blocks, a line's end for each separator; `told` its ids."""
+    """Yield the text of a stream in blocks, a line's end for each separator."""
+    separator = data.separator
     for ids in _blocks(stream):
         text = data.tokenizer.decode(ids.tolist())
-        if data.separator is not None:
-            text = text.replace(data.tokenizer.decode([data.separator]), "\n")
-        told(ids)
+        if separator is not None:
+            text = text.replace(data.tokenizer.decode([separator]), "\n")
+        told(len(ids))
         yield text
 
 
@@ -143,30 +130,28 @@ def count_words(parts: Iterable[str]) -> int:
     return words
 
 
-def _sizes(data: Dataset, name: str, stream: TokenStream, words: int) -> dict[str, Any]:
-    facts = data.manifest["splits"][name]
-    separators = 0 if data.separator is None else facts["documents"]
+def _sizes(
+    data: Dataset, facts: dict[str, Any], stream: TokenStream, told: Callable[[int], None]
+) -> dict[str, Any]:
+    tokens = facts["tokens"] - (facts["documents"] if data.separator is not None else 0)
     return {
         "characters": facts["characters"],
-        "words": words,
+        "words": count_words(texts(data, stream, told)),
         "documents": facts["documents"],
         "tokens": facts["tokens"],
-        "characters_per_token": round(
-            facts["characters"] / max(1, facts["tokens"] - separators), 4
-        ),
+        "characters_per_token": round(facts["characters"] / max(1, tokens), 4),
         "document_tokens": _lengths(stream),
     }
 
 
 def _lengths(stream: TokenStream) -> dict[str, Any]:
     """Quantiles of the documents' lengths, and how many lie from each power of two to the next."""
-    index, lengths = stream.documents, []
-    for first in range(0, len(index), _BLOCK):
-        start, _, end = index.read(first, min(first + _BLOCK, len(index)))
-        lengths.append(end - start)
-    if not lengths:
+    index = stream.documents
+    if not len(index):
         return {}
-    every = np.concatenate(lengths)
+    firsts = range(0, len(index), _BLOCK)
+    documents = (index.read(first, min(first + _BLOCK, len(index))) for first in firsts)
+    every = np.concatenate([end - start for start, _, end in documents])
     powers = np.bincount(np.floor(np.log2(np.maximum(every, 1))).astype(int))
     quantiles = {name: int(np.quantile(every, q)) for name, q in _QUANTILES.items()}
     return {**quantiles, "from_power_of_two": powers.tolist()}
@@ -187,19 +172,15 @@ def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:
 
 
 def with_statistics(
-    data: Dataset, progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    data: Dataset, progress: Callable[[int], None] = lambda tokens: None
 ) -> dict[str, Any]:
-    """Return a dataset's statistics, from its manifest or, the first time, put there."""
+    """Return a dataset's statistics, from its manifest or, the first time, put there.
+
+    `progress` is told, block by block, how many more tokens are counted.
+    """
     path = data.folder / "manifest.json"
     manifest = read_sealed(path)
     if "statistics" not in manifest:
-        done = 0
-
-        def told(tokens: int) -> None:
-            nonlocal done
-            done += tokens
-            progress("counting", done, len(data.all))
-
-        manifest["statistics"] = describe(data, told)
+        manifest["statistics"] = describe(data, progress)
         replace_file(path, sealed(manifest))
     return manifest["statistics"]

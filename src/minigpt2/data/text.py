@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from minigpt2.data.readers import Reading, read_source
+from minigpt2.data.readers import read_source
+from minigpt2.data.recipe import Recipe
 from minigpt2.data.sources import find_sources
 
 
@@ -15,9 +16,5 @@ def read_text(name: str) -> str:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         sources = find_sources([name], Path(scratch), "auto", lambda line: None)
-        reading = Reading()
-        return "".join(
-            piece.prompt + piece.text
-            for source in sources
-            for piece in read_source(source, reading, lambda what, count: None)
-        )
+        pieces = (piece for source in sources for piece in read_source(source, Recipe()))
+        return "".join(piece.prompt + piece.text for piece in pieces)

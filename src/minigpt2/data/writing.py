@@ -5,6 +5,8 @@ starts in the stream and where its first target stands. After each full shard th
 a new process can take up: it encodes again the job that filled the shard, and skips its beginning.
 """
 
+import contextlib
+import copy
 import os
 import zlib
 from collections.abc import Callable
@@ -14,19 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION
+from minigpt2.data.encoding import Job
+from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
 from minigpt2.files import storage_errors
-
-
-@dataclass
-class Encoded:
-    """One job's ids, and (start, first target) of each document that starts in it, from there."""
-
-    split: str
-    ids: np.ndarray
-    starts: np.ndarray
-    characters: int
-    bytes: int
 
 
 @dataclass
@@ -42,12 +34,13 @@ class WriterState:
     shards: list[dict[str, Any]] = field(default_factory=list)
 
 
-def is_whole(folder: Path, split: str, state: WriterState) -> bool:
+def is_whole(folder: Path, split: str, state: dict[str, Any]) -> bool:
     """Say whether all that a state speaks of is in the folder, bit for bit where it matters."""
     index = _index_path(folder, split)
-    if state.documents and not (index.exists() and index.stat().st_size >= state.documents * 16):
+    size = index.stat().st_size if index.exists() else HEADER.size
+    if size < HEADER.size + state["documents"] * 16:
         return False
-    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state.shards)
+    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state["shards"])
 
 
 def _checksums(path: Path) -> list[int]:
@@ -60,67 +53,46 @@ def _checksums(path: Path) -> list[int]:
 
 
 def _index_path(folder: Path, split: str) -> Path:
-    return folder / f"{split}-documents.part"
+    return folder / f"{split}-documents.bin"
 
 
 class SplitWriter:
-    """Writes one split; `saved` is called, with the state set, when a shard is finished."""
+    """Writes one split; `now` is what is written, `state` that as of the last finished shard."""
 
     def __init__(
-        self,
-        folder: Path,
-        split: str,
-        vocab_size: int,
-        shard_tokens: int,
-        state: WriterState,
-        saved: Callable[[], None],
+        self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
     ) -> None:
         self._folder, self._split, self._vocab_size = folder, split, vocab_size
-        self._shard_tokens, self._saved = shard_tokens, saved
-        self.state = state  # of the last finished shard; `_now` runs ahead of it
-        self._now = WriterState(**asdict(state))
+        self._shard_tokens = shard_tokens
+        self.state, self.now = state, WriterState(**copy.deepcopy(state))
         self._shard: ShardWriter | None = None
-        self._index_path = _index_path(folder, split)
-        with storage_errors(self._index_path):
-            self._index = self._index_path.open("r+b" if self._index_path.exists() else "w+b")
-            self._index.truncate(state.documents * 16)
-            self._index.seek(0, os.SEEK_END)
+        index_path = _index_path(folder, split)
+        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now.documents)
 
-    @property
-    def jobs(self) -> int:
-        """How many jobs need not be encoded again."""
-        return self._now.jobs
-
-    @property
-    def characters(self) -> int:
-        """How many characters are written."""
-        return self._now.characters
-
-    def add(self, encoded: Encoded) -> None:
-        """Append one job's ids, finishing shards as they fill."""
-        now, base = self._now, self._now.tokens - self._now.skip
-        ids = encoded.ids[now.skip :]
+    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> bool:
+        """Append what a job was encoded to; say whether a shard filled, and `state` moved on."""
+        now, finished = self.now, len(self.now.shards)
+        base, ids = now.tokens - now.skip, ids[now.skip :]
         while len(ids):
-            shard = self._shard or self._open_shard()
+            shard = self._open_shard()
             part, ids = np.split(ids, [self._shard_tokens - shard.count])
             shard.write(part)
             now.tokens += len(part)
             now.skip += len(part)
             if shard.count == self._shard_tokens:
                 self._close_shard()
-        with storage_errors(self._index_path):
-            self._index.write((encoded.starts + base).astype("<u8").tobytes())
+        self._index.write(starts.ravel() + base)
         now.jobs, now.skip = now.jobs + 1, 0
-        now.documents += len(encoded.starts)
-        now.characters += encoded.characters
-        now.bytes += encoded.bytes
+        now.documents += len(starts)
+        now.characters += job.characters
+        now.bytes += job.bytes
+        return len(now.shards) > finished
 
     def finish(self, first_bytes: Callable[[int], int]) -> dict[str, Any]:
         """Close the last shard and the index; return the split's part of the manifest."""
-        if self._shard or not self._now.shards:
-            self._shard = self._shard or self._open_shard()
+        if self._shard or not self.now.shards:
             self._close_shard()
-        now = self._now
+        now = self.now
         first = np.fromfile(
             self._folder / now.shards[0]["file"], id_dtype(self._vocab_size), 1, offset=HEADER.size
         )
@@ -131,82 +103,67 @@ class SplitWriter:
             "target_bytes": now.bytes - (first_bytes(int(first[0])) if len(first) else 0),
             "tokens": now.tokens,
             "shards": now.shards,
-            "index": self._finish_index(),
+            "index": self._index.close(now.tokens + 1),
         }
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         """Let go of the files; what is not in a finished shard is forgotten."""
-        self._index.close()
-        if self._shard is not None:
-            self._shard.abandon()
+        for writer in (self._index, self._shard):
+            if writer is not None:
+                with contextlib.suppress(OSError):  # the disk may be full: that is told already
+                    writer.file.close()
 
     def _open_shard(self) -> "ShardWriter":
-        name = f"{self._split}-{len(self._now.shards):05d}.bin"
-        dtype = id_dtype(self._vocab_size)
-        self._shard = ShardWriter(self._folder / name, dtype, self._vocab_size)
+        if self._shard is None:
+            path = self._folder / f"{self._split}-{len(self.now.shards):05d}.bin"
+            self._shard = ShardWriter(path, id_dtype(self._vocab_size))
         return self._shard
 
     def _close_shard(self) -> None:
-        assert self._shard is not None
-        self._now.shards.append(self._shard.close())
+        self.now.shards.append(self._open_shard().close(self._vocab_size))
         self._shard = None
-        with storage_errors(self._index_path):
-            self._index.flush()
-            os.fsync(self._index.fileno())
-        self.state = WriterState(**asdict(self._now))
-        self._saved()
-
-    def _finish_index(self) -> dict[str, Any]:
-        path = self._folder / f"{self._split}-documents.bin"
-        writer = self._shard = ShardWriter(path, np.dtype("<u8"), self._now.tokens + 1)
-        self._index.seek(0)
-        while block := self._index.read(BLOCK_BYTES):
-            writer.write(np.frombuffer(block, "<u8"))
-        return writer.close()
+        self._index.sync()
+        self.state = asdict(self.now)
 
 
 class ShardWriter:
-    """One file: 64 bytes of header, then ids; a CRC-32 for each block of 1 MiB."""
+    """One file: 64 bytes of header, then ids; a CRC-32 for each block of 1 MiB.
 
-    def __init__(self, path: Path, dtype: np.dtype, vocab_size: int) -> None:
-        self._path, self._dtype, self._vocab_size = path, dtype, vocab_size
-        self.count = 0
-        self._checksums: list[int] = []
-        self._pending = bytearray()
+    Of a file that is there already the first `count` ids are kept.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype, count: int = 0) -> None:
+        self._path, self._dtype, self.count = path, dtype, count
         with storage_errors(path):
-            self._file = path.open("wb")
-            self._file.write(bytes(HEADER.size))
+            self.file = path.open("r+b" if count else "w+b")
+            self.file.truncate(HEADER.size + count * dtype.itemsize)
+            self.file.seek(0, os.SEEK_END)
+        self._crc32 = _checksums(path)
 
     def write(self, ids: np.ndarray) -> None:
         """Append ids."""
-        self._pending += ids.astype(self._dtype, copy=False).tobytes()
-        self.count += len(ids)
-        while len(self._pending) >= BLOCK_BYTES:
-            self._write_block(bytes(self._pending[:BLOCK_BYTES]))
-            del self._pending[:BLOCK_BYTES]
+        content, width = ids.astype(self._dtype, copy=False).tobytes(), self._dtype.itemsize
+        while content:
+            filled = self.count * width % BLOCK_BYTES
+            if not filled:
+                self._crc32.append(0)
+            part, content = content[: BLOCK_BYTES - filled], content[BLOCK_BYTES - filled :]
+            self._crc32[-1] = zlib.crc32(part, self._crc32[-1])
+            self.count += len(part) // width
+            with storage_errors(self._path):
+                self.file.write(part)
 
-    def close(self) -> dict[str, Any]:
-        """Write what is left and the header, durably; return the entry for the manifest."""
-        if self._pending:
-            self._write_block(bytes(self._pending))
-        width = self._dtype.itemsize
-        with storage_errors(self._path), self._file as file:
-            file.seek(0)
-            file.write(HEADER.pack(MAGIC, VERSION, width, self._vocab_size, self.count))
-            file.flush()
-            os.fsync(file.fileno())
-        return {"file": self._path.name, "tokens": self.count, "crc32": self._checksums}
-
-    def abandon(self) -> None:
-        """Let go of the unfinished file."""
-        self._file.close()
-
-    def _write_block(self, block: bytes) -> None:
-        self._checksums.append(zlib.crc32(block))
+    def sync(self) -> None:
+        """Make durable what is written."""
         with storage_errors(self._path):
-            self._file.write(block)
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
-
-def id_dtype(vocab_size: int) -> np.dtype:
-    """Return the type of an id on disk."""
-    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    def close(self, vocab_size: int) -> dict[str, Any]:
+        """Write the header, durably; return the entry for the manifest."""
+        with storage_errors(self._path), self.file as file:
+            file.seek(0)
+            width = self._dtype.itemsize
+            file.write(HEADER.pack(MAGIC, VERSION, width, vocab_size, self.count))
+            self.sync()
+        return {"file": self._path.name, "tokens": self.count, "crc32": self._crc32}

@@ -1,11 +1,12 @@
 """How preparing data looks: one line that moves, and the statistics as a table."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from minigpt2.terminal.live import LiveView
@@ -21,20 +22,30 @@ class ProgressLine(LiveView):
         name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
         super().__init__(console, *columns, transient=True)
-        self._stage, self._shown_at = "", 0.0
-        self._task: TaskID | None = None
+        self._shown_at = 0.0
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""
-        if stage != self._stage:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._stage = stage
-            self._task = self._progress.add_task(stage, total=total or None, amount="")
+        if [stage] != [task.description for task in self._progress.tasks]:
+            for task in self._progress.task_ids:
+                self._progress.remove_task(task)
+            self._progress.add_task(stage, total=total or None, amount="")
         now = time.monotonic()
-        if self._task is not None and (now - self._shown_at > _EVERY or done == total):
+        if now - self._shown_at > _EVERY or done == total:
             self._shown_at = now
-            self._progress.update(self._task, completed=done, amount=_amount(done))
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=done, amount=_amount(done))
+
+    def counter(self, stage: str, total: int) -> Callable[[int], None]:
+        """Return a function that is told, again and again, how much more of a stage is done."""
+        done = 0
+
+        def count(amount: int) -> None:
+            nonlocal done
+            done += amount
+            self.progress(stage, done, total)
+
+        return count
 
 
 def _amount(number: int) -> str:
@@ -48,11 +59,8 @@ def _amount(number: int) -> str:
 
 def statistics_table(found: dict[str, Any]) -> Group:
     """Return what `describe` found, for a terminal."""
-    sizes = Table(box=None)
-    sizes.add_column("")
-    for name in found["splits"]:
-        sizes.add_column(name, justify="right")
     columns = list(found["splits"].values())
+    sizes = Table("", *(Column(name, justify="right") for name in found["splits"]), box=None)
     for key in ("documents", "characters", "words", "tokens", "characters_per_token"):
         sizes.add_row(key.replace("_", " "), *(f"{column[key]:,}" for column in columns))
     several = any(column["documents"] > 1 for column in columns)
@@ -60,9 +68,7 @@ def statistics_table(found: dict[str, Any]) -> Group:
         lengths = (column["document_tokens"].get(key, 0) for column in columns)
         sizes.add_row(f"tokens a document, {key}", *(f"{length:,}" for length in lengths))
     vocabulary = found["vocabulary"]
-    frequent = ", ".join(
-        f"{entry['text']!r} {entry['count']:,}" for entry in found["most_frequent"]
-    )
+    frequent = ", ".join(f"{one['text']!r} {one['count']:,}" for one in found["most_frequent"])
     lines = [
         f"vocabulary: {vocabulary['used_in_training']:,} of {vocabulary['size']:,} ids are used; "
         f"{vocabulary['validation_tokens_unseen_in_training']:,} validation tokens "
