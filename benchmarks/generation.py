@@ -3,28 +3,29 @@
     python benchmarks/generation.py [REPEATS] [ENGINE ...]
 
 Random weights (speed does not depend on them), a prompt of 16 tokens, 128 new ones, greedy, no
-stop. The engines take turns within each round; figures are medians over the rounds with their
-range, ratios are medians of the rounds' own ratios. What is not installed is left out. `first` is
+stop. Each engine is a process of its own with two threads; they take turns within each round.
+Figures are medians over the rounds with their range, ratios medians of the rounds' own ratios.
+What is not installed is left out. `first` is
 the time to the first token in a warm engine, `memory` the share of the memory's measured speed.
 """
 
-import gc
-import importlib.util
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command minigpt2 sets it
 
 import numpy as np
 import torch
 
 from minigpt2 import gpt2_tokenizer, save_pretrained
+from minigpt2.__main__ import SPIN_ALONE
 from minigpt2.generation import Engine, Request, Sampling, Token
 from minigpt2.generation.speed import read_gbps
 from minigpt2.interop.gguf_file import export_gguf
@@ -123,59 +124,85 @@ def llama_cpp(folder, kind):
 
 def engines(folder):
     """Return how to build each engine, and how many rows it writes."""
-    made = {f"minigpt2 {p}": (partial(ours, p), 1) for p in ("float32", "bfloat16", "int8")}
+    precisions = ("float32", "bfloat16", "int8")
+    made = {f"minigpt2 {p}": (partial(ours, p), 1) for p in precisions}
     made["plain loop float32"] = (plain, 1)
-    if importlib.util.find_spec("transformers"):
-        for dtype in ("float32", "bfloat16"):
-            made[f"transformers {dtype}"] = (partial(transformers, folder, dtype), 1)
-    if importlib.util.find_spec("llama_cpp"):
-        for kind in ("f32", "bf16", "q8_0"):
-            made[f"llama.cpp {kind}"] = (partial(llama_cpp, folder, kind), 1)
-    for precision in ("float32", "bfloat16", "int8"):
-        made[f"minigpt2 {precision} x{STREAMS}"] = (partial(ours, precision, STREAMS), STREAMS)
-    if importlib.util.find_spec("transformers"):
-        made[f"transformers bfloat16 x{STREAMS}"] = (
-            partial(transformers, folder, "bfloat16", STREAMS), STREAMS,
-        )  # fmt: skip
-    return made
+    for dtype in ("float32", "bfloat16"):
+        made[f"transformers {dtype}"] = (partial(transformers, folder, dtype), 1)
+    for kind in ("f32", "bf16", "q8_0"):
+        made[f"llama.cpp {kind}"] = (partial(llama_cpp, folder, kind), 1)
+    for p in precisions:
+        made[f"minigpt2 {p} x{STREAMS}"] = (partial(ours, p, STREAMS), STREAMS)
+    peer = f"transformers bfloat16 x{STREAMS}"
+    made[peer] = (partial(transformers, folder, "bfloat16", STREAMS), STREAMS)
+    missing = [name for name in ("transformers", "llama_cpp") if not find_spec(name)]
+    return {k: v for k, v in made.items() if k.split()[0].replace(".", "_") not in missing}
+
+
+def work(name, folder):
+    """Be one engine: a first round that is not counted, then a round for every line that comes."""
+    write = engines(folder)[name][0]()
+    write()
+    print(json.dumps(getattr(write, "bytes", None)), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(write()), flush=True)
+
+
+def begin(name, folder):
+    """Start an engine in a process of its own, its threads waiting as its users' do."""
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    if name.startswith("minigpt2"):
+        environment["GOMP_SPINCOUNT"] = str(SPIN_ALONE)  # as the command sets it
+    line = [sys.executable, __file__, "--engine", name, str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
 def main():
+    if sys.argv[1:2] == ["--engine"]:
+        work(sys.argv[2], Path(sys.argv[3]))
+        return
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    wanted = tuple(sys.argv[2:])
     print(f"{platform.platform()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        save_pretrained(random_weights(), gpt2_tokenizer(), folder / "hf")
-        wanted = sys.argv[2:]
-        made = {
-            name: (build(), rows)
-            for name, (build, rows) in engines(folder / "hf").items()
-            if not wanted or any(name.startswith(part) for part in wanted)
-        }
-        gc.collect()
-        for write, _ in made.values():  # a first round, not counted
-            write()
-        rates, firsts, reading = {name: [] for name in made}, {name: [] for name in made}, []
+        folder = Path(scratch) / "hf"
+        save_pretrained(random_weights(), gpt2_tokenizer(), folder)
+        rows = {name: n for name, (_, n) in engines(folder).items() if name.startswith(wanted)}
+        sizes, rates, firsts, reading = {}, {}, {}, []
+        workers = {}
+        for name in rows:
+            workers[name] = begin(name, folder)
+            sizes[name] = json.loads(workers[name].stdout.readline())
+            rates[name], firsts[name] = [], []
         for _ in range(repeats):
             reading.append(read_gbps())
-            for name, (write, rows) in made.items():
-                seconds, first = write()
-                rates[name].append(rows * NEW / seconds)
+            for name, worker in workers.items():
+                print(file=worker.stdin, flush=True)
+                seconds, first = json.loads(worker.stdout.readline())
+                rates[name].append(rows[name] * NEW / seconds)
                 firsts[name].append(first)
+        for worker in workers.values():
+            worker.stdin.close()
+            worker.wait()
+    show(rows, sizes, rates, firsts, reading)
+
+
+def show(rows, sizes, rates, firsts, reading):
     gbps = statistics.median(reading)
     print(f"memory read: {gbps:.1f} GB/s ({min(reading):.1f} to {max(reading):.1f})\n")
     print("| engine | tokens/s | times transformers bf16 | first, ms | share of memory |")
     print("|---|---|---|---|---|")
-    for name, (write, rows) in made.items():
-        middle = statistics.median(rates[name])
-        peer = rates.get("transformers bfloat16" + (f" x{STREAMS}" if rows > 1 else ""))
-        ratios = [a / b for a, b in zip(rates[name], peer or rates[name], strict=True)]
-        first = firsts[name][0] and f"{1000 * statistics.median(firsts[name]):.0f}"
-        size = getattr(write, "bytes", None)
-        share = f"{middle / rows * size / gbps / 1e9:.0%}" if size else ""
+    for name, measured in rates.items():
+        middle = statistics.median(measured)
+        peer = "transformers bfloat16" + (f" x{STREAMS}" if rows[name] > 1 else "")
+        ratios = [a / b for a, b in zip(measured, rates.get(peer, ()), strict=False)]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else ""
+        first = f"{1000 * statistics.median(firsts[name]):.0f}" if firsts[name][0] else ""
+        share = middle / rows[name] * (sizes[name] or 0) / gbps / 1e9
         print(
-            f"| {name} | {middle:.1f} ({min(rates[name]):.1f} to {max(rates[name]):.1f}) "
-            f"| {statistics.median(ratios):.2f} | {first or ''} | {share} |"
+            f"| {name} | {middle:.1f} ({min(measured):.1f} to {max(measured):.1f}) "
+            f"| {ratio} | {first} | {f'{share:.0%}' if share else ''} |"
         )
 
 

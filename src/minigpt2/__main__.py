@@ -1,5 +1,6 @@
 """The command `minigpt2`: runs the command line, and turns errors into a line and an exit code."""
 
+import contextlib
 import io
 import os
 import sys
@@ -17,10 +18,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; `--debug` lets tracebacks through."""
     debug = "--debug" in arguments
     _tolerate_any_text()
-    # OpenMP threads spin at every barrier, and beside another program they burn the very core they
-    # wait for. A short spin costs nothing on an idle machine and keeps half the speed on a busy
-    # one, where the default keeps a sixth: benchmarks/spin.md. Read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", str(_spin(arguments)))  # read as torch is imported
     try:
         from minigpt2.cli.app import run_command
 
@@ -42,6 +40,22 @@ def run(arguments: list[str]) -> int:
         if debug:
             raise
         return _report(error)
+
+
+# OpenMP threads spin at every barrier, and beside another program they burn the very core they
+# wait for. A short spin costs training nothing on an idle machine and keeps half the speed on a
+# busy one, where the default keeps a sixth. Writing has a barrier every 50 microseconds, and on an
+# idle machine a longer spin makes it faster by a third: benchmarks/spin.md.
+SPIN_BESIDE, SPIN_ALONE = 1_000, 100_000
+
+
+def _spin(arguments: list[str]) -> int:
+    """Return how often to look before going to sleep at a barrier."""
+    writes = any(verb in arguments[:1] for verb in ("generate", "chat"))
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no load average
+        if writes and os.getloadavg()[0] < (os.cpu_count() or 1) / 2:
+            return SPIN_ALONE
+    return SPIN_BESIDE
 
 
 def _tolerate_any_text() -> None:

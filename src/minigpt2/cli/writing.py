@@ -32,5 +32,5 @@ def open_to_write(
     target = find_device(device)
     folder = resolve_model(model, say)
     network, tokenizer = open_model(folder, say)
-    set_precision(network, dtype)
-    return str(folder), network.to(target), replacing_unknown(tokenizer, unknown)
+    set_precision(network.to(target), dtype)
+    return str(folder), network, replacing_unknown(tokenizer, unknown)

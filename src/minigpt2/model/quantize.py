@@ -1,12 +1,11 @@
 """Smaller weights for generation: bf16, or int8 with a scale a row, the head included.
 
-One vector times a matrix takes as long as reading the matrix, so bytes are time. Activations are
-bf16 in both; a weight in int8 is within half a step of 1/127 of its row's largest.
-
-GPT-2's embedding vectors share a large common part, so that its logits lie near -100, where bf16
-has steps of half a nat. Here the vectors are centred: the common part goes to the positions'
-vectors on the way in, and is added to the logits in fp32 on the way out.
+One vector times a matrix takes as long as reading the matrix, so bytes are time. In int8 a weight
+is within half a step of 1/127 of its row's largest; what is multiplied with it keeps 8 bits (one
+row) or 14 (several), and everything between the matrices stays in fp32.
 """
+
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,53 +14,127 @@ from torch.nn import functional as F
 from minigpt2.model.gpt2 import GPT2
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-# From so many vectors on a product is bound by arithmetic, and bf16 kernels do more of it.
-_MANY = 64
+# Activations as two bytes of 7 bits: a product of 8 by 8 bits, added in pairs, would overflow the
+# 16 bits that processors without VNNI add in.
+_HIGH, _LOW = 63, 126
+_WIDE = 16_384  # rows of a matrix from which splitting its one vector in two bytes costs nothing
 
 
 def set_precision(model: nn.Module, precision: str) -> None:
-    """Change a finished model, in place, to one of `PRECISIONS`; it can only generate then.
+    """Change a finished model, in place and where it lies, to one of `PRECISIONS`.
 
-    Raises ValueError for another name. A model that is not GPT-2 has no int8 and takes bf16.
+    It can only generate then. Raises ValueError for another name. Of a model that is not GPT-2
+    the linear layers change, and its own head stays.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    if precision == "float32":
-        return
-    int8 = precision == "int8"
-    if int8:
+    if precision == "bfloat16":
+        head = _centre(model) if isinstance(model, GPT2) else None
+        model.to(torch.bfloat16)
+        if head is not None:
+            model.head = head
+    elif precision == "int8":
         for parent in list(model.modules()):
             for name, child in parent.named_children():
                 if type(child) is nn.Linear:
-                    setattr(parent, name, Int8Linear(child))
-    if not isinstance(model, GPT2):
-        model.to(torch.bfloat16)
-        return
+                    setattr(parent, name, Int8Linear(child.weight, child.bias))
+        if isinstance(model, GPT2):
+            model.head = Int8Linear(model.wte.weight)
+
+
+def _centre(model: GPT2) -> "CentredHead":
+    """Take the part that all embeddings share out of them; return the head that knows it."""
     common_C = model.wte.weight.detach().float().mean(dim=0)
     model.wte.weight = nn.Parameter(model.wte.weight.detach() - common_C)
     model.wpe.weight = nn.Parameter(model.wpe.weight.detach() + common_C)
-    quantized = quantize(model.wte.weight) if int8 else None
-    model.to(torch.bfloat16)
-    model.head = CentredHead(common_C, quantized)
+    return CentredHead(common_C)
 
 
 class CentredHead(nn.Module):
-    """The tied head over centred vectors, or their int8 copy; its logits are fp32."""
+    """The tied head in bf16 over centred embeddings; its logits are fp32.
 
-    def __init__(self, common_C: Tensor, quantized: tuple[Tensor, Tensor] | None) -> None:
+    GPT-2's embeddings share a large part, so that its logits lie near -100, where bf16 has steps
+    of half a nat. That part goes to the positions on the way in, and is added here in fp32.
+    """
+
+    def __init__(self, common_C: Tensor) -> None:
         super().__init__()
         self.register_buffer("common", common_C)
-        q_VC, scale_V = quantized or (None, None)
-        self.register_buffer("weight", q_VC)
-        self.register_buffer("scale", scale_V)
 
     def forward(self, x: Tensor, wte_VC: Tensor) -> Tensor:
         """Map the normed stream (B, T, C) and the embedding (V, C) to logits (B, T, V)."""
-        if self.weight is None or self.scale is None:
-            logits = F.linear(x, wte_VC)
+        return F.linear(x, wte_VC).float() + (x.float() @ self.common)[..., None]
+
+
+class Int8Linear(nn.Module):
+    """A linear layer, or a head, whose weight is int8; fp32 in, fp32 out."""
+
+    def __init__(self, weight_NK: Tensor, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        q_NK, scale_N = quantize(weight_NK)
+        self.register_buffer("weight", q_NK)
+        self.register_buffer("scale", scale_N)
+        self.bias = bias
+        # The kernel for one row reads 16 columns at a time, past the end of rows of other lengths.
+        self._one_row = q_NK.device.type == "cpu" and q_NK.shape[1] % 16 == 0
+        self._packed = _pack(q_NK) if q_NK.device.type == "cpu" and _onednn() else None
+
+    def forward(self, x: Tensor, _: Tensor | None = None) -> Tensor:
+        """Map (..., K) to (..., N)."""
+        rows_MK, size = x.flatten(0, -2), len(self.weight)
+        if not len(rows_MK):
+            y_MN = x.new_empty(0, size)
+        elif self._one_row and len(rows_MK) == 1 and (size < _WIDE or self._packed is None):
+            scale_N = self.scale.bfloat16()
+            y_MN = torch._weight_int8pack_mm(rows_MK.bfloat16(), self.weight, scale_N).float()
+        elif self._packed is not None:
+            y_MN = _product(rows_MK, self._packed, self.scale)
         else:
-            logits = int8_linear(x, self.weight, self.scale)
-        return logits.float() + (x.float() @ self.common)[..., None]
+            y_MN = F.linear(rows_MK, self.weight.to(x.dtype)) * self.scale
+        y_MN = y_MN if self.bias is None else y_MN + self.bias
+        return y_MN.view(*x.shape[:-1], size)
+
+
+def quantize(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a matrix as int8 (N, K) and the scale of each row, fp32 (N)."""
+    weight_NK = weight_NK.detach().float().contiguous()  # a file's pages may lie transposed
+    # Rounded to bf16, in which one kernel takes it, and before it divides.
+    scale_N = (weight_NK.abs().amax(dim=1).clamp(min=1e-12) / 127).bfloat16().float()
+    return (weight_NK / scale_N[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale_N
+
+
+def _product(x_MK: Tensor, packed: Tensor, scale_N: Tensor) -> Tensor:
+    """Multiply fp32 rows with a packed int8 matrix: the high and the low byte of each in turn.
+
+    Every row has a scale of its own, so it does not matter which others are there.
+    """
+    scale_M1 = x_MK.abs().amax(dim=1, keepdim=True).clamp_(min=1e-30).mul_(1 / _HIGH)
+    x_MK = x_MK / scale_M1
+    high_MK = x_MK.round()
+    low_MK = (x_MK - high_MK).mul_(_LOW).round_()
+    bytes_2MK = torch.cat((high_MK, low_MK)).add_(64).to(torch.uint8)
+    y_2MN = torch.ops.onednn.qlinear_pointwise(
+        bytes_2MK, 1.0, 64, packed, scale_N, torch.zeros(len(scale_N), dtype=torch.int32),
+        None, 1.0, 0, torch.float32, "none", [], "",
+    )  # fmt: skip
+    high_MN, low_MN = y_2MN.chunk(2)
+    return torch.add(high_MN, low_MN, alpha=1 / _LOW).mul_(scale_M1)
+
+
+def _pack(q_NK: Tensor) -> Tensor:
+    return torch.ops.onednn.qlinear_prepack(q_NK, None)
+
+
+@cache
+def _onednn() -> bool:
+    """Say whether torch has oneDNN's integer product here, and it is right."""
+    x_MK = torch.linspace(-1, 1, 96).view(3, 32)
+    q_NK = torch.arange(-80, 80).view(5, 32).to(torch.int8)
+    try:
+        got_MN = _product(x_MK, _pack(q_NK), torch.ones(5))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return torch.allclose(got_MN, x_MK @ q_NK.float().T, atol=0.05)
 
 
 def bytes_read(model: nn.Module) -> int:
@@ -70,42 +143,3 @@ def bytes_read(model: nn.Module) -> int:
     if "head.weight" in state:  # a copy of its own: of the embedding only a row is read
         del state["wte.weight"]
     return sum(value.numel() * value.element_size() for value in state.values())
-
-
-def quantize(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a matrix as int8 (N, K) and the scale of each row, bf16 (N)."""
-    weight_NK = weight_NK.detach().float()
-    # Rounded to bf16 first: what is divided by is what will be multiplied with.
-    scale_N = (weight_NK.abs().amax(dim=1).clamp(min=1e-12) / 127).bfloat16()
-    q_NK = (weight_NK / scale_N.float()[:, None]).round_().clamp_(-127, 127)
-    return q_NK.to(torch.int8), scale_N
-
-
-def int8_linear(x: Tensor, q_NK: Tensor, scale_N: Tensor) -> Tensor:
-    """Multiply (..., K) in bf16 with a quantized matrix, to (..., N)."""
-    rows_MK = x.flatten(0, -2)
-    # The kernel reads 16 columns at a time, past the end of rows of any other length.
-    packs = x.device.type == "cpu" and x.shape[-1] % 16 == 0
-    if packs and 0 < len(rows_MK) < _MANY:
-        y_MN = torch._weight_int8pack_mm(rows_MK.contiguous(), q_NK, scale_N)
-    elif len(rows_MK):
-        y_MN = F.linear(rows_MK, q_NK.to(x.dtype)) * scale_N
-    else:
-        y_MN = rows_MK.new_empty(0, len(q_NK))
-    return y_MN.view(*x.shape[:-1], len(q_NK))
-
-
-class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8; the bias stays."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        q_NK, scale_N = quantize(linear.weight)
-        self.register_buffer("weight", q_NK)
-        self.register_buffer("scale", scale_N)
-        self.bias = linear.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., K) to (..., N)."""
-        y = int8_linear(x, self.weight, self.scale)
-        return y if self.bias is None else y + self.bias
