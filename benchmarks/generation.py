@@ -168,7 +168,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "hf"
         save_pretrained(random_weights(), gpt2_tokenizer(), folder)
-        rows = {name: n for name, (_, n) in engines(folder).items() if name.startswith(wanted)}
+        rows = {name: n for name, (_, n) in engines(folder).items()}
+        rows = {name: n for name, n in rows.items() if not wanted or name.startswith(wanted)}
         sizes, rates, firsts, reading = {}, {}, {}, []
         workers = {}
         for name in rows:
