@@ -28,18 +28,18 @@ def set_precision(model: nn.Module, precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+    if precision == "float32":
+        return
+    head = _centre(model) if precision == "bfloat16" and isinstance(model, GPT2) else None
     if precision == "bfloat16":
-        head = _centre(model) if isinstance(model, GPT2) else None
         model.to(torch.bfloat16)
-        if head is not None:
-            model.head = head
-    elif precision == "int8":
-        for parent in list(model.modules()):
-            for name, child in parent.named_children():
-                if type(child) is nn.Linear:
-                    setattr(parent, name, Int8Linear(child.weight, child.bias))
-        if isinstance(model, GPT2):
-            model.head = Int8Linear(model.wte.weight)
+    kind = Bf16Linear if precision == "bfloat16" else Int8Linear
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear:
+                setattr(parent, name, kind(child.weight, child.bias))
+    if isinstance(model, GPT2):
+        model.head = head or Int8Linear(model.wte.weight)
 
 
 def _centre(model: GPT2) -> "CentredHead":
@@ -47,7 +47,7 @@ def _centre(model: GPT2) -> "CentredHead":
     common_C = model.wte.weight.detach().float().mean(dim=0)
     model.wte.weight = nn.Parameter(model.wte.weight.detach() - common_C)
     model.wpe.weight = nn.Parameter(model.wpe.weight.detach() + common_C)
-    return CentredHead(common_C)
+    return CentredHead(model.wte.weight, common_C)
 
 
 class CentredHead(nn.Module):
@@ -57,13 +57,36 @@ class CentredHead(nn.Module):
     of half a nat. That part goes to the positions on the way in, and is added here in fp32.
     """
 
-    def __init__(self, common_C: Tensor) -> None:
+    def __init__(self, wte_VC: Tensor, common_C: Tensor) -> None:
         super().__init__()
+        self.centred = Bf16Linear(wte_VC)
         self.register_buffer("common", common_C)
 
-    def forward(self, x: Tensor, wte_VC: Tensor) -> Tensor:
-        """Map the normed stream (B, T, C) and the embedding (V, C) to logits (B, T, V)."""
-        return F.linear(x, wte_VC).float() + (x.float() @ self.common)[..., None]
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
+        """Map the normed stream (B, T, C) to logits (B, T, V)."""
+        return self.centred(x).float() + (x.float() @ self.common)[..., None]
+
+
+class Bf16Linear(nn.Module):
+    """A linear layer, or a head, whose weight is bf16, laid out as oneDNN likes it where it is."""
+
+    def __init__(self, weight_NK: Tensor, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        weight_NK = weight_NK.detach().to(torch.bfloat16).contiguous()
+        self._size, self.bias = len(weight_NK), bias
+        self._packed = weight_NK.device.type == "cpu" and _onednn()
+        if self._packed:
+            weight_NK = torch.ops.mkldnn._reorder_linear_weight(weight_NK, 1)
+        self.register_buffer("weight", weight_NK)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., K) to (..., N)."""
+        if not x.numel():
+            return x.new_empty(*x.shape[:-1], self._size)
+        if not self._packed:
+            return F.linear(x, self.weight, self.bias)
+        product = torch.ops.mkldnn._linear_pointwise
+        return product(x, self.weight, self.bias, "none", [], "")
 
 
 class Int8Linear(nn.Module):
@@ -127,11 +150,13 @@ def _pack(q_NK: Tensor) -> Tensor:
 
 @cache
 def _onednn() -> bool:
-    """Say whether torch has oneDNN's integer product here, and it is right."""
+    """Say whether torch has oneDNN's products here, and they are right."""
     x_MK = torch.linspace(-1, 1, 96).view(3, 32)
     q_NK = torch.arange(-80, 80).view(5, 32).to(torch.int8)
     try:
         got_MN = _product(x_MK, _pack(q_NK), torch.ones(5))
+        packed = torch.ops.mkldnn._reorder_linear_weight(q_NK.bfloat16(), 1)
+        torch.ops.mkldnn._linear_pointwise(x_MK.bfloat16(), packed, None, "none", [], "")
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
     return torch.allclose(got_MN, x_MK @ q_NK.float().T, atol=0.05)
@@ -140,6 +165,8 @@ def _onednn() -> bool:
 def bytes_read(model: nn.Module) -> int:
     """Return how many bytes of weights a step of generation reads: all but what is looked up."""
     state = {name: value for name, value in model.state_dict().items() if name != "wpe.weight"}
-    if "head.weight" in state:  # a copy of its own: of the embedding only a row is read
+    if any(
+        name.startswith("head.") for name in state
+    ):  # a copy of its own: of the embedding only a row is read
         del state["wte.weight"]
     return sum(value.numel() * value.element_size() for value in state.values())
