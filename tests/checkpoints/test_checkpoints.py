@@ -11,6 +11,7 @@ from minigpt2 import files, from_pretrained, save_pretrained
 from minigpt2.checkpoints import Progress, RunDirectory, load_checkpoint, verify
 from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
 from minigpt2.interop import resolve_model
+from minigpt2.interop.opening import PRETRAINED
 from minigpt2.model import ATTENTION, GPT2, Bigram, BigramConfig, Block, set_attention
 from minigpt2.tokenizers import ByteTokenizer
 
@@ -247,8 +248,11 @@ def test_a_pickle_is_refused_in_one_line(tmp_path):
 
 
 def test_a_name_that_is_nothing_names_the_runs_there_are(tmp_path):
+    lines = []
+    assert resolve_model(None, said(lines), tmp_path / "runs") == PRETRAINED
+    assert "minigpt2 train" in lines[0]
     with pytest.raises(InputMissingError, match="minigpt2 train"):
-        resolve_model(None, said([]), tmp_path / "runs")
+        resolve_model("nothing", said([]), tmp_path / "runs")
     (tmp_path / "runs/a").mkdir(parents=True)
     (tmp_path / "runs/a/config.yaml").write_text("")
     with pytest.raises(InputMissingError, match=r"runs here: .*runs.a"):

@@ -148,7 +148,7 @@ def test_wrong_options_end_with_2(capsys):
 
 
 def test_without_a_run_the_remedy_is_named(capsys):
-    assert run(["generate"]) == 66
+    assert run(["report"]) == 66
     one_line(capsys, "minigpt2 train")
     assert run(["generate", "nothing"]) == 66
     one_line(capsys, "no run or model directory nothing")

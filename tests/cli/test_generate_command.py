@@ -127,7 +127,7 @@ def test_settings_reach_the_sampler(capsys):
     assert shown.rstrip("\n").count("\n") == 1
     biased = generate(capsys, *base, "--logit-bias", str(newline), "50").out
     assert biased == "ROMEO:\n" + "\n" * 60 + "\n"
-    never = generate(capsys, *base, "--stop", "--", "--stop", "never comes").out
+    never = generate(capsys, *base, "--stop", "--x", "--stop", "never comes").out
     assert never == generate(capsys, *base).out
     for dtype in ("bfloat16", "int8"):
         assert len(generate(capsys, *base, "--dtype", dtype).out) > 60

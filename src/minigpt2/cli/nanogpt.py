@@ -70,7 +70,9 @@ def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     for argument in arguments:
         name, equals, value = _dashed(argument).partition("=")
         # What follows an option that takes free text is text, however it looks.
-        if not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
+        if renamed and renamed[-1] in _FREE_TEXT and argument.startswith("-"):
+            renamed[-1] += f"={argument}"
+        elif not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
             renamed.append(argument)
         else:
             renamed += ["--" + aliases.get(name[2:], name[2:]), *([value] if equals else [])]

@@ -70,13 +70,13 @@ class Chat:
         """Return what to say to who sits down."""
         asks = converses(self._tokenizer)
         form = "Ask; it answers." if asks else "Begin a text; the model goes on."
-        if self._tokenizer.chat_template is not None and not asks:
-            form += " (Its own chat template is of another kind and not used.)"
         return f"{form} /help lists commands, 'quit' leaves."
 
     def _use(self, model: str | None) -> None:
         self._model, self._network, self._tokenizer = self._open(model)
         self._engine = Engine(self._network, 1, self._tokenizer.vocab_size)
+        if self._tokenizer.chat_template is not None and not converses(self._tokenizer):
+            _say("its chat template is of another kind and not used: the model continues your text")
 
     def _answer(self, turns: list[Turn]) -> None:
         """Let the model speak to the last of these turns; they stand if it could."""
