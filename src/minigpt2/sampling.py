@@ -6,7 +6,7 @@ bias, are those of OpenAI's API.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from minigpt2.errors import UsageError
 
@@ -15,7 +15,7 @@ Overflow = Literal["slide", "truncate-left", "error"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen and when to stop.
+    """How tokens are chosen and when to stop; raises UsageError for what cannot be meant.
 
     Parameters
     ----------
@@ -77,20 +77,29 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name, (least, most, what) in _RANGES.items():
+        for name, (kind, least, most, what) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:  # NaN is in no range
-                raise UsageError(f"{name.replace('_', '-')} must be {what}, not {value}")
+            if value is None and name in _OPTIONAL:
+                continue
+            if type(value) not in (int, kind) or not least <= value <= most:  # NaN: in no range
+                raise UsageError(f"{name.replace('_', '-')} must be {what}, not {value!r}")
+        if self.overflow not in get_args(Overflow):
+            raise UsageError(f"overflow must be {', '.join(get_args(Overflow))}")
+        if not all(type(token_id) is int for token_id in self.banned_ids):
+            raise UsageError("banned-ids must be ids of tokens")
         if self.min_new_tokens > self.max_new_tokens:
             raise UsageError(
                 f"min-new-tokens {self.min_new_tokens} is more than max-new-tokens "
                 f"{self.max_new_tokens}"
             )
-        for token_id, bias in self.logit_bias:
-            if not math.isfinite(bias):
-                raise UsageError(f"logit-bias of token {token_id} must be a number, not {bias}")
-        if "" in self.stop:
-            raise UsageError("a stop string must not be empty")
+        for pair in self.logit_bias:
+            kinds = tuple(map(type, pair)) if isinstance(pair, tuple) else ()
+            if kinds not in ((int, int), (int, float)) or not -_HOT <= pair[1] <= _HOT:
+                raise UsageError(
+                    f"logit-bias must be an id and a number from -{_HOT:g} to {_HOT:g}, not {pair}"
+                )
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise UsageError("a stop string must be a text, and not empty")
 
     def with_seed(self, seed: int) -> "Sampling":
         """Return the same settings with another seed."""
@@ -102,20 +111,20 @@ class Sampling:
         return (*self.stop, *(("\n",) if self.stop_at_newline else ()))
 
 
-_LARGEST = 1e300  # beyond it temperatures and penalties are as good as infinite
-_SMALLEST = 5e-324  # what "above 0" means of a float
+_HOT = 1e4  # a factor or a summand that decides everything; twice as much would tell no more
 _LARGEST_SEED = (1 << 63) - 1  # what torch's generators take
+_OPTIONAL = ("top_k", "top_p", "min_p", "logprobs")
 _RANGES = {
-    "max_new_tokens": (0, math.inf, "0 or more"),
-    "min_new_tokens": (0, math.inf, "0 or more"),
-    "temperature": (0, _LARGEST, "0 or more"),
-    "top_k": (1, math.inf, "at least 1"),
-    "top_p": (_SMALLEST, 1, "above 0 and at most 1"),
-    "min_p": (0, 1, "from 0 to 1"),
-    "repetition_penalty": (_SMALLEST, _LARGEST, "above 0"),
-    "presence_penalty": (-100, 100, "from -100 to 100"),
-    "frequency_penalty": (-100, 100, "from -100 to 100"),
-    "seed": (0, _LARGEST_SEED, "from 0 to 2^63 - 1"),
-    "n_keep": (0, math.inf, "0 or more"),
-    "logprobs": (0, 1000, "from 0 to 1000"),
+    "max_new_tokens": (int, 0, math.inf, "0 or more"),
+    "min_new_tokens": (int, 0, math.inf, "0 or more"),
+    "temperature": (float, 0, _HOT, f"from 0 to {_HOT:g}"),
+    "top_k": (int, 1, math.inf, "at least 1"),
+    "top_p": (float, 1e-9, 1, "above 0 and at most 1"),
+    "min_p": (float, 0, 1, "from 0 to 1"),
+    "repetition_penalty": (float, 1 / _HOT, _HOT, f"from {1 / _HOT:g} to {_HOT:g}"),
+    "presence_penalty": (float, -100, 100, "from -100 to 100"),
+    "frequency_penalty": (float, -100, 100, "from -100 to 100"),
+    "seed": (int, 0, _LARGEST_SEED, "from 0 to 2^63 - 1"),
+    "n_keep": (int, 0, math.inf, "0 or more"),
+    "logprobs": (int, 0, 1000, "from 0 to 1000"),
 }

@@ -138,7 +138,7 @@ def test_wrong_options_end_with_2(capsys):
         (["generate", "--n", "0"], "--n must be at least 1"),
         (["generate", "--n", "1000000000000"], "--n must be at least 1"),
         (["train", "--training.batch-size", "1000000000000"], "must be at most"),
-        (["generate", "--temperature", "-1"], "temperature must be 0 or more"),
+        (["generate", "--temperature", "-1"], "temperature must be from 0"),
         (["generate", "--temperature", "hot"], "hot"),
         (["train", "--preset", "huge"], "no preset 'huge'"),
         (["generate", "model", "hello"], "a prompt behind --prompt"),

@@ -133,6 +133,14 @@ def test_settings_reach_the_sampler(capsys):
         assert len(generate(capsys, *base, "--dtype", dtype).out) > 60
 
 
+def test_a_refusal_comes_before_any_text_and_no_file_is_replaced(tmp_path, capsys):
+    line = ["--prompt", "O", "--overflow", "error", "--max-new-tokens", "999"]
+    assert generate(capsys, *line, code=2).out == ""
+    (tmp_path / "novel.txt").write_text("mine")
+    shown = generate(capsys, "--prompt", "O", *SHORT, "--out", "novel.txt", code=2)
+    assert "exists already" in shown.err and (tmp_path / "novel.txt").read_text() == "mine"
+
+
 def test_a_model_without_a_tokenizer_is_told(tmp_path, capsys):
     shutil.copytree(PRETRAINED, tmp_path / "m")
     for name in ("tokenizer.json", "manifest.json"):

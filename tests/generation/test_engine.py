@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt2.errors import UsageError
+from minigpt2.errors import MiniGPT2Error, UsageError
 from minigpt2.generation import Ended, Engine, Request, Sampling, Token
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
 
@@ -71,11 +71,13 @@ def test_truncating_left_reads_what_leaves_room_and_says_so(tiny):
     assert ends[0, 0] == Ended(0, 0, "length", cut=16, slides=0)
 
 
-@pytest.mark.parametrize("new", [12, 13, 500])
-def test_truncating_left_ends_where_the_window_does(tiny, new):
+@pytest.mark.parametrize(("new", "kept"), [(12, 1), (13, 7), (500, 7)])
+def test_truncating_left_ends_where_the_window_does(tiny, new, kept):
+    """Who asks for more than there is gets half of the window for the prompt."""
     sampling = Sampling(max_new_tokens=new, temperature=0, overflow="truncate-left")
-    ids, ends = run(Engine(tiny), Request([5, 6, 7], sampling))
-    assert ids[0, 0] == brute_force(tiny, [7], 12) and ends[0, 0].cut == 2
+    ids, ends = run(Engine(tiny), Request(list(range(9)), sampling))
+    assert ids[0, 0] == brute_force(tiny, list(range(9))[-kept:], 13 - kept)
+    assert ends[0, 0].cut == 9 - kept
 
 
 def test_what_does_not_fit_is_an_error_with_both_numbers(tiny):
@@ -209,6 +211,29 @@ def test_log_probabilities_are_the_models_own(tiny):
             assert [value for _, value in event.top] == pytest.approx(values.tolist(), abs=1e-5)
             assert all(value == event.logprob for i, value in event.top if i == event.id)
             context.append(event.id)
+
+
+def test_an_error_while_a_prompt_is_read_leaves_nothing_half(tiny):
+    engine = Engine(tiny, 2)
+    calls = []
+
+    def break_once(*_):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    tiny.h[1].register_forward_hook(break_once)
+    engine.submit(Request([1, 2, 3, 4, 5], GREEDY))
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    ids = [event.id for event in engine.run() if isinstance(event, Token)]
+    assert ids == brute_force(tiny, [1, 2, 3, 4, 5], 9)
+
+
+def test_weights_that_are_no_numbers_are_told(tiny):
+    tiny.ln_f.weight.data[3] = float("nan")
+    with pytest.raises(MiniGPT2Error, match="not numbers"):
+        written(tiny, [1])
 
 
 def test_a_bigram_generates_too(tiny):

@@ -145,7 +145,10 @@ def test_what_is_no_number_is_refused(name, value):
     [{"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": -0.1},
      {"min_p": 2}, {"max_new_tokens": -1}, {"seed": -1}, {"seed": 1 << 63}, {"stop": ("",)},
      {"repetition_penalty": 0}, {"logit_bias": ((1, math.nan),)}, {"n_keep": -1},
-     {"max_new_tokens": 3, "min_new_tokens": 4}, {"logprobs": -1}],
+     {"max_new_tokens": 3, "min_new_tokens": 4}, {"logprobs": -1}, {"temperature": 1e300},
+     {"logit_bias": ((1, 1e300),)}, {"repetition_penalty": 1e-320}, {"seed": 1.5}, {"seed": None},
+     {"top_k": 2.5}, {"stop": (1,)}, {"banned_ids": ("x",)}, {"logit_bias": (("a", 1),)},
+     {"logit_bias": ((1,),)}, {"overflow": "nonsense"}, {"temperature": "hot"}],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(UsageError):

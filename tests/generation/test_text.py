@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt2.errors import DataError
+from minigpt2.errors import DataError, UsageError
 from minigpt2.generation import (
     Engine,
     Sampling,
@@ -105,6 +105,23 @@ def test_an_abandoned_stream_leaves_the_engine_free(tiny, tokenizer):
     assert engine.busy
     pieces.close()
     assert not engine.busy
+
+
+def test_an_engine_writes_one_stream_at_a_time(tiny, tokenizer):
+    engine = Engine(tiny, 2, tokenizer.vocab_size)
+    first = stream(engine, tokenizer, [[1]], Sampling(5))
+    with pytest.raises(UsageError, match="still writing"):
+        stream(engine, tokenizer, [[2]], Sampling(5))
+    list(first)
+    list(stream(engine, tokenizer, [[2]], Sampling(5)))
+
+
+def test_a_stop_string_keeps_what_is_known_of_cuts_and_slides(tiny, tokenizer):
+    engine = Engine(tiny, 1, tokenizer.vocab_size)
+    [[whole]] = generate_batch(tiny, tokenizer, ["a"], Sampling(60, seed=2))
+    stop = whole[40:44]
+    *_, last = stream(engine, tokenizer, [[1]], Sampling(60, seed=2, stop=(stop,)))
+    assert last.ended == "stop" and last.slides >= 4
 
 
 def test_an_engine_is_no_larger_than_its_prompts_need(tiny, tokenizer):

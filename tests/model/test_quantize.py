@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 
-from minigpt2.generation import Engine, Request, Sampling, Token
 from minigpt2.model import Bigram, BigramConfig, set_precision
 from minigpt2.model import quantize as module
 from minigpt2.model.quantize import Int8Linear, quantize
@@ -30,17 +29,18 @@ def test_the_product_equals_that_with_the_weight_spelled_out(rows, columns, oned
     layer, (q, scale) = Int8Linear(weight, bias), quantize(weight)
     x = torch.randn(rows, columns) * torch.logspace(-4, 4, rows)[:, None]
     wanted = x @ (q * scale[:, None]).T + bias
-    allowed = 0.03 if rows == 1 else 1e-3  # bf16, else two bytes
+    allowed = 0.03  # of bf16
     error = (layer(x) - wanted).abs() / (1 + x.abs().amax(1, keepdim=True) * columns**0.5)
     assert layer(x).shape == wanted.shape and not (error > allowed).any()
 
 
 def test_a_row_does_not_depend_on_its_neighbours_in_int8():
-    layer = Int8Linear(torch.randn(37, 48))
-    x = torch.randn(5, 48)
-    alone = torch.cat([layer(x[[row, row]])[:1] for row in range(5)])
-    wild = torch.cat([x, 1e6 * torch.ones(1, 48)])
-    torch.testing.assert_close(layer(wild)[:5], alone, rtol=0, atol=0)
+    for size in (37, 16_384):  # each kernel
+        layer = Int8Linear(torch.randn(size, 48))
+        x = torch.randn(5, 48)
+        alone = torch.cat([layer(x[[row]]) for row in range(5)])
+        wild = torch.cat([x, 1e6 * torch.ones(1, 48)])
+        torch.testing.assert_close(layer(wild)[:5], alone, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
@@ -68,19 +68,6 @@ def test_a_common_part_of_all_embeddings_costs_no_precision(tiny):
     with torch.inference_mode():
         assert (small(tokens).log_softmax(-1) - wanted.log_softmax(-1)).abs().max() < 0.15
         torch.testing.assert_close(small(tokens), wanted, atol=2, rtol=0)
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_batches_generate_as_single_rows_do(tiny, precision):
-    set_precision(tiny, precision)
-    sampling = Sampling(9, temperature=0)
-    engine = Engine(tiny, 3)
-    numbers = [engine.submit(Request([start], sampling)) for start in (1, 2, 3)]
-    together = {number: [] for number in numbers}
-    for event in engine.run():
-        if isinstance(event, Token):
-            together[event.request].append(event.id)
-    assert all(len(ids) == 9 for ids in together.values())
 
 
 def test_a_bigram_and_other_names():

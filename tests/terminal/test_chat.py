@@ -110,15 +110,34 @@ def test_show_probs_set_and_help_say_what_is(chat):
     ("line", "part"),
     [("/sho", "did you mean /show?"), ("/xyzzy", "/help"), ("/set", "/set temperature 0.8"),
      ("/set temprature 1", "Did you mean"), ("/set temperature hot", "hot"),
-     ("/set temperature -1", "0 or more"), ("/set top-k 0", "at least 1"),
+     ("/set temperature -1", "from 0 to"), ("/set top-k 0", "at least 1"),
      ("/set stop 'x", "/set temperature 0.8"), ("/retry", "nothing has been said"),
      ("/undo", "nothing has been said"), ("/continue", "nothing has been said"),
-     ("/model", "needs a name"), ("/model nowhere", "nowhere"), ("/seed x", "x"),
-     ("/set --json 1", "json"), ("/set overflow wrap", "wrap")],
+     ("/model", "needs a name"), ("/model nowhere", "nowhere"), ("/seed x", "nvalid value"),
+     ("/set --json 1", "json"), ("/set overflow wrap", "wrap"), ("/set stop --help b", "stop ="),
+     ("/save a\0b", "NUL"), ("/load .", "cannot be read"), ("/save ~nobody-here/x", "nobody-here"),
+     ("/set temperature=0.5", "temperature = 0.5"), ("?", "/retry"), (" /show", "model ")],
 )  # fmt: skip
 def test_what_cannot_be_meant_gets_one_line_and_the_chat_goes_on(chat, line, part):
     shown = chat(line, "ROMEO:")
     assert part in shown.err and "unexpected" not in shown.err and len(shown.out) > 5
+
+
+def test_a_setting_without_a_value_is_as_at_the_start(chat):
+    shown = chat("/set max-new-tokens 3", "/set max-new-tokens", options=("--max-new-tokens", "7"))
+    assert "max-new-tokens = 7" in shown.err
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [{"seed": 1.5}, {"seed": None}, {"top_k": 2.5}, {"stop": [1]}, {"banned_ids": ["x"]},
+     {"logit_bias": [["a", 1]]}, {"logit_bias": [[1]]}, {"overflow": "x"}, {"unknown": 1}],
+)  # fmt: skip
+def test_an_edited_talk_is_one_line(chat, tmp_path, sampling):
+    record = {"format": "minigpt2-chat", "sampling": sampling, "turns": []}
+    (tmp_path / "t.json").write_text(json.dumps(record))
+    shown = chat("/load t.json", "ROMEO:", "/save u.json")
+    assert shown.err.count("minigpt2:") == 1 and len(shown.out) > 5
 
 
 def test_another_model_takes_over(chat, tmp_path, tiny, tokenizer):
@@ -140,7 +159,8 @@ def test_a_prompt_that_fails_is_not_kept(chat, tiny, tokenizer):
 def test_settings_are_read_as_their_flags_are():
     start = Sampling(temperature=0.3, top_k=5)
     assert change(start, "temperature", ["0.7"]) == Sampling(temperature=0.7, top_k=5)
-    assert change(start, "top-k", []).top_k is None
+    assert change(start, "top-k", []) == start
+    assert change(start, "top-k", ["none"]).top_k is None
     assert change(start, "logit-bias", ["5", "-3", "7", "2"]).logit_bias == ((5, -3.0), (7, 2.0))
     assert change(start, "stop", ["--x", "-y"]).stop == ("--x", "-y")
     assert change(start, "stop-at-newline", ["true"]).stop_at_newline

@@ -48,14 +48,16 @@ def chat(
 
 
 def change(sampling: Sampling, name: str, values: list[str]) -> Sampling:
-    """Return the settings with one of them changed, read as the flag of that name would be.
+    """Return the settings with one of them read as the flag of that name would be.
+
+    Without values they are returned as they are. Raises UsageError.
 
     >>> change(Sampling(), "top-k", ["5"]).top_k
     5
     """
     # The one flag takes all that follows, however it looks.
     free = Parameter(consume_multiple=True, allow_leading_hyphen=True, negative="")
-    app = App(result_action="return_value", default_parameter=free)
+    app = App(result_action="return_value", default_parameter=free, help_flags=[], version_flags=[])
 
     @app.default
     def read(*, sampling: SamplingFlags = Sampling()) -> Sampling:  # noqa: B008
@@ -64,7 +66,7 @@ def change(sampling: Sampling, name: str, values: list[str]) -> Sampling:
     flags = [f"--{name}={values[0]}"] if len(values) == 1 else [f"--{name}", *values]
     key = name.replace("-", "_")
     try:
-        changed = app(flags if values else [], exit_on_error=False, print_error=False)
+        changed = app(flags, exit_on_error=False, print_error=False) if values else sampling
         return replace(sampling, **{key: getattr(changed, key)})
     except CycloptsError as error:
         raise UsageError(" ".join(str(error).split())) from None

@@ -68,8 +68,11 @@ def generate(
         Write to this file instead of standard output.
     """
     texts = _read_prompts(prompt, prompt_file, prompts)
-    if not 1 <= n <= _MOST_SAMPLES // len(texts):
-        raise UsageError(f"--n must be at least 1 and at most {_MOST_SAMPLES} in all, not {n}")
+    if n < 1 or n * len(texts) > _MOST_SAMPLES:
+        raise UsageError(
+            f"--n must be at least 1, and samples at most {_MOST_SAMPLES} in all, not {n} of "
+            f"{len(texts)} prompts"
+        )
     if show_probs and (out is not None or as_json or n * len(texts) > 1):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
     _, network, tokenizer = open_to_write(model, unknown, device, dtype, say)
@@ -82,6 +85,8 @@ def generate(
     if unknown is not None:  # what the model reads is what is shown
         texts = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
     _tell(texts, ids, tokenizer)
+    if out is not None and out.is_file():
+        raise UsageError(f"{out} exists already; choose another name, or remove it first")
     engine = engine_for(network, tokenizer, ids, sampling, n)
     speed = Speed(engine.slots)
     pieces = _counted(stream(engine, tokenizer, ids, sampling, n), speed)
@@ -220,7 +225,7 @@ def _read_prompts(prompt: str | None, prompt_file: Path | None, many: Path | Non
 def _lines(path: Path) -> list[str]:
     """Return the prompts of a file, one a line; lines of `.jsonl` are objects that hold it."""
     found = []
-    for number, line in enumerate(_read(path).split("\n"), 1):
+    for number, line in enumerate(_read(path).splitlines(), 1):
         if not line.strip():
             continue
         if path.suffix == ".jsonl":
@@ -230,7 +235,7 @@ def _lines(path: Path) -> list[str]:
                     raise TypeError
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise DataError(f'{path}, line {number}: no object with a "prompt"') from None
-        found.append(line.removesuffix("\r"))
+        found.append(line)
     if not found:
         raise DataError(f"{path} holds no prompt")
     return found

@@ -14,13 +14,13 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from minigpt2.errors import UsageError
+from minigpt2.errors import MiniGPT2Error, UsageError
 from minigpt2.generation.logits import adjust_logits, adjusts, choose
 from minigpt2.generation.runner import CachedRunner, Rereader, Runner
 from minigpt2.model import GPT2, LanguageModel
 from minigpt2.sampling import Sampling
 
-# Prompt tokens that may be read between two steps: who is writing waits for no more than that.
+# Prompt tokens after which no further row joins before the next step: who is writing waits.
 _JOINING_TOKENS = 512
 
 
@@ -47,7 +47,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Ended:
-    """A sample's end: `stop` (a stop token) or `length`.
+    """A sample's end: `stop` (a stop token), `length`, or `cancelled`.
 
     `cut` is how many tokens of the prompt were left out, `slides` how often the window slid.
     """
@@ -91,6 +91,8 @@ class Engine:
     ) -> None:
         self.size = min(size or model.config.block_size, model.config.block_size)
         self.vocab_size = vocab_size or model.config.vocab_size
+        if slots < 1 or self.vocab_size > model.config.vocab_size:
+            raise UsageError("an engine has a slot or more, and no ids that its model has not")
         self.slots = slots
         self._runner: Runner = (
             CachedRunner(model, slots, self.size) if isinstance(model, GPT2) else
@@ -119,8 +121,12 @@ class Engine:
             self._waiting.append(_Row(number, sample, request, prompt, generator))
         return number
 
-    def cancel(self, number: int, sample: int | None = None) -> None:
-        """End a request, or one of its samples, now: it takes part in no further step."""
+    def cancel(self, number: int, sample: int | None = None) -> list[Ended]:
+        """End a request, or one of its samples, now: it takes part in no further step.
+
+        Returns how those that were being written ended.
+        """
+        ended = []
 
         def meant(row: _Row) -> bool:
             return row.number == number and sample in (None, row.sample)
@@ -128,7 +134,9 @@ class Engine:
         self._waiting = deque(row for row in self._waiting if not meant(row))
         for slot in reversed(range(len(self._rows))):
             if meant(self._rows[slot]):
+                ended.append(self._ended(self._rows[slot], "cancelled"))
                 self._leave(slot)
+        return ended
 
     def run(self) -> Iterator[Token | Ended]:
         """Take steps until nothing is left to do; whoever listens may submit and cancel."""
@@ -159,7 +167,8 @@ class Engine:
                 f"{len(ids)} prompt tokens and {new} new ones exceed the window of {self.size}"
             )
         if sampling.overflow == "truncate-left":
-            return ids[-max(1, self.size - new) :]
+            # Who asks for more than the window holds gets half of it for the prompt.
+            return ids[-(self.size - (new if new < self.size else self.size // 2)) :]
         if sampling.n_keep >= self.size - self.size // 2:
             raise UsageError(
                 f"n-keep {sampling.n_keep} leaves no room in a window of {self.size}: at most "
@@ -171,15 +180,15 @@ class Engine:
         """Give waiting rows a slot each; their prompts are read, but for the last token."""
         budget = _JOINING_TOKENS
         while self._waiting and len(self._rows) < self.slots and budget > 0:
-            row = self._waiting.popleft()
+            row = self._waiting[0]
             if row.request.sampling.max_new_tokens == 0:
-                yield self._ended(row, "length")
+                yield self._ended(self._waiting.popleft(), "length")
                 continue
-            self._rows.append(row)
             window = row.prompt
             if len(window) > self.size:
                 window, row.slides = self._kept(row), 1
-            self._runner.prefill(len(self._rows) - 1, window[:-1])
+            self._runner.prefill(len(self._rows), window[:-1])
+            self._rows.append(self._waiting.popleft())  # an error on the way leaves it waiting
             budget -= len(window)
 
     def _make_room(self) -> None:
@@ -196,6 +205,8 @@ class Engine:
 
     def _take(self, logits_BV: Tensor) -> Iterator[Token | Ended]:
         """Draw every row's next token; rows that are done leave."""
+        if not logits_BV.isfinite().all():
+            raise MiniGPT2Error("the model's logits are not numbers; its weights are damaged")
         adjusted_BV = self._adjusted(logits_BV)
         samplings = [row.request.sampling for row in self._rows]
         ids = choose(adjusted_BV, samplings, [row.generator for row in self._rows])
@@ -269,8 +280,11 @@ def _check_ids(request: Request, vocab_size: int) -> None:
         raise UsageError(f"n must be at least 1, not {request.n}")
     biased = [token_id for token_id, _ in sampling.logit_bias]
     for what, ids in (
-        ("prompt", request.ids), ("logit-bias", biased), ("banned-ids", sampling.banned_ids)
-    ):  # fmt: skip
+        ("prompt", request.ids),
+        ("logit-bias", biased),
+        ("banned-ids", sampling.banned_ids),
+        ("stop_ids", request.stop_ids),
+    ):
         for token_id in ids:
             if not 0 <= token_id < vocab_size:
                 raise UsageError(

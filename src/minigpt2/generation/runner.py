@@ -32,9 +32,9 @@ class CachedRunner:
         known = [_common(ids, read) for read in self.read]
         source = max(range(len(known)), key=known.__getitem__)
         start = max(known[source], known[slot])
+        self.read[slot] = []  # until all is read: an error on the way leaves nothing half
         if start > known[slot]:
             self._copy(source, slot, start)
-        self.read[slot] = []  # not before all is read: an error on the way leaves nothing half
         row = _Rows(self._cache, slot, 1)
         for place in range(start, len(ids), _CHUNK):
             row.length = place
@@ -55,6 +55,7 @@ class CachedRunner:
 
     def move(self, source: int, target: int) -> None:
         """Let `target` have read what `source` has."""
+        self.read[target] = []
         self._copy(source, target, len(self.read[source]))
         self.read[target] = list(self.read[source])
 

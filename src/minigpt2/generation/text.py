@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from minigpt2.errors import DataError
+from minigpt2.errors import DataError, UsageError
 from minigpt2.generation.engine import Ended, Engine, Request, Token
 from minigpt2.model import LanguageModel, evaluating
 from minigpt2.sampling import Sampling
@@ -78,11 +78,22 @@ def stream(
 ) -> Generator[Piece, None, None]:
     """Yield the continuations of prompts of ids as they come, `n` of each, side by side.
 
-    Closing the iterator cancels what is not yet written. Raises UsageError as `Engine.submit`.
+    They are submitted at once, so UsageError comes before the first piece; closing the iterator
+    cancels what is not yet written. The engine is this stream's until then: UsageError.
     """
+    if engine.busy:
+        raise UsageError("the engine is still writing; finish or close the other stream first")
     eos = () if sampling.ignore_eos or tokenizer.eos_id is None else (tokenizer.eos_id,)
     requests = [Request(list(ids), sampling, n, eos) for ids in prompts]
     place = {engine.submit(request): number for number, request in enumerate(requests)}
+    return _pieces(engine, tokenizer, place, sampling, n, eos)
+
+
+def _pieces(
+    engine: Engine, tokenizer: Tokenizer, place: dict[int, int], sampling: Sampling, n: int,
+    eos: tuple[int, ...],
+) -> Generator[Piece, None, None]:  # fmt: skip
+    """Yield the pieces of submitted requests, whose places in the order of prompts are given."""
     streams = {
         (number, sample): TextStream(tokenizer, sampling.stops)
         for number in place
@@ -105,8 +116,9 @@ def stream(
             yield Piece(*where, shown, event)
             if text.finished:
                 del streams[key]
-                engine.cancel(*key)
-                yield Piece(*where, ended="stop")
+                told = engine.cancel(*key)
+                cut, slides = (told[0].cut, told[0].slides) if told else (0, 0)
+                yield Piece(*where, ended="stop", cut=cut, slides=slides)
     finally:
         for key in streams:
             engine.cancel(*key)

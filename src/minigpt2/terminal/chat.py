@@ -39,7 +39,8 @@ class Chat:
     def __init__(
         self, model: str | None, open_model: Open, change: Change, sampling: Sampling
     ) -> None:
-        self._open, self._change, self._sampling = open_model, change, sampling
+        self._open, self._change = open_model, change
+        self._sampling = self._start = sampling
         self._talk, self._probabilities, self._speed = Talk(), False, Speed()
         self._told_of_the_window = False
         self._out = Console(highlight=False)
@@ -58,13 +59,22 @@ class Chat:
             if line.strip() in ("quit", "exit", "/quit", "/exit"):
                 return
             try:
-                if line.startswith("/"):
-                    self._command(line)
-                elif line.strip():
-                    text = line.removeprefix(_FENCE).removesuffix(_FENCE)
-                    self._answer([*self._talk.turns, Turn(text)])
+                self._obey(line)
+            except KeyboardInterrupt:
+                _say("(stopped)")
             except MiniGPT2Error as error:
                 _say(f"minigpt2: {printable(str(error))}")
+
+    def _obey(self, line: str) -> None:
+        """Do what a line asks for: a command, or an answer."""
+        if line.strip() in ("help", "?"):
+            line = "/help"
+        if line.lstrip().startswith("/"):
+            self._command(line.strip())
+        elif line.strip():
+            if line.startswith(_FENCE):
+                line = line.removeprefix(_FENCE).removesuffix(_FENCE)
+            self._answer([*self._talk.turns, Turn(line)])
 
     def invitation(self) -> str:
         """Return what to say to who sits down."""
@@ -142,10 +152,13 @@ class Chat:
     def set(self, rest: str) -> None:
         """/set temperature 0.8: change a setting; without a value it is as at the start."""
         try:
-            name, *values = shlex.split(rest)
+            name, *values = shlex.split(rest.replace("=", " ", 1))
         except ValueError:  # nothing, or a quote that does not close
             raise UsageError("/set needs a name and a value, as in /set temperature 0.8") from None
-        self._sampling = self._change(self._sampling, name.replace("_", "-"), values)
+        source = self._sampling if values else self._start
+        changed = self._change(source, name.replace("_", "-"), values)
+        key = name.replace("-", "_")
+        self._sampling = replace(self._sampling, **{key: getattr(changed, key)})
         _say(f"{name} = {getattr(self._sampling, name.replace('-', '_'))}")
 
     def show(self, _: str) -> None:
@@ -196,7 +209,9 @@ class Chat:
     def load(self, rest: str) -> None:
         """/load FILE: go on with what was saved."""
         self._sampling = self._talk.load(_file(rest))
-        _say(f"loaded {len(self._talk.turns)} turns; /show shows the settings")
+        _say(f"loaded {len(self._talk.turns)} turns and their settings; {self._model} goes on")
+        if self._talk.turns:
+            _say(f"last prompt: {printable(self._talk.turns[-1].prompt)}")
 
     def model(self, rest: str) -> None:
         """/model NAME: go on with another model: a run, a checkpoint, a hub name."""
@@ -224,7 +239,12 @@ COMMANDS: dict[str, Callable[[Chat, str], None]] = {
 def _file(name: str) -> Path:
     if not name:
         raise InputMissingError("name a file, as in /save talk.json")
-    return Path(name).expanduser()
+    try:
+        if "\0" in name:
+            raise UsageError("a file's name holds no NUL")
+        return Path(name).expanduser()
+    except RuntimeError as error:  # no such user
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _read(ask: Callable[[str], str]) -> str:
@@ -245,6 +265,7 @@ def _asker(status: Callable[[], str]) -> Callable[[str], str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.history import FileHistory, InMemoryHistory
+    from prompt_toolkit.shortcuts import CompleteStyle
 
     try:
         path = cache_dir() / "chat_history"
@@ -254,7 +275,11 @@ def _asker(status: Callable[[], str]) -> Callable[[str], str]:
     except (OSError, RuntimeError):  # RuntimeError: no home directory
         history = InMemoryHistory()
     words = WordCompleter([f"/{name}" for name in COMMANDS], sentence=True)
-    session: PromptSession[str] = PromptSession(history=history, completer=words)
+    # Completions as a shell shows them: a menu would keep eight lines of the window free.
+    session: PromptSession[str] = PromptSession(
+        history=history, completer=words, complete_while_typing=False,
+        complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
+    )  # fmt: skip
     return lambda prompt: session.prompt(prompt, bottom_toolbar=status)
 
 

@@ -63,7 +63,10 @@ class Talk:
         if path.exists() and not _is_talk(path):
             raise StorageError(f"{path} is another file; choose another name")
         record = {"format": _FORMAT, "model": model, "sampling": asdict(sampling), **asdict(self)}
-        replace_file(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+        replace_file(
+            path,
+            (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"),
+        )
 
     def load(self, path: Path) -> Sampling:
         """Go on with a saved talk; return its settings. Raises DataError for another file."""
@@ -74,7 +77,7 @@ class Talk:
             values = {key: _tuples(value) for key, value in record["sampling"].items()}
             turns = [Turn(str(turn["prompt"]), str(turn["answer"])) for turn in record["turns"]]
             sampling = Sampling(**values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise DataError(f"{path} is damaged: {error}") from None
         self.turns = turns
         return sampling
