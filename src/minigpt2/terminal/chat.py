@@ -113,7 +113,7 @@ class Chat:
                 turn.answer += piece.text
                 writing.piece(piece)
                 if piece.cut or piece.slides:
-                    self._tell_of_the_window(writing)
+                    self._tell_of_the_window()
         except KeyboardInterrupt:
             writing.text("\n(stopped; /continue goes on)")
         finally:
@@ -121,10 +121,10 @@ class Chat:
             writing.text("\n")
         self._speed = speed
 
-    def _tell_of_the_window(self, writing: Writing) -> None:
+    def _tell_of_the_window(self) -> None:
         if not self._told_of_the_window:
             self._told_of_the_window = True
-            writing.text("\n(the window is full: from now on the oldest text is out of sight)")
+            _say("\n(the window is full: from now on the oldest text is out of sight)")
 
     def _status(self) -> str:
         speed = f"  {self._speed.tokens_per_second:,.0f} tokens/s" if self._speed.tokens else ""
