@@ -153,3 +153,10 @@ def test_what_is_no_number_is_refused(name, value):
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(UsageError):
         Sampling(**wrong)
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-53])
+def test_the_ends_of_a_draw_fall_on_tokens_that_may_be_chosen(monkeypatch, drawn):
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([drawn], dtype=torch.float64))
+    logits = torch.tensor([[-math.inf, -1e9, 1.0, 1.0, -1e9, -math.inf]])
+    assert choose(logits, [Sampling()], [torch.Generator()]) == [2 if drawn == 0 else 3]
