@@ -209,8 +209,10 @@ def test_nanogpts_command_line_is_translated():
 
 def test_text_is_never_translated():
     line = ["generate", "--prompt", "--my_text=a_b", "--stop", "--start", "--max_new_tokens", "3"]
-    assert translate(line)[0] == [*line[:5], "--max-new-tokens", "3"]
-    assert translate(["chat", "--stop", "--a_b"])[0] == ["chat", "--stop", "--a_b"]
+    texts = ["--prompt=--my_text=a_b", "--stop=--start"]  # joined, or they would be options
+    assert translate(line)[0] == ["generate", *texts, "--max-new-tokens", "3"]
+    assert translate(["chat", "--stop", "--a_b"])[0] == ["chat", "--stop=--a_b"]
+    assert translate(["chat", "--stop", "a_b"])[0] == ["chat", "--stop", "a_b"]
 
 
 def test_every_alias_is_an_option():
