@@ -1,6 +1,6 @@
 """How fast GPT-2 124M writes, beside transformers, llama.cpp and a loop without a cache.
 
-    python benchmarks/generation.py [REPEATS] [ENGINE ...]
+    python benchmarks/generation.py [--small] [REPEATS] [ENGINE ...]
 
 Random weights (speed does not depend on them), a prompt of 16 tokens, 128 new ones, greedy, no
 stop. Each engine is a process of its own with two threads; they take turns within each round.
@@ -31,12 +31,14 @@ from minigpt2.generation.speed import read_gbps
 from minigpt2.interop.gguf_file import export_gguf
 from minigpt2.model import GPT2, GPT2Config, bytes_read, set_precision
 
-PROMPT, NEW, STREAMS = list(range(464, 480)), 128, 32
+SMALL = "--small" in sys.argv  # a shape and lengths that prove nothing but that it runs
+PROMPT, NEW, STREAMS = list(range(464, 480)), (4 if SMALL else 128), (3 if SMALL else 32)
+SHAPE = GPT2Config(50257, 64, 2, 2, 64) if SMALL else GPT2Config(50257)
 
 
 def random_weights():
     torch.manual_seed(0)
-    return GPT2(GPT2Config(50257)).eval()
+    return GPT2(SHAPE).eval()
 
 
 def ours(precision, rows=1):
@@ -153,7 +155,7 @@ def begin(name, folder):
     environment = {**os.environ, "TQDM_DISABLE": "1"}
     if name.startswith("minigpt2"):
         environment["GOMP_SPINCOUNT"] = str(SPIN_ALONE)  # as the command sets it
-    line = [sys.executable, __file__, "--engine", name, str(folder)]
+    line = [sys.executable, __file__, "--engine", name, str(folder), *["--small"] * SMALL]
     pipe = subprocess.PIPE
     return subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=environment)
 
@@ -162,8 +164,8 @@ def main():
     if sys.argv[1:2] == ["--engine"]:
         work(sys.argv[2], Path(sys.argv[3]))
         return
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    wanted = tuple(sys.argv[2:])
+    given = [argument for argument in sys.argv[1:] if argument != "--small"]
+    repeats, wanted = int(given[0]) if given else 5, tuple(given[1:])
     print(f"{platform.platform()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "hf"

@@ -163,7 +163,7 @@ def _onednn() -> bool:
         packed = torch.ops.mkldnn._reorder_linear_weight(q_NK.bfloat16(), 1)
         product = torch.ops.mkldnn._linear_pointwise
         halved_MN = product(x_MK.bfloat16(), packed, None, "none", [], "").float()
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError):  # an operator not there, or not for this processor
         return False
     wanted_MN = x_MK @ q_NK.float().T
     near = torch.allclose(halved_MN, wanted_MN, atol=5, rtol=0.02)
