@@ -1,0 +1,84 @@
+// The server's API: what is asked, and what can go wrong, in words. Knows nothing of the page.
+import { chunksOf, events } from "./sse.js";
+import { kept, keep } from "./kept.js";
+
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = null, wait = 1 } = {}) {
+    super(message);
+    Object.assign(this, { status, code, wait });
+  }
+}
+
+const LOST = "There is no connection to the server.";
+
+/** What to do when the server wants a token: set by the page; resolves to one, or to null. */
+let askForToken = async () => null;
+let asking = null;
+export function onTokenWanted(ask) {
+  askForToken = ask;
+}
+
+async function problem(response) {
+  let error = {};
+  try {
+    error = (await response.json()).error ?? {};
+  } catch {
+    // Not ours: a proxy, perhaps. The status says what there is to say.
+  }
+  return new ApiError(error.message ?? `The server answered ${response.status}.`, {
+    status: response.status,
+    code: error.code,
+    wait: Number(response.headers.get("Retry-After")) || 1,
+  });
+}
+
+async function send(path, body, signal) {
+  const token = kept("token");
+  const headers = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const method = body ? "POST" : "GET";
+  try {
+    return await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
+  } catch (error) {
+    throw signal?.aborted ? error : new ApiError(LOST);
+  }
+}
+
+async function ask(path, body, signal) {
+  let response = await send(path, body, signal);
+  while (response.status === 401) {
+    asking ??= askForToken().finally(() => (asking = null)); // several requests, one dialog
+    const token = await asking;
+    signal?.throwIfAborted();
+    if (!token) break;
+    keep("token", token);
+    response = await send(path, body, signal);
+  }
+  if (!response.ok) throw await problem(response);
+  return response;
+}
+
+export const models = async () => (await (await ask("v1/models")).json()).data;
+
+/** How many tokens a text has. */
+export async function countTokens(model, prompt, signal) {
+  const body = { model, prompt, add_special_tokens: false };
+  return (await (await ask("tokenize", body, signal)).json()).tokens.length;
+}
+
+/** Yield the events of a completion; raises ApiError, also for an error in mid-stream. */
+export async function* complete(request, signal) {
+  const body = { ...request, stream: true, stream_options: { include_usage: true } };
+  const response = await ask("v1/completions", body, signal);
+  try {
+    for await (const data of events(chunksOf(response.body))) {
+      if (data === "[DONE]") return;
+      const event = JSON.parse(data);
+      if (event.error) throw new ApiError(event.error.message, { status: 500, ...event.error });
+      yield event;
+    }
+  } catch (error) {
+    throw signal.aborted || error instanceof ApiError ? error : new ApiError(LOST);
+  }
+  throw new ApiError("The connection to the server broke off.");
+}

@@ -1,0 +1,63 @@
+// A text of two hands: `marks` are the ranges [from, to) that the model wrote, in order. `sight` is
+// where the part begins that the model still sees. All functions return a new manuscript.
+
+export const blank = { text: "", marks: [], sight: 0 };
+
+/** The manuscript with a piece by the model at its end. */
+export function append({ text, marks, sight }, piece) {
+  const last = marks.at(-1);
+  const to = text.length + piece.length;
+  const joined =
+    last?.[1] === text.length ? [...marks.slice(0, -1), [last[0], to]] : [...marks, [text.length, to]];
+  return { text: text + piece, marks: piece ? joined : marks, sight };
+}
+
+/** The manuscript as its reader changed it: what is between the common ends is the reader's. */
+export function edit(manuscript, text) {
+  const [before, old] = [manuscript.text, manuscript.text.length];
+  const shorter = Math.min(old, text.length);
+  let head = 0;
+  while (head < shorter && before[head] === text[head]) head++;
+  let tail = 0;
+  while (tail < shorter - head && before[old - 1 - tail] === text[text.length - 1 - tail]) tail++;
+  const shift = text.length - old;
+  const marks = manuscript.marks
+    .flatMap(([from, to]) => [
+      [from, Math.min(to, head)],
+      [Math.max(from, old - tail) + shift, to + shift],
+    ])
+    .filter(([from, to]) => from < to);
+  return { text, marks: joined(marks), sight: Math.min(manuscript.sight, head) };
+}
+
+// A change in the reader's own text cuts no mark in two; one at a mark's end may leave two that touch.
+function joined(marks) {
+  const result = [];
+  for (const [from, to] of marks) {
+    if (result.at(-1)?.[1] === from) result.at(-1)[1] = to;
+    else result.push([from, to]);
+  }
+  return result;
+}
+
+/** Where the reader's text ends and what the model wrote last begins. */
+export function promptEnd({ text, marks }) {
+  const last = marks.at(-1);
+  return last?.[1] === text.length && text ? last[0] : text.length;
+}
+
+/** The manuscript up to a place. */
+export function cut({ text, marks, sight }, end) {
+  const left = marks.map(([from, to]) => [from, Math.min(to, end)]).filter(([from, to]) => from < to);
+  return { text: text.slice(0, end), marks: left, sight: sight < end ? sight : 0 };
+}
+
+/** Pieces of the text, in order: {text, model, unseen}. */
+export function pieces({ text, marks, sight }) {
+  const edges = [...new Set([0, sight, ...marks.flat(), text.length])].sort((a, b) => a - b);
+  return edges.slice(0, -1).map((from, i) => ({
+    text: text.slice(from, edges[i + 1]),
+    model: marks.some(([start, end]) => start <= from && from < end),
+    unseen: from < sight,
+  }));
+}

@@ -1,0 +1,257 @@
+// The one who writes: the manuscript, the settings, and the one request that may be running.
+// Knows the API and no elements; the view draws what stands here whenever it says so.
+import { ApiError, complete, countTokens } from "../api.js";
+import { append, cut, edit, promptEnd } from "./manuscript.js";
+import { MAX_SEED } from "./settings.js";
+import { WindowFull, fit } from "./window.js";
+
+const SETTLED = 150; // ms until a slider that moves is believed
+const SPEED_OVER = 2000; // ms
+const SAMPLED_BY = ["temperature", "top_k", "top_p", "min_p"];
+
+const sleep = (ms, signal) =>
+  new Promise((resolve, reject) => {
+    setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+
+export class Writer {
+  constructor({ manuscript, settings, model, changed }) {
+    Object.assign(this, { manuscript, settings, model, changed });
+    this.running = false;
+    this.run = null; // {start, written, seed, again, slide, times}
+    this.used = null; // tokens of the window
+    this.notice = null; // {text, label, act}
+    this.finish = null;
+    this.past = [];
+    this.seedUsed = false;
+  }
+
+  get canContinue() {
+    return promptEnd(this.manuscript) < this.manuscript.text.length;
+  }
+
+  // --- what people do ---
+
+  type(text) {
+    this.manuscript = edit(this.manuscript, text);
+    this.notice = this.finish = null;
+    this.count();
+    this.changed();
+  }
+
+  /** Write on from all there is. */
+  write() {
+    if (!this.running) this.#begin(this.manuscript);
+  }
+
+  /** Throw away what the model wrote last, and write it anew. */
+  regenerate() {
+    this.#begin(cut(this.manuscript, promptEnd(this.manuscript)));
+  }
+
+  stop() {
+    if (!this.running) return;
+    this.#abort();
+    this.#end("stopped");
+  }
+
+  undo() {
+    this.stop();
+    this.manuscript = this.past.pop() ?? this.manuscript;
+    this.notice = this.finish = this.run = null;
+    this.count();
+    this.changed();
+  }
+
+  /** Change settings; while text streams in, they act at once, from the text so far. */
+  set(values) {
+    const before = this.settings;
+    this.settings = { ...before, ...values };
+    if (this.settings.seed !== before.seed) this.seedUsed = false;
+    const differs = (name) => this.settings[name] !== before[name];
+    if (this.running && differs("seed")) this.#soon("afresh");
+    else if (this.running && SAMPLED_BY.some(differs)) this.#soon("resume");
+    // A changed length needs no new request: the loop in #pump looks at it.
+    this.changed();
+  }
+
+  setModel(model) {
+    this.model = model;
+    if (this.running) this.#resume();
+    this.count();
+    this.changed();
+  }
+
+  /** Tell, a little later, how much of the window the text takes. */
+  count() {
+    clearTimeout(this.counting);
+    if (this.running) return;
+    this.counting = setTimeout(async () => {
+      const { text, sight } = this.manuscript;
+      try {
+        const used = text ? await countTokens(this.model.id, text.slice(sight)) : 0;
+        if (this.running || text !== this.manuscript.text) return;
+        this.used = used;
+      } catch (error) {
+        this.used = null;
+        if (error.status === 400) this.notice = { text: error.message };
+      }
+      this.changed();
+    }, 250);
+  }
+
+  // --- a run, and the requests it is made of ---
+
+  #begin(manuscript) {
+    this.past.push(this.manuscript);
+    if (this.past.length > 50) this.past.shift();
+    const seed = (this.settings.seed + 1) % (MAX_SEED + 1);
+    if (this.seedUsed && !this.settings.lock) this.settings = { ...this.settings, seed };
+    this.seedUsed = true;
+    this.manuscript = manuscript;
+    this.run = { start: manuscript.text.length, again: 0, slide: false };
+    Object.assign(this.run, { written: 0, times: [] });
+    this.#pump();
+  }
+
+  #afresh() {
+    this.manuscript = cut(this.manuscript, this.run.start);
+    this.seedUsed = true;
+    Object.assign(this.run, { written: 0, again: 0, times: [] });
+    this.#pump();
+  }
+
+  // The same draws once more would make the text echo itself: each resumption has its own.
+  #resume() {
+    this.run.again++;
+    this.run.times = [];
+    this.#pump();
+  }
+
+  #soon(how) {
+    if (this.pending !== "afresh") this.pending = how; // a new seed outweighs the rest
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => (this.pending === "afresh" ? this.#afresh() : this.#resume()), SETTLED);
+  }
+
+  #abort() {
+    clearTimeout(this.soon);
+    clearTimeout(this.counting);
+    this.pending = null;
+    this.controller?.abort();
+    this.controller = new AbortController();
+    return this.controller.signal;
+  }
+
+  /** Ask for text until the run has its length: one request, or several where windows slide. */
+  async #pump() {
+    const [signal, run] = [this.#abort(), this.run];
+    Object.assign(this, { running: true, notice: null, finish: null });
+    this.changed();
+    let finish = "length";
+    try {
+      while (run.written < this.settings.length && finish === "length") {
+        const before = run.written;
+        finish = await this.#patiently(() => this.#request(run, signal), signal);
+        if (run.written === before) break; // nothing came: asking again would not end
+      }
+      signal.throwIfAborted();
+      this.#end(finish);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error);
+    }
+  }
+
+  /** A model that is being loaded is waited for. */
+  async #patiently(ask, signal) {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (error.status !== 503) throw error;
+        this.notice = { text: "The model is being loaded; writing begins by itself." };
+        this.changed();
+        await sleep(error.wait * 1000, signal);
+      }
+    }
+  }
+
+  async #request(run, signal) {
+    const { prompt, used, room } = await fit(this.model, this.manuscript, run.slide, signal);
+    signal.throwIfAborted();
+    const { text } = this.manuscript;
+    if (used !== null) this.manuscript = { ...this.manuscript, sight: text.length - prompt.length };
+    if (run.slide) run.slide = true; // "now" was now
+    this.used = used;
+    this.notice = null;
+    const most = Math.min(this.settings.length - run.written, room);
+    return this.#stream(run, { ...this.#sampling(), model: this.model.id, prompt, max_tokens: most }, signal);
+  }
+
+  #sampling() {
+    const { temperature, top_p, top_k, min_p, seed } = this.settings;
+    const draws = (seed + this.run.again) % (MAX_SEED + 1);
+    return { temperature, top_p, min_p, seed: draws, ...(top_k && { top_k }) };
+  }
+
+  async #stream(run, request, signal) {
+    const before = run.written;
+    let finish = null;
+    for await (const { choices, usage } of complete(request, signal)) {
+      signal.throwIfAborted(); // what had come before it was stopped is not taken any more
+      if (usage) run.written = before + usage.completion_tokens;
+      if (!choices.length) continue;
+      finish = choices[0].finish_reason ?? finish;
+      this.#take(run, choices[0].text);
+      const shortened = this.settings.length < before + request.max_tokens;
+      if (shortened && run.written >= this.settings.length) return "length";
+    }
+    return finish;
+  }
+
+  // Events are counted as tokens; at the end of a request the server says the true number.
+  #take(run, piece) {
+    run.written++;
+    if (this.used !== null) this.used++;
+    this.manuscript = append(this.manuscript, piece);
+    const now = performance.now();
+    run.times.push(now);
+    while (now - run.times[0] > SPEED_OVER) run.times.shift();
+    this.changed();
+  }
+
+  /** Tokens a second: lately while writing, null where that can't be told yet. */
+  get speed() {
+    const { times = [] } = this.run ?? {};
+    const seconds = (times.at(-1) - times[0]) / 1000;
+    return times.length > 2 && seconds > 0 ? (times.length - 1) / seconds : null;
+  }
+
+  #end(finish) {
+    this.#abort();
+    Object.assign(this, { running: false, finish });
+    this.count();
+    this.changed();
+  }
+
+  #fail(error) {
+    this.#end("error");
+    const go = (values) => () => {
+      Object.assign(this.run, values);
+      this.#resume();
+    };
+    if (error instanceof WindowFull || error.code === "context_length_exceeded") {
+      const text = `The window of ${this.model.minigpt2.block_size} tokens is full.`;
+      this.finish = "window";
+      this.notice = { text, label: "Go on from its last half", act: go({ slide: "now" }) };
+    } else if (error.status === 429) {
+      const text = `The server is busy; it asks to wait ${error.wait} s.`;
+      this.notice = { text, label: "Try again", act: go() };
+    } else {
+      this.notice = { text: error.message, label: "Try again", act: go() };
+    }
+    if (!(error instanceof ApiError || error instanceof WindowFull)) throw error; // a fault of ours
+    this.changed();
+  }
+}
