@@ -192,7 +192,12 @@ export class Writer {
   #sampling() {
     const { temperature, top_p, top_k, min_p, seed } = this.settings;
     const draws = (seed + this.run.again) % (MAX_SEED + 1);
-    return { temperature, top_p, min_p, seed: draws, ...(top_k && { top_k }) };
+    return {
+      ...{ temperature, seed: draws },
+      ...(top_k > 0 && { top_k }),
+      ...(top_p < 1 && { top_p }),
+      ...(min_p > 0 && { min_p }),
+    };
   }
 
   async #stream(run, request, signal) {

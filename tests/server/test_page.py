@@ -1,0 +1,530 @@
+"""The page in a real browser, before the real server: what a reader does, and what it may not do.
+
+`MINIGPT2_SCREENSHOTS=docs pytest -m slow tests/server/test_page.py -k screenshots` writes the
+pictures of the documentation.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+BUILT = ROOT / "src/minigpt2/server/static/index.html"
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+# A model that writes on for ever, so that there is time to stop it; and one that refuses to.
+SLIDING = [sys.executable, "-m", "minigpt2", "serve", "--port", "0", "--overflow", "slide"]
+REFUSING = [*SLIDING[:-1], "error"]
+SWITCHES = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
+  --disable-background-networking --disable-component-update""".split()
+PICTURES = os.environ.get("MINIGPT2_SCREENSHOTS")
+WATCH = """
+  window.violations = [];
+  addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective));
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH"),
+    pytest.mark.skipif(not BUILT.exists(), reason="the page is not built: make page"),
+]
+
+
+@contextlib.contextmanager
+def serving(command):
+    """Run a server and yield its address, which it says on stderr."""
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+                yield found[0]
+                return
+        pytest.fail("the server did not start: " + "".join(said))
+    finally:
+        process.terminate()
+        process.stderr.close()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def sliding():
+    with serving(SLIDING) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def refusing():
+    with serving(REFUSING) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open pages that may ask their own server alone, and complain of nothing."""
+    contexts, faults = [], []
+
+    def open_(address, state="", expected=(), script="", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        context.add_init_script(WATCH + script)
+        page = context.new_page()
+        origin = address.rstrip("/")
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (faults.append("a dialog"), dialog.dismiss()))
+        page.on(
+            "console",
+            lambda m: (
+                m.type in ("error", "warning")
+                and not any(text in m.text for text in expected)
+                and faults.append(m.text)
+            ),
+        )
+        page.on("request", lambda r: r.url.startswith(origin) or faults.append(r.url))
+        page.goto(f"{address}#{state}")
+        page.wait_for_selector("textarea, .message, dialog[open]")
+        return page
+
+    yield open_
+    for context in contexts:
+        for page in context.pages:
+            faults += page.evaluate("window.violations")
+        context.close()
+    assert not faults
+
+
+def address_of(**state):
+    return "&".join(f"{name}={quote(str(value))}" for name, value in state.items())
+
+
+def text_of(page):
+    return page.input_value("textarea")
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def wait_until(page, what, seconds=20):
+    """Wait until something of the page holds, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "what was waited for did not come"
+        page.wait_for_timeout(20)
+    return found
+
+
+def idle(page):
+    wait_until(page, lambda: page.get_by_role("button", name="Stop").count() == 0)
+    return text_of(page)
+
+
+def written(page, more_than=0):
+    """Wait until the page has more text than so many characters, and return the text."""
+    return wait_until(page, lambda: len(text_of(page)) > more_than and text_of(page))
+
+
+def busy_with(address):
+    with urllib.request.urlopen(f"{address}health") as answer:
+        return sum(model["writing"] for model in json.load(answer)["models"].values())
+
+
+def test_text_streams_in(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=150))
+    press(page, "Write")
+    lengths = set()
+    wait_until(page, lambda: lengths.add(len(text_of(page))) or len(lengths) > 4)
+    text = idle(page)
+    assert text.startswith("ROMEO:")
+    assert len(text) > max(lengths) - 1
+    assert page.inner_text(".written") == "150"
+    model = page.evaluate("[...document.querySelectorAll('.ink .model')].map(e => e.textContent)")
+    assert "ROMEO:" + "".join(model) == text  # the two hands are told apart
+    assert "length" in page.inner_text(".finish")
+
+
+@pytest.mark.parametrize("how", ["button", "key"])
+def test_stop_stops_the_server_too(sliding, open_page, how):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=2000))
+    press(page, "Write")
+    written(page, 40)
+    assert busy_with(sliding) == 1
+    if how == "button":
+        press(page, "Stop")
+    else:
+        page.keyboard.press("Escape")
+    begun = time.monotonic()
+    while busy_with(sliding):
+        assert time.monotonic() - begun < 0.3  # a tenth of a second, and what looking takes
+        time.sleep(0.005)
+    text = idle(page)
+    page.wait_for_timeout(300)
+    assert text_of(page) == text  # nothing comes after
+    assert page.inner_text(".finish") == "stopped"
+
+
+def test_continue_extends_and_regenerate_changes(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=30))
+    press(page, "Write")
+    written(page, 6)
+    first = idle(page)
+    press(page, "Continue")
+    written(page, len(first))
+    longer = idle(page)
+    assert longer.startswith(first)
+    press(page, "Regenerate")
+    wait_until(page, lambda: not text_of(page).startswith(first[:12]))
+    other = idle(page)
+    assert other.startswith("ROMEO:") and other != longer
+    press(page, "Undo")
+    assert wait_until(page, lambda: text_of(page) == longer)
+
+
+def test_a_locked_seed_writes_the_same_again(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=30, seed=5, lock=1))
+    press(page, "Write")
+    written(page, 6)
+    first = idle(page)
+    press(page, "Regenerate")
+    page.wait_for_timeout(100)
+    assert idle(page) == first
+    page.get_by_label("Seed", exact=True).fill("6")
+    page.keyboard.press("Tab")
+    press(page, "Regenerate")
+    page.wait_for_timeout(100)
+    assert idle(page) != first
+
+
+def test_temperature_zero_is_the_same_whatever_the_seed(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=30, temperature=0))
+    press(page, "Write")
+    written(page, 6)
+    first = idle(page)
+    press(page, "Regenerate")
+    page.wait_for_timeout(100)
+    assert idle(page) == first
+    assert page.get_by_label("Seed", exact=True).input_value() == "1338"
+
+
+def test_a_moved_slider_acts_while_text_streams(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=2000))
+    asked = []
+    page.on("request", lambda r: r.url.endswith("completions") and asked.append(r.post_data_json))
+    press(page, "Write")
+    before = written(page, 60)
+    page.get_by_role("slider", name="Temperature").fill("0")
+    wait_until(page, lambda: len(asked) == 2)
+    assert asked[1]["temperature"] == 0
+    assert asked[1]["prompt"].startswith(before)  # from the text so far
+    assert asked[1]["max_tokens"] < 2000
+    written(page, len(asked[1]["prompt"]))
+    page.get_by_role("slider", name="Length").fill("1")  # less than there is
+    assert idle(page).startswith(asked[1]["prompt"])
+    assert len(asked) == 2  # a changed length asks for nothing
+
+
+def test_another_seed_while_text_streams_begins_anew(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=2000))
+    asked = []
+    page.on("request", lambda r: r.url.endswith("completions") and asked.append(r.post_data_json))
+    press(page, "Write")
+    written(page, 60)
+    page.get_by_label("Seed", exact=True).fill("99")
+    page.keyboard.press("Tab")
+    wait_until(page, lambda: len(asked) == 2)
+    assert (asked[1]["prompt"], asked[1]["seed"]) == ("ROMEO:", 99)
+    page.keyboard.press("Escape")
+    idle(page)
+
+
+def test_the_address_keeps_the_state(sliding, open_page):
+    page = open_page(sliding)
+    page.fill("textarea", "To be,\nor “not” & #1")
+    page.get_by_role("slider", name="Top-k").fill("40")
+    page.get_by_role("slider", name="Length").fill("20")
+    wait_until(page, lambda: "top_k=40" in page.url and "prompt=" in page.url)
+    address = page.url
+    page.reload()
+    assert wait_until(page, lambda: text_of(page) == "To be,\nor “not” & #1")
+    assert page.get_by_role("slider", name="Top-k").input_value() == "40"
+    press(page, "Write")
+    written(page, 20)
+    text = idle(page)
+    page.reload()
+    assert wait_until(page, lambda: text_of(page) == text)  # what was written is kept as well
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("textarea")
+    assert page.get_by_role("slider", name="Length").input_value() == "20"
+
+
+def test_a_full_window_is_said_and_gone_on_from(refusing, open_page):
+    page = open_page(refusing, address_of(prompt="ROMEO:", length=256))
+    press(page, "Write")
+    wait_until(page, lambda: page.get_by_role("alert").count())
+    text = idle(page)
+    assert "is full" in page.inner_text(".notice")
+    press(page, "Go on from its last half")
+    longer = written(page, len(text))
+    assert longer.startswith(text)
+    assert idle(page).startswith(longer)
+    assert page.locator(".ink .unseen").count()  # what the model no longer sees is paler
+
+
+def test_everything_is_done_by_keyboard(sliding, open_page):
+    page = open_page(sliding, address_of(length=2000))
+    page.keyboard.type("JULIET:")  # the text has the focus
+    page.keyboard.press("Control+Enter")
+    text = written(page, 60)
+    assert text.startswith("JULIET:")
+    page.keyboard.press("Escape")
+    idle(page)
+    names = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate(
+            "document.activeElement.textContent || document.activeElement.ariaLabel ||"
+            "document.activeElement.id"
+        ))  # fmt: skip
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid" or names[-1] in ("", "BODY"), names[-1]
+        if names[-1] == "seed":
+            break
+    assert {"Continue", "Regenerate", "Undo", "Copy", "temperature", "top_k", "seed"} <= set(names)
+
+
+def test_every_field_has_a_name(sliding, open_page):
+    page = open_page(sliding)
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input, textarea, select')].filter("
+        "e => !e.labels.length && !e.ariaLabel).length"
+    )
+    assert unnamed == 0
+    assert page.locator("[role=status]").count()
+
+
+def test_a_narrow_screen_scrolls_in_one_direction(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="x" * 500), viewport={"width": 360, "height": 740})
+    for _ in range(2):
+        wide, body = page.evaluate(
+            "[document.documentElement.scrollWidth, document.body.scrollWidth]"
+        )
+        assert wide <= 360 and body <= 360
+        press(page, "Settings")
+    assert page.get_by_role("button", name="Write").is_visible()
+
+
+def contrast(page):
+    """Yield pairs of the page's colours, and their contrast as WCAG defines it."""
+
+    def luminance(colour):
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    def colour(name):
+        value = page.evaluate(f"getComputedStyle(document.body).getPropertyValue('--{name}')")
+        return value if len(value) == 7 else "#" + "".join(2 * c for c in value[1:])
+
+    pairs = [(ink, ground) for ink in ("ink", "quiet", "accent") for ground in ("ground", "sheet")]
+    pairs += [("on-accent", "accent"), ("warn", "warn-ground")]
+    for pair in pairs:
+        low, high = sorted(luminance(colour(name)) for name in pair)
+        yield pair, (high + 0.05) / (low + 0.05)
+
+
+def test_dark_and_light_differ_and_can_be_read(sliding, open_page):
+    grounds = []
+    for scheme in ("light", "dark"):
+        page = open_page(sliding, color_scheme=scheme)
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert all(ratio >= 4.5 for _, ratio in contrast(page)), dict(contrast(page))
+    assert grounds[0] != grounds[1]
+
+
+def test_letters_lie_over_their_ink(sliding, open_page):
+    text = "ab c  \t" * 30 + "\n\n" + "word " * 200 + "😀é漢字" * 30 + "\n\n"
+    for width in (360, 761, 1280):
+        page = open_page(sliding, viewport={"width": width, "height": 740})
+        page.fill("textarea", text)
+        wait_until(page, lambda page=page: page.inner_text(".ink").startswith("ab c"))
+        tall = page.evaluate(
+            "(() => { const t = document.querySelector('textarea'), c = t.cloneNode();"
+            "c.value = t.value; t.parentNode.style.display = 'block'; t.parentNode.append(c);"
+            "c.style.height = '0'; return [c.scrollHeight, "
+            "document.querySelector('.ink').offsetHeight]; })()"
+        )
+        assert abs(tall[0] - tall[1]) <= 1
+
+
+# Every way to get markup, script or an address of somebody else's into a page that is not careful.
+_SCRIPTS = ["alert(1)", "fetch('http://example.invalid/')", "import('http://example.invalid/x.js')"]
+_CARRIERS = [
+    "<script>{}</script>", "<img src=x onerror=\"{}\">", "<svg onload=\"{}\">", "javascript:{}",
+    "<iframe src=\"javascript:{}\"></iframe>", "\"><script>{}</script>", "'-{}-'", "${{{}}}",
+    "</textarea><script>{}</script>", "<body onload=\"{}\">", "<details open ontoggle=\"{}\">",
+    "<math><mtext><form><mglyph><svg><style><path id=\"</style><img onerror={} src>\">",
+    "</title><script>{}</script>", "<style>@import 'http://example.invalid/{}';</style>",
+]  # fmt: skip
+_OTHERS = [
+    "<link rel=stylesheet href=http://example.invalid/a.css>",
+    "<img src=http://example.invalid/a.png>",
+    "<base href=http://example.invalid/>",
+    "<meta http-equiv=refresh content='0;url=http://example.invalid/'>",
+    "<form action=http://example.invalid/><button autofocus>x</button></form>",
+    '{"__html":"<img src=x onerror=alert(1)>"}',
+    "&lt;script&gt;alert(1)&lt;/script&gt;\x00\u202e\ud7ff",
+    '\r\ndata: [DONE]\r\n\r\n<p style="background:url(http://example.invalid/)">',
+]
+PAYLOADS = [c.format(script) for c in _CARRIERS for script in _SCRIPTS] + _OTHERS
+
+
+def refusal(status, body):
+    return lambda route: route.fulfill(status=status, json=body)
+
+
+def test_payloads_are_text(sliding, open_page):
+    assert len(PAYLOADS) == 50
+    page = open_page(sliding, expected=["400", "Failed to load resource"])
+    told = []
+
+    def answer(route):
+        piece = {"choices": [{"index": 0, "text": told[-1], "finish_reason": "stop"}]}
+        body = f"data: {json.dumps(piece)}\n\ndata: [DONE]\n\n"
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    page.route("**/v1/completions", answer)
+    for payload in PAYLOADS:
+        told.append(payload)
+        page.fill("textarea", payload)
+        page.keyboard.press("Control+Enter")
+        shown = payload.replace("\r\n", "\n").replace("\x00", "\ufffd")
+        both = written(page, len(payload))
+        assert both.replace("\x00", "\ufffd").count(shown) >= 2
+        assert page.evaluate("document.querySelector('.ink').innerHTML").count("<script") == 0
+    for payload in PAYLOADS[::5]:  # ... in the address, and as a message of the server
+        page.goto("about:blank")
+        page.goto(f"{sliding}#{address_of(prompt=payload, model=payload, view=payload)}")
+        page.wait_for_selector("textarea")
+        page.unroute("**/v1/completions")
+        error = {"error": {"message": payload}}
+        page.route("**/v1/completions", refusal(400, error))
+        page.keyboard.press("Control+Enter")
+        assert wait_until(page, lambda: page.locator(".notice").count())
+
+
+def refuse_once(page, status, **headers):
+    """Let the next completion be refused, and the ones after go through."""
+    left = [1]
+
+    def answer(route):
+        if left and left.pop():
+            error = {"error": {"message": "not now", "code": None}}
+            route.fulfill(status=status, headers=headers, json=error)
+        else:
+            route.continue_()
+
+    page.route("**/v1/completions", answer)
+
+
+def test_a_busy_server_is_asked_again_when_wanted(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=20), expected=["429"])
+    refuse_once(page, 429, **{"Retry-After": "3"})
+    press(page, "Write")
+    wait_until(page, lambda: "busy" in (page.locator(".notice").all_inner_texts() or [""])[0])
+    assert text_of(page) == "ROMEO:"
+    press(page, "Try again")
+    assert written(page, 6)
+
+
+def test_a_model_that_is_loaded_is_waited_for(sliding, open_page):
+    page = open_page(sliding, address_of(prompt="ROMEO:", length=20), expected=["503"])
+    refuse_once(page, 503)
+    press(page, "Write")
+    assert written(page, 6)
+    assert page.locator(".notice").count() == 0
+
+
+def test_a_lost_connection_loses_no_text(sliding, open_page):
+    page = open_page(
+        sliding, address_of(prompt="ROMEO:", length=2000), expected=["ERR_", "Failed to load"]
+    )
+    press(page, "Write")
+    before = written(page, 40)
+    page.context.set_offline(True)
+    page.route("**/v1/completions", lambda route: route.abort())
+    page.get_by_role("slider", name="Temperature").fill("1")  # a new request, which fails
+    wait_until(page, lambda: page.locator(".notice").count())
+    assert "no connection" in page.inner_text(".notice")
+    assert idle(page).startswith(before)
+    page.context.set_offline(False)
+    page.unroute("**/v1/completions")
+    before = text_of(page)
+    press(page, "Try again")
+    assert written(page, len(before)).startswith(before)
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab(browser, open_page):
+    # In the environment, because a command line can be read by all who use the machine.
+    secret = "a-secret-of-this-test"
+    os.environ["MINIGPT2_TOKEN"] = secret
+    try:
+        with serving(SLIDING) as address:
+            page = open_page(address, expected=["401"])
+            page.get_by_role("textbox", name="Token").fill("a wrong one")
+            page.keyboard.press("Enter")
+            wait_until(page, lambda: "not the right one" in page.inner_text("dialog"))
+            page.get_by_role("textbox", name="Token").fill(secret)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("textarea")
+            page.reload()
+            page.wait_for_selector("textarea")
+            assert secret not in page.url and page.locator("dialog[open]").count() == 0
+    finally:
+        del os.environ["MINIGPT2_TOKEN"]
+
+
+def test_a_server_without_models_says_so(sliding, open_page):
+    page = open_page(sliding)
+    page.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": []}))
+    page.reload()
+    page.wait_for_selector(".message button")
+    assert "no model" in page.inner_text(".message")
+
+
+@pytest.mark.skipif(not PICTURES, reason="MINIGPT2_SCREENSHOTS names no folder")
+@pytest.mark.parametrize("name", ["light", "dark", "phone"])
+def test_screenshots(refusing, open_page, name):
+    size = (360, 740) if name == "phone" else (1280, 800)
+    page = open_page(
+        refusing,
+        address_of(prompt="ROMEO:\nBut soft, what light", length=110, seed=7, temperature=0.7),
+        viewport=dict(zip(("width", "height"), size, strict=True)),
+        color_scheme="dark" if name == "dark" else "light",
+    )
+    press(page, "Write")
+    written(page, 30)
+    idle(page)
+    page.wait_for_timeout(600)
+    target = ROOT / PICTURES / f"page-{name}.png"
+    page.screenshot(path=target)
+    assert target.stat().st_size < 150_000
