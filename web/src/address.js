@@ -1,23 +1,20 @@
 // The page's state in its address, behind the #: a reload or a bookmark brings it back.
 // Values are text here; who reads them checks them. Nothing secret is ever put in.
+let [state, timer] = [{}, null];
 
-export const readAddress = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+const read = () => (state = Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
 
-let timer = null;
-let next = {};
+export const address = () => state;
 
-/** Put values into the address a little later; null takes one out. */
-export function writeAddress(values) {
-  Object.assign(next, values);
+/** Put values into the address, which shows them a little later; null takes one out. */
+export function setAddress(values) {
+  state = Object.fromEntries(Object.entries({ ...state, ...values }).filter(([, v]) => v != null));
   clearTimeout(timer);
-  timer = setTimeout(writeNow, 200); // browsers refuse too many changes in a short time
+  timer = setTimeout(show, 200); // browsers refuse too many changes in a short time
 }
 
-function writeNow() {
-  const state = new URLSearchParams({ ...readAddress(), ...next });
-  for (const [name, value] of Object.entries(next)) if (value == null) state.delete(name);
-  next = {};
-  history.replaceState(null, "", `#${state}`);
-}
+const show = () => history.replaceState(null, "", `#${new URLSearchParams(state)}`);
 
-addEventListener("pagehide", writeNow);
+read();
+addEventListener("hashchange", read); // by hand; our own changes tell nobody
+addEventListener("pagehide", show);

@@ -25,20 +25,17 @@ async function problem(response) {
   } catch {
     // Not ours: a proxy, perhaps. The status says what there is to say.
   }
-  return new ApiError(error.message ?? `The server answered ${response.status}.`, {
-    status: response.status,
-    code: error.code,
-    wait: Number(response.headers.get("Retry-After")) || 1,
-  });
+  const { status, headers } = response;
+  const wait = Number(headers.get("Retry-After")) || 1; // seconds
+  return new ApiError(error.message ?? `The server answered ${status}.`, { status, code: error.code, wait });
 }
 
 async function send(path, body, signal) {
   const token = kept("token");
-  const headers = { "Content-Type": "application/json" };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const method = body ? "POST" : "GET";
+  const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
+  const post = body && { method: "POST", body: JSON.stringify(body) };
   try {
-    return await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
+    return await fetch(path, { headers, signal, ...post });
   } catch (error) {
     throw signal?.aborted ? error : new ApiError(LOST);
   }

@@ -1,17 +1,18 @@
-// What this tab keeps over a reload, and forgets when it is closed. Storage may be forbidden.
+// What this tab keeps over a reload and forgets when it is closed. Where storage is forbidden, it
+// is kept until the reload.
+const memory = {};
 
 export function kept(name) {
   try {
     return sessionStorage.getItem(`minigpt2.${name}`);
   } catch {
-    return null;
+    return memory[name] ?? null;
   }
 }
 
 export function keep(name, value) {
+  memory[name] = value;
   try {
     sessionStorage.setItem(`minigpt2.${name}`, value);
-  } catch {
-    // Then it is asked for again.
-  }
+  } catch {} // full, or forbidden
 }

@@ -27,7 +27,7 @@ export function TokenDialog() {
     <dialog ref={dialog} class="dialog" aria-labelledby="token-title" onCancel={() => close(null)}>
       <form onSubmit={submit}>
         <h2 id="token-title">This server asks for a token</h2>
-        <p>{refused ? "The token it was given is not the right one." : "It was set when the server was started."}</p>
+        <p>{refused ? "The one it was given is not the right one." : "It was set when the server started."}</p>
         <label for="token">Token</label>
         <input id="token" name="token" type="password" autocomplete="off" required />
         <p class="small">It is kept until this tab is closed, and nowhere else.</p>

@@ -1,4 +1,5 @@
 // The settings: each a slider, a number, and what its value means.
+import { useState } from "preact/hooks";
 import { MAX_SEED, SETTINGS, within } from "./settings.js";
 
 export function Controls({ writer, model, shown }) {
@@ -7,32 +8,41 @@ export function Controls({ writer, model, shown }) {
   return (
     <aside id="controls" class={shown ? "controls shown" : "controls"} aria-label="Settings">
       {SETTINGS.map((s) => {
-        // Where the server refuses what exceeds the window, nothing longer can be written at once.
         const max = s.name === "length" && overflow === "error" ? size : s.max;
-        return (
-          <Slider
-            key={s.name} setting={{ ...s, max }} value={Math.min(settings[s.name], max)}
-            onChange={(value) => writer.set({ [s.name]: value })}
-          />
-        );
+        const shared = { setting: { ...s, max }, value: Math.min(settings[s.name], max) };
+        return <Slider key={s.name} {...shared} onChange={(value) => writer.set({ [s.name]: value })} />;
       })}
       <Seed settings={settings} set={(values) => writer.set(values)} />
     </aside>
   );
 }
 
+/** A number to type: what is typed stands, and counts only when it is finished. */
+function NumberField({ value, onChange, wide, ...rest }) {
+  const [typed, setTyped] = useState(null);
+  const finish = (event) => {
+    setTyped(null);
+    onChange(event.target.value);
+  };
+  return (
+    <input
+      {...rest} type="number" class={wide ? "number wide" : "number"} value={typed ?? value}
+      onInput={(event) => setTyped(event.target.value)} onChange={finish} onBlur={() => setTyped(null)}
+    />
+  );
+}
+
 function Slider({ setting, value, onChange }) {
   const { name, label, min, max, step, off, tell } = setting;
-  const change = (event) => onChange(within(event.target.value, setting, off ?? value));
-  // What is typed counts when it is finished: half a number is another number.
+  const change = (text) => onChange(within(text, setting, off ?? value));
   const shared = { min, max, step, "aria-describedby": `${name}-tells` };
   return (
     <div class="setting">
       <label for={name}>{label}</label>
-      <input {...shared} class="number" type="number" aria-label={`${label}, as a number`}
-        placeholder="off" value={value === off ? "" : value} onChange={change} />
-      <input {...shared} id={name} type="range" value={value} onInput={change}
-        aria-valuetext={`${value}, ${tell(value)}`}
+      <NumberField {...shared} aria-label={`${label}, as a number`} placeholder="off"
+        value={value === off ? "" : value} onChange={change} />
+      <input {...shared} id={name} type="range" value={value}
+        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${tell(value)}`}
         style={{ "--filled": `${(100 * (value - min)) / (max - min)}%` }} />
       <span id={`${name}-tells`} class="small">{tell(value)}</span>
     </div>
@@ -44,8 +54,8 @@ function Seed({ settings, set }) {
   return (
     <div class="setting">
       <label for="seed">Seed</label>
-      <input id="seed" class="number wide" type="number" {...bounds} value={settings.seed}
-        onChange={(event) => set({ seed: within(event.target.value, bounds, settings.seed) })} />
+      <NumberField id="seed" wide {...bounds} value={settings.seed}
+        onChange={(text) => set({ seed: within(text, bounds, settings.seed) })} />
       <label class="check">
         <input type="checkbox" checked={!settings.lock}
           onChange={(event) => set({ lock: !event.target.checked })} />

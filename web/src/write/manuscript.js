@@ -12,7 +12,10 @@ export function append({ text, marks, sight }, piece) {
   return { text: text + piece, marks: piece ? joined : marks, sight };
 }
 
-/** The manuscript as its reader changed it: what is between the common ends is the reader's. */
+/**
+ * The manuscript as its reader changed it: what is between the common ends is the reader's. A mark
+ * that was changed within stays two, even if they touch: the reader has taken over up to there.
+ */
 export function edit(manuscript, text) {
   const [before, old] = [manuscript.text, manuscript.text.length];
   const shorter = Math.min(old, text.length);
@@ -27,17 +30,7 @@ export function edit(manuscript, text) {
       [Math.max(from, old - tail) + shift, to + shift],
     ])
     .filter(([from, to]) => from < to);
-  return { text, marks: joined(marks), sight: Math.min(manuscript.sight, head) };
-}
-
-// A change in the reader's own text cuts no mark in two; one at a mark's end may leave two that touch.
-function joined(marks) {
-  const result = [];
-  for (const [from, to] of marks) {
-    if (result.at(-1)?.[1] === from) result.at(-1)[1] = to;
-    else result.push([from, to]);
-  }
-  return result;
+  return { text, marks, sight: Math.min(manuscript.sight, head) };
 }
 
 /** Where the reader's text ends and what the model wrote last begins. */

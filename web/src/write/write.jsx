@@ -1,6 +1,6 @@
 // The view in which a text is written: paper, actions, settings. What happens is the Writer's.
-import { useEffect, useReducer, useRef, useState } from "preact/hooks";
-import { readAddress, writeAddress } from "../address.js";
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
+import { address, setAddress } from "../address.js";
 import { keep, kept } from "../kept.js";
 import { Controls } from "./controls.jsx";
 import { blank, promptEnd } from "./manuscript.js";
@@ -9,19 +9,15 @@ import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
 
+const DRAFT = "draft-1"; // another number when a manuscript's form changes
 const promptOf = (manuscript) => manuscript.text.slice(0, promptEnd(manuscript));
 const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "");
 
 /** What the tab kept, if the address means the same text; else the address's prompt. */
-function manuscriptFrom(address) {
-  const prompt = address.prompt ?? "";
-  try {
-    const draft = JSON.parse(kept("draft"));
-    if (draft && inAddress(promptOf(draft)) === prompt) return draft;
-  } catch {
-    // A draft of another version of this page.
-  }
-  return { ...blank, text: prompt };
+function firstManuscript() {
+  const prompt = address().prompt ?? "";
+  const draft = JSON.parse(kept(DRAFT));
+  return draft && inAddress(promptOf(draft)) === prompt ? draft : { ...blank, text: prompt };
 }
 
 /** The Writer, drawn anew at most once a frame, and kept in the address and the tab. */
@@ -30,16 +26,16 @@ function useWriter(model) {
   const frame = useRef(0);
   const ref = useRef(null);
   ref.current ??= new Writer({
-    manuscript: manuscriptFrom(readAddress()),
-    settings: settingsFrom(readAddress()),
+    manuscript: firstManuscript(),
+    settings: settingsFrom(address()),
     model,
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
   });
   const writer = ref.current;
   const prompt = inAddress(promptOf(writer.manuscript)) || null;
-  useEffect(() => writeAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
+  useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
   useEffect(() => {
-    const keepDraft = () => keep("draft", JSON.stringify(writer.manuscript));
+    const keepDraft = () => keep(DRAFT, JSON.stringify(writer.manuscript));
     addEventListener("pagehide", keepDraft);
     return () => {
       removeEventListener("pagehide", keepDraft);
@@ -52,7 +48,7 @@ function useWriter(model) {
 
 /** Ctrl or Cmd with Enter writes, Esc stops, wherever the focus is. */
 function useKeys(writer) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const press = (event) => {
       if (document.querySelector("dialog[open]") || event.isComposing) return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) writer.write();
@@ -74,7 +70,7 @@ export function Write({ model }) {
       <section class="sheet" aria-label="Text">
         <Paper manuscript={writer.manuscript} running={writer.running} onType={(t) => writer.type(t)} />
         {writer.notice && <Notice {...writer.notice} />}
-        <Gauge used={writer.used} size={model.minigpt2.block_size} />
+        <Gauge share={Math.min(1, writer.used / model.minigpt2.block_size)} />
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
       <Controls writer={writer} model={model} shown={shown} />
@@ -92,10 +88,9 @@ function Notice({ text, label, act }) {
 }
 
 /** How much of the model's window is taken. */
-function Gauge({ used, size }) {
-  const share = Math.min(1, (used ?? 0) / size);
-  return <div class="gauge" aria-hidden="true"><i style={{ transform: `scaleX(${share})` }} /></div>;
-}
+const Gauge = ({ share }) => (
+  <div class="gauge" aria-hidden="true"><i style={{ transform: `scaleX(${share})` }} /></div>
+);
 
 function Actions({ writer, shown, toggle }) {
   const [copied, setCopied] = useState(false);
@@ -108,11 +103,8 @@ function Actions({ writer, shown, toggle }) {
     <div class="actions">
       <div class="row">
         {/* One element, so that the focus stays where it is. */}
-        <button
-          class="primary"
-          title={running ? "Esc" : "Ctrl or Cmd with Enter"}
-          onClick={() => (running ? writer.stop() : writer.write())}
-        >
+        <button class="primary" title={running ? "Esc" : "Ctrl or Cmd with Enter"}
+          onClick={() => (running ? writer.stop() : writer.write())}>
           {running ? "Stop" : canContinue ? "Continue" : "Write"}
         </button>
         <button disabled={!canContinue} onClick={() => writer.regenerate()}>Regenerate</button>
@@ -145,14 +137,15 @@ function Status({ writer }) {
   const { run, running, finish, speed, used, model } = writer;
   const count = run?.written ?? 0;
   const size = model.minigpt2.block_size;
-  const said = running ? "Writing" : finish ? `${count} tokens written: ${FINISHES[finish] ?? finish}` : "";
+  const end = FINISHES[finish] ?? finish; // a server may have reasons of its own
+  const said = running ? "Writing" : finish ? `${count} tokens written: ${end}` : "";
   return (
     <div class="status">
       <span class="hidden" role="status" aria-live="polite">{said}</span>
       <span class="spent">
         {run && <span><b class="written">{count.toLocaleString("en")}</b> written</span>}
         {run && speed && <span class="speed"><b>{Math.round(speed).toLocaleString("en")}</b> tokens/s</span>}
-        {finish && <span class="finish">{FINISHES[finish] ?? finish}</span>}
+        {finish && <span class="finish">{end}</span>}
       </span>
       {used !== null && (
         <span class={used > size ? "over" : ""} title="Tokens of the text, and of the model’s window">

@@ -9,22 +9,24 @@ const SETTLED = 150; // ms until a slider that moves is believed
 const SPEED_OVER = 2000; // ms
 const SAMPLED_BY = ["temperature", "top_k", "top_p", "min_p"];
 
-const sleep = (ms, signal) =>
-  new Promise((resolve, reject) => {
-    setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => reject(signal.reason));
-  });
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Writer {
   constructor({ manuscript, settings, model, changed }) {
     Object.assign(this, { manuscript, settings, model, changed });
     this.running = false;
-    this.run = null; // {start, written, seed, again, slide, times}
+    this.run = null; // {start, written, slide, times}
     this.used = null; // tokens of the window
     this.notice = null; // {text, label, act}
     this.finish = null;
-    this.past = [];
-    this.seedUsed = false;
+    this.past = []; // manuscripts
+    this.seedUsed = this.canContinue;
+  }
+
+  /** How many tokens are written at a time: what exceeds the window can be refused. */
+  get length() {
+    const { overflow, block_size } = this.model.minigpt2;
+    return overflow === "error" ? Math.min(this.settings.length, block_size) : this.settings.length;
   }
 
   get canContinue() {
@@ -77,8 +79,10 @@ export class Writer {
   }
 
   setModel(model) {
+    if (model === this.model && this.used !== null) return;
     this.model = model;
-    if (this.running) this.#resume();
+    this.manuscript = { ...this.manuscript, sight: 0 };
+    if (this.running) this.#pump();
     this.count();
     this.changed();
   }
@@ -103,36 +107,28 @@ export class Writer {
 
   // --- a run, and the requests it is made of ---
 
-  #begin(manuscript) {
+  #begin(manuscript, slide = false) {
     this.past.push(this.manuscript);
     if (this.past.length > 50) this.past.shift();
     const seed = (this.settings.seed + 1) % (MAX_SEED + 1);
     if (this.seedUsed && !this.settings.lock) this.settings = { ...this.settings, seed };
     this.seedUsed = true;
     this.manuscript = manuscript;
-    this.run = { start: manuscript.text.length, again: 0, slide: false };
-    Object.assign(this.run, { written: 0, times: [] });
+    this.run = { start: manuscript.text.length, written: 0, slide, times: [] };
     this.#pump();
   }
 
   #afresh() {
     this.manuscript = cut(this.manuscript, this.run.start);
     this.seedUsed = true;
-    Object.assign(this.run, { written: 0, again: 0, times: [] });
-    this.#pump();
-  }
-
-  // The same draws once more would make the text echo itself: each resumption has its own.
-  #resume() {
-    this.run.again++;
-    this.run.times = [];
+    this.run.written = 0;
     this.#pump();
   }
 
   #soon(how) {
     if (this.pending !== "afresh") this.pending = how; // a new seed outweighs the rest
     clearTimeout(this.soon);
-    this.soon = setTimeout(() => (this.pending === "afresh" ? this.#afresh() : this.#resume()), SETTLED);
+    this.soon = setTimeout(() => (this.pending === "afresh" ? this.#afresh() : this.#pump()), SETTLED);
   }
 
   #abort() {
@@ -147,11 +143,12 @@ export class Writer {
   /** Ask for text until the run has its length: one request, or several where windows slide. */
   async #pump() {
     const [signal, run] = [this.#abort(), this.run];
+    run.times = [];
     Object.assign(this, { running: true, notice: null, finish: null });
     this.changed();
     let finish = "length";
     try {
-      while (run.written < this.settings.length && finish === "length") {
+      while (run.written < this.length && finish === "length") {
         const before = run.written;
         finish = await this.#patiently(() => this.#request(run, signal), signal);
         if (run.written === before) break; // nothing came: asking again would not end
@@ -172,7 +169,8 @@ export class Writer {
         if (error.status !== 503) throw error;
         this.notice = { text: "The model is being loaded; writing begins by itself." };
         this.changed();
-        await sleep(error.wait * 1000, signal);
+        await sleep(error.wait * 1000);
+        signal.throwIfAborted();
       }
     }
   }
@@ -181,23 +179,20 @@ export class Writer {
     const { prompt, used, room } = await fit(this.model, this.manuscript, run.slide, signal);
     signal.throwIfAborted();
     const { text } = this.manuscript;
-    if (used !== null) this.manuscript = { ...this.manuscript, sight: text.length - prompt.length };
+    this.manuscript = { ...this.manuscript, sight: text.length - prompt.length };
+    this.used = used ?? this.used;
     if (run.slide) run.slide = true; // "now" was now
-    this.used = used;
     this.notice = null;
-    const most = Math.min(this.settings.length - run.written, room);
+    const most = Math.min(this.length - run.written, room);
     return this.#stream(run, { ...this.#sampling(), model: this.model.id, prompt, max_tokens: most }, signal);
   }
 
   #sampling() {
     const { temperature, top_p, top_k, min_p, seed } = this.settings;
-    const draws = (seed + this.run.again) % (MAX_SEED + 1);
-    return {
-      ...{ temperature, seed: draws },
-      ...(top_k > 0 && { top_k }),
-      ...(top_p < 1 && { top_p }),
-      ...(min_p > 0 && { min_p }),
-    };
+    // The same draws once more would make the text echo itself: what goes on has its own.
+    const own = (seed + this.run.written) % (MAX_SEED + 1);
+    const on = { ...(top_k > 0 && { top_k }), ...(top_p < 1 && { top_p }), ...(min_p > 0 && { min_p }) };
+    return { temperature, seed: own, ...on };
   }
 
   async #stream(run, request, signal) {
@@ -209,8 +204,8 @@ export class Writer {
       if (!choices.length) continue;
       finish = choices[0].finish_reason ?? finish;
       this.#take(run, choices[0].text);
-      const shortened = this.settings.length < before + request.max_tokens;
-      if (shortened && run.written >= this.settings.length) return "length";
+      const shortened = this.length < before + request.max_tokens;
+      if (shortened && run.written >= this.length) return "length";
     }
     return finish;
   }
@@ -242,21 +237,16 @@ export class Writer {
 
   #fail(error) {
     this.#end("error");
-    const go = (values) => () => {
-      Object.assign(this.run, values);
-      this.#resume();
-    };
+    this.notice = { text: error.message, label: "Try again", act: () => this.#pump() };
     if (error instanceof WindowFull || error.code === "context_length_exceeded") {
-      const text = `The window of ${this.model.minigpt2.block_size} tokens is full.`;
       this.finish = "window";
-      this.notice = { text, label: "Go on from its last half", act: go({ slide: "now" }) };
+      this.notice = {
+        text: `The window of ${this.model.minigpt2.block_size} tokens is full.`,
+        label: "Go on from its last half",
+        act: () => this.#begin(this.manuscript, "now"),
+      };
     } else if (error.status === 429) {
-      const text = `The server is busy; it asks to wait ${error.wait} s.`;
-      this.notice = { text, label: "Try again", act: go() };
-    } else {
-      this.notice = { text: error.message, label: "Try again", act: go() };
-    }
-    if (!(error instanceof ApiError || error instanceof WindowFull)) throw error; // a fault of ours
-    this.changed();
+      this.notice.text = `The server is busy; it asks to wait ${error.wait} s.`;
+    } else if (!(error instanceof ApiError)) throw error; // a fault of ours: say it loudly
   }
 }
