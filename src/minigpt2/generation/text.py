@@ -111,7 +111,8 @@ class Writer:
         for event in self.engine.step():
             name = self._names.get(event.request, 0)
             if isinstance(event, Scored):
-                yield Piece(name, 0, scored=tuple(event.tokens))
+                samples = [sample for number, sample in self._streams if number == event.request]
+                yield from (Piece(name, sample, scored=tuple(event.tokens)) for sample in samples)
                 continue
             key = (event.request, event.sample)
             text = self._streams.get(key)
