@@ -27,7 +27,7 @@ _GETS = {
     "/tokenizer_info": "What an evaluating client must know of the tokenizer",
     "/openapi.json": "This description",
 }
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_STREAM: dict[str, Any] = {"text/event-stream": {}}
 
 
 def describe() -> dict[str, Any]:

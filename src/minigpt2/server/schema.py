@@ -20,26 +20,7 @@ Id = Annotated[int, Meta(ge=0)]
 Stop = Annotated[str, Meta(min_length=1, max_length=LONGEST_STOP)]
 Prompt = Annotated[
     str | list[str | int | list[int]] | None,
-    Meta(
-        description="A text, token ids, or a list of either; null starts from <|endoftext|>.",
-        extra_json_schema={
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "minItems": 1, "items": {"type": "string"}},
-                {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
-                {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {"type": "integer", "minimum": 0},
-                    },
-                },
-                {"type": "null"},
-            ]
-        },
-    ),
+    Meta(description="A text, token ids, or a list of either; null starts from <|endoftext|>."),
 ]
 
 

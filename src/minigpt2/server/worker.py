@@ -73,6 +73,7 @@ class Worker:
     ) -> None:
         self.name, self.slots, self.queue, self.created = name, slots, queue, int(time.time())
         self._open_model = open_model
+        self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
         self.model: LanguageModel | None = None  # until it is open
         self.error: Exception | None = None
         self.taken = 0  # samples
@@ -86,13 +87,13 @@ class Worker:
         Where the model cannot be opened `failed` is called, and `error` says why.
         """
         self._loop, self._failed = asyncio.get_running_loop(), failed
-        self._thread = threading.Thread(target=self._run, name=f"model {self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Let the thread end after its step, and wait for that."""
         self._orders.put(None)
-        self._thread.join(_STEP_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(_STEP_SECONDS)
 
     @property
     def ready(self) -> bool:
