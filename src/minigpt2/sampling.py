@@ -29,6 +29,8 @@ class Sampling:
         Choose among the likeliest tokens of this total probability only.
     min_p
         Leave out tokens less likely than this share of the likeliest.
+    typical_p
+        Choose among the tokens about as surprising as expected, of this total probability.
     repetition_penalty
         Above 1 makes tokens that occurred, in the prompt too, less likely.
     presence_penalty
@@ -62,6 +64,7 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -113,7 +116,7 @@ class Sampling:
 
 _HOT = 1e4  # a factor or a summand that decides everything; twice as much would tell no more
 _LARGEST_SEED = (1 << 63) - 1  # what torch's generators take
-_OPTIONAL = ("top_k", "top_p", "min_p", "logprobs")
+_OPTIONAL = ("top_k", "top_p", "min_p", "typical_p", "logprobs")
 _RANGES = {
     "max_new_tokens": (int, 0, math.inf, "0 or more"),
     "min_new_tokens": (int, 0, math.inf, "0 or more"),
@@ -121,6 +124,7 @@ _RANGES = {
     "top_k": (int, 1, math.inf, "at least 1"),
     "top_p": (float, 1e-9, 1, "above 0 and at most 1"),
     "min_p": (float, 0, 1, "from 0 to 1"),
+    "typical_p": (float, 1e-9, 1, "above 0 and at most 1"),
     "repetition_penalty": (float, 1 / _HOT, _HOT, f"from {1 / _HOT:g} to {_HOT:g}"),
     "presence_penalty": (float, -100, 100, "from -100 to 100"),
     "frequency_penalty": (float, -100, 100, "from -100 to 100"),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt2.errors import MiniGPT2Error, UsageError
-from minigpt2.generation import Ended, Engine, Request, Sampling, Token
+from minigpt2.generation import Ended, Engine, Request, Sampling, Scored, Token
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
 
 GREEDY = Sampling(max_new_tokens=9, temperature=0)
@@ -16,6 +16,11 @@ def run(engine, *requests):
     """Return the ids of every sample, and how each ended, by (place of request, sample)."""
     place = {engine.submit(request): number for number, request in enumerate(requests)}
     return collect(engine, place)
+
+
+def generate_ids_of(engine, prompt):
+    engine.submit(Request(prompt, GREEDY))
+    return [event.id for event in engine.run() if isinstance(event, Token)]
 
 
 def collect(engine, place):
@@ -211,6 +216,41 @@ def test_log_probabilities_are_the_models_own(tiny):
             assert [value for _, value in event.top] == pytest.approx(values.tolist(), abs=1e-5)
             assert all(value == event.logprob for i, value in event.top if i == event.id)
             context.append(event.id)
+
+
+@pytest.mark.parametrize("new", [0, 1, 4])
+@pytest.mark.parametrize("kind", ["cached", "bigram"])
+def test_a_prompts_own_log_probabilities_are_the_models(tiny, monkeypatch, new, kind):
+    monkeypatch.setattr("minigpt2.generation.runner._CHUNK", 3)
+    model = tiny if kind == "cached" else Bigram(BigramConfig(29, 13)).eval()
+    engine, ids = Engine(model, 3), [3, 1, 4, 1, 5, 9, 2]
+    list(
+        generate_ids_of(engine, [3, 1, 4, 1])
+    )  # what a slot has read already is scored all the same
+    sampling = Sampling(max_new_tokens=new, temperature=0, logprobs=2)
+    engine.submit(Request(ids, sampling, n=2, score=True))
+    events = list(engine.run())
+    (scored,) = [event for event in events if isinstance(event, Scored)]
+    wanted = model(torch.tensor([ids]))[0].log_softmax(dim=1)
+    assert [token.id for token in scored.tokens] == ids[1:]
+    for place, token in enumerate(scored.tokens):
+        assert token.logprob == pytest.approx(wanted[place, token.id].item(), abs=1e-5)
+        best = wanted[place].topk(2)
+        assert [i for i, _ in token.top] == best.indices.tolist()
+        assert [v for _, v in token.top] == pytest.approx(best.values.tolist(), abs=1e-5)
+    drawn = [event.id for event in events if isinstance(event, Token) and event.sample == 1]
+    assert drawn == (brute_force(tiny, ids, new) if kind == "cached" else drawn)
+    assert len(drawn) == new
+
+
+def test_a_whole_window_can_be_scored_and_one_more_token_written(tiny):
+    engine = Engine(tiny)
+    engine.submit(Request(list(range(13)), Sampling(max_new_tokens=0, logprobs=0), score=True))
+    engine.submit(Request(list(range(12)), Sampling(max_new_tokens=1, logprobs=0), score=True))
+    scored = [event for event in engine.run() if isinstance(event, Scored)]
+    assert [len(event.tokens) for event in scored] == [12, 11]
+    with pytest.raises(UsageError, match="13 prompt tokens and 1 new"):
+        engine.submit(Request(list(range(13)), Sampling(max_new_tokens=1), score=True))
 
 
 def test_an_error_while_a_prompt_is_read_leaves_nothing_half(tiny):

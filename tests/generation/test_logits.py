@@ -39,6 +39,16 @@ def test_filters_equal_transformers(transformers, logits, temperature, top_k, to
     torch.testing.assert_close(filter_logits(logits, sampling), wanted)
 
 
+@pytest.mark.parametrize("mass", [1e-6, 0.2, 0.7, 0.99, 1.0])
+@pytest.mark.parametrize("top_k", [None, 5])
+def test_typical_sampling_equals_transformers(transformers, logits, mass, top_k):
+    wanted = transformers.TopKLogitsWarper(top_k)(None, logits) if top_k else logits
+    if mass < 1:
+        wanted = transformers.TypicalLogitsWarper(mass)(None, wanted)
+    sampling = Sampling(temperature=1, top_k=top_k, typical_p=mass)
+    torch.testing.assert_close(filter_logits(logits, sampling), wanted)
+
+
 def adjusted(logits, sampling, stop_ids=(), output=OUTPUT):
     rows = [adjust_logits(row, sampling, PROMPT, output, stop_ids) for row in logits]
     return torch.stack(rows)

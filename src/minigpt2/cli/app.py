@@ -17,6 +17,7 @@ COMMANDS = {
     "tokenize": "Show a text as a tokenizer sees it.",
     "generate": "Write text with a model.",
     "chat": "Talk to a model in the terminal.",
+    "serve": "Serve models: an OpenAI-compatible API, and a page.",
     "eval": "Measure a model: whole-split loss, LAMBADA, HellaSwag, WikiText.",
     "export": "Write a model for other programs: Hugging Face, GGUF, ONNX.",
     "import": "Make a model of a pickled checkpoint: nanoGPT's, or an old Hugging Face one.",

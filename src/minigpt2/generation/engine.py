@@ -26,12 +26,19 @@ _JOINING_TOKENS = 512
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to continue `n` times; a token of `stop_ids` ends a sample and is its last."""
+    """A prompt to continue `n` times; a token of `stop_ids` ends a sample and is its last.
+
+    With `score` the prompt's own tokens are told first, with their log-probabilities.
+    """
 
     ids: list[int]
     sampling: Sampling
     n: int = 1
     stop_ids: tuple[int, ...] = ()
+    score: bool = False
+
+
+Top = tuple[tuple[int, float], ...]  # (id, log-probability), the likeliest first
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,15 @@ class Token:
     sample: int
     id: int
     logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()  # (id, log-probability), the likeliest first
+    top: Top = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A prompt's tokens from the second on, each given those before it."""
+
+    request: int
+    tokens: list[Token]
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,9 @@ class Ended:
     reason: str
     cut: int
     slides: int
+
+
+Event = Token | Scored | Ended
 
 
 @dataclass
@@ -138,15 +156,15 @@ class Engine:
                 self._leave(slot)
         return ended
 
-    def run(self) -> Iterator[Token | Ended]:
+    def run(self) -> Iterator[Event]:
         """Take steps until nothing is left to do; whoever listens may submit and cancel."""
         while self.busy:
             yield from self.step()
 
     @torch.inference_mode()
-    def step(self) -> list[Token | Ended]:
+    def step(self) -> list[Event]:
         """Let waiting rows join, read one token of each row, draw the next."""
-        events: list[Token | Ended] = list(self._join())
+        events: list[Event] = list(self._join())
         if self._rows:
             self._make_room()
             logits_BV = self._runner.decode([row.last() for row in self._rows])
@@ -162,7 +180,7 @@ class Engine:
         new = sampling.max_new_tokens
         if len(ids) + new <= self.size:
             return ids
-        if sampling.overflow == "error":
+        if sampling.overflow == "error" or request.score:
             raise UsageError(
                 f"{len(ids)} prompt tokens and {new} new ones exceed the window of {self.size}"
             )
@@ -176,20 +194,31 @@ class Engine:
             )
         return ids
 
-    def _join(self) -> Iterator[Ended]:
+    def _join(self) -> Iterator[Event]:
         """Give waiting rows a slot each; their prompts are read, but for the last token."""
         budget = _JOINING_TOKENS
         while self._waiting and len(self._rows) < self.slots and budget > 0:
             row = self._waiting[0]
+            slot, window = len(self._rows), row.prompt
+            budget -= len(window)
+            if row.request.score and row.sample == 0:
+                yield Scored(row.number, self._score(row, slot))
             if row.request.sampling.max_new_tokens == 0:
                 yield self._ended(self._waiting.popleft(), "length")
                 continue
-            window = row.prompt
             if len(window) > self.size:
                 window, row.slides = self._kept(row), 1
-            self._runner.prefill(len(self._rows), window[:-1])
+            self._runner.prefill(slot, window[:-1])
             self._rows.append(self._waiting.popleft())  # an error on the way leaves it waiting
-            budget -= len(window)
+
+    def _score(self, row: _Row, slot: int) -> list[Token]:
+        """Return the prompt's tokens from the second on, with their log-probabilities."""
+        tokens: list[Token] = []
+        for logits_TV in self._runner.score(slot, row.prompt[:-1]):
+            ids = row.prompt[len(tokens) + 1 :][: len(logits_TV)]
+            told = _logprobs(logits_TV[:, : self.vocab_size].float(), ids, row.request.sampling)
+            tokens += [Token(row.number, 0, i, *known) for i, known in zip(ids, told, strict=True)]
+        return tokens
 
     def _make_room(self) -> None:
         """Slide rows whose window is full: what is kept is read anew, once."""
@@ -210,9 +239,12 @@ class Engine:
         adjusted_BV = self._adjusted(logits_BV)
         samplings = [row.request.sampling for row in self._rows]
         ids = choose(adjusted_BV, samplings, [row.generator for row in self._rows])
-        for row, token_id, logits_V in zip(self._rows, ids, logits_BV, strict=True):
+        for slot, (row, token_id) in enumerate(zip(self._rows, ids, strict=True)):
             row.output.append(token_id)
-            yield Token(row.number, row.sample, token_id, *_logprobs(row, logits_V))
+            known: tuple[float | None, Top] = (None, ())
+            if row.request.sampling.logprobs is not None:
+                known = _logprobs(logits_BV[slot, None], [token_id], row.request.sampling)[0]
+            yield Token(row.number, row.sample, token_id, *known)
         for slot in reversed(range(len(self._rows))):
             if reason := self._over(self._rows[slot]):
                 yield self._ended(self._rows[slot], reason)
@@ -260,15 +292,15 @@ def generate_ids(model: LanguageModel, prompt: list[int], sampling: Sampling) ->
     yield from (event.id for event in engine.run() if isinstance(event, Token))
 
 
-def _logprobs(row: _Row, logits_V: Tensor) -> tuple[float | None, tuple[tuple[int, float], ...]]:
-    """Return the chosen token's log-probability and the likeliest ones', if they are asked for."""
-    number = row.request.sampling.logprobs
-    if number is None:
-        return None, ()
-    logprobs_V = logits_V.log_softmax(dim=0)
-    values, ids = logprobs_V.topk(min(number, len(logprobs_V)))
-    top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return logprobs_V[row.output[-1]].item(), top
+def _logprobs(logits_TV: Tensor, ids: list[int], sampling: Sampling) -> list[tuple[float, Top]]:
+    """Return the log-probabilities of `ids`, one a row, each beside the likeliest of its row."""
+    logprobs_TV = logits_TV.log_softmax(dim=1)
+    chosen = logprobs_TV.gather(1, torch.tensor(ids, device=logits_TV.device)[:, None])[:, 0]
+    values, places = logprobs_TV.topk(min(sampling.logprobs or 0, logprobs_TV.shape[1]))
+    tops = [
+        tuple(zip(*row, strict=True)) for row in zip(places.tolist(), values.tolist(), strict=True)
+    ]
+    return list(zip(chosen.tolist(), tops, strict=True))
 
 
 def _check_ids(request: Request, vocab_size: int) -> None:

@@ -1,8 +1,8 @@
 """From logits to the next id, in the order of `transformers`.
 
 First what the text so far changes (bias, penalties, bans), then what is left to choose from
-(temperature, top-k, top-p, min-p), then the draw. Everything is a pure function: nothing is kept
-from token to token.
+(temperature, top-k, top-p, min-p, typical-p), then the draw. Everything is a pure function: nothing
+is kept from token to token.
 """
 
 import math
@@ -56,7 +56,8 @@ def adjusts(sampling: Sampling) -> bool:
 def filter_logits(logits_BV: Tensor, sampling: Sampling) -> Tensor:
     """Return the logits that the sample is drawn from, (B, V), excluded tokens at -inf.
 
-    top-p: Holtzman et al. 2019 (arXiv 1904.09751); min-p: Nguyen et al. 2024 (2407.01082).
+    top-p: Holtzman et al. 2019 (arXiv 1904.09751); min-p: Nguyen et al. 2024 (2407.01082);
+    typical-p: Meister et al. 2022 (2202.00666).
     """
     logits_BV = logits_BV / sampling.temperature
     if sampling.top_k is not None and sampling.top_k < logits_BV.shape[1]:
@@ -72,7 +73,20 @@ def filter_logits(logits_BV: Tensor, sampling: Sampling) -> Tensor:
         probabilities_BV = logits_BV.softmax(dim=1)
         least = sampling.min_p * probabilities_BV.amax(dim=1, keepdim=True)
         logits_BV = logits_BV.masked_fill(probabilities_BV < least, -math.inf)
+    if sampling.typical_p is not None and sampling.typical_p < 1:
+        logits_BV = logits_BV.masked_fill(_untypical(logits_BV, sampling.typical_p), -math.inf)
     return logits_BV
+
+
+def _untypical(logits_BV: Tensor, mass: float) -> Tensor:
+    """Say which tokens lie further from the expected surprise than those that hold `mass`."""
+    logprobs_BV = logits_BV.log_softmax(dim=1)
+    entropy_B1 = -(logprobs_BV * logprobs_BV.exp()).nansum(dim=1, keepdim=True)  # 0 * -inf is 0
+    distances_BV = (-logprobs_BV - entropy_B1).abs()
+    ascending, order = distances_BV.sort(dim=1)
+    short = logprobs_BV.exp().gather(1, order).cumsum(dim=1) < mass
+    last = short.sum(dim=1, keepdim=True).clamp(max=logits_BV.shape[1] - 1)
+    return distances_BV > ascending.gather(1, last)
 
 
 def choose(
@@ -84,7 +98,8 @@ def choose(
     """
     alike: dict[tuple, list[int]] = {}
     for row, s in enumerate(samplings):
-        alike.setdefault((s.temperature, s.top_k, s.top_p, s.min_p), []).append(row)
+        filters = (s.temperature, s.top_k, s.top_p, s.min_p, s.typical_p)
+        alike.setdefault(filters, []).append(row)
     chosen = [0] * len(samplings)
     for rows in alike.values():
         logits = logits_BV if len(rows) == len(samplings) else logits_BV[rows]

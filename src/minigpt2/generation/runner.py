@@ -6,6 +6,7 @@ its own end. What a slot has read stays when its row is done, so that a row whic
 begins where the two part: the next turn of a conversation, another sample of the same prompt.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,11 +36,20 @@ class CachedRunner:
         self.read[slot] = []  # until all is read: an error on the way leaves nothing half
         if start > known[slot]:
             self._copy(source, slot, start)
+        for _ in self._read(slot, ids, start, last=0):
+            pass
+
+    def score(self, slot: int, ids: list[int]) -> Iterator[Tensor]:
+        """As `prefill`, but all is read anew; yield the logits behind every id, parts (T, V)."""
+        self.read[slot] = []
+        return self._read(slot, ids, 0, last=None)
+
+    def _read(self, slot: int, ids: list[int], start: int, last: int | None) -> Iterator[Tensor]:
         row = _Rows(self._cache, slot, 1)
         for place in range(start, len(ids), _CHUNK):
             row.length = place
             part = torch.tensor([ids[place : place + _CHUNK]], device=self._device)
-            self._forward(part, cache=row, last=0)
+            yield self._forward(part, cache=row, last=last)[0]
         self.read[slot] = list(ids)
 
     def decode(self, ids: list[int]) -> Tensor:
@@ -104,6 +114,11 @@ class Rereader:
     def prefill(self, slot: int, ids: list[int]) -> None:
         """Let the slot have read exactly `ids`."""
         self.read[slot] = list(ids)
+
+    def score(self, slot: int, ids: list[int]) -> Iterator[Tensor]:
+        """As `prefill`; yield the logits behind every id, (T, V)."""
+        self.prefill(slot, ids)
+        yield self._model(torch.tensor([ids], device=self._device))[0]
 
     def decode(self, ids: list[int]) -> Tensor:
         """Let slots 0, 1, ... read one more id each; return the logits behind it, (B, V)."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from minigpt2.errors import DataError, UsageError
-from minigpt2.generation.engine import Ended, Engine, Request, Token
+from minigpt2.generation.engine import Ended, Engine, Request, Scored, Token
 from minigpt2.model import LanguageModel, evaluating
 from minigpt2.sampling import Sampling
 from minigpt2.tokenizers import IncrementalDecoder, Tokenizer
@@ -16,8 +17,9 @@ _SLOTS = 32  # samples written at once, where more are asked for
 class Piece:
     """What a step adds to one sample: perhaps no text yet, and the token it came from.
 
-    With `ended` the sample is complete: `stop` (a stop string or the end of the text) or `length`;
-    `cut` tokens of the prompt were left out, and the window slid `slides` times.
+    `prompt` is what the request was named. With `ended` the sample is complete: `stop` (a stop
+    string, a stop token or the end of the text) or `length`; `cut` tokens of the prompt were left
+    out, and the window slid `slides` times. `scored` are the prompt's own tokens, where asked for.
     """
 
     prompt: int
@@ -27,22 +29,28 @@ class Piece:
     ended: str | None = None
     cut: int = 0
     slides: int = 0
+    scored: tuple[Token, ...] | None = None
 
 
 class TextStream:
     """One sample's ids becoming text: whole characters only, nothing after a stop string.
 
-    Text that may be the beginning of a stop string is held back until it is or is not.
+    Ids that are `silent` have no text. Text that may be the beginning of a stop string is held back
+    until it is or is not.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
-        self._decoder, self._stop = IncrementalDecoder(tokenizer), stop
+    def __init__(
+        self, tokenizer: Tokenizer, stop: tuple[str, ...], silent: tuple[int, ...] = ()
+    ) -> None:
+        self._decoder, self._stop, self._silent = IncrementalDecoder(tokenizer), stop, silent
         self._held = ""
         self.finished = False
 
     def feed(self, token_id: int) -> str:
         """Return the text that is certain after this id."""
-        return "" if self.finished else self._release(self._decoder.feed(token_id))
+        if self.finished or token_id in self._silent:
+            return ""
+        return self._release(self._decoder.feed(token_id))
 
     def close(self) -> str:
         """End the sample; return what was still held back."""
@@ -69,6 +77,65 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
 
 
+class Writer:
+    """An engine that speaks: prompts of ids in, pieces of text out, by the name of the request."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
+        self.engine, self._tokenizer = engine, tokenizer
+        self._names: dict[int, int] = {}  # of the engine's requests
+        self._streams: dict[tuple[int, int], TextStream] = {}  # of every sample being written
+
+    def submit(self, name: int, ids: Sequence[int], sampling: Sampling, **wanted: Any) -> None:
+        """Queue a prompt under a name of the caller's; `wanted` are more fields of `Request`.
+
+        Raises UsageError for what cannot be written; nothing is queued then.
+        """
+        stop_ids = wanted.pop("stop_ids", ())
+        if not sampling.ignore_eos and self._tokenizer.eos_id is not None:
+            stop_ids = (*stop_ids, self._tokenizer.eos_id)
+        request = Request(list(ids), sampling, stop_ids=stop_ids, **wanted)
+        number = self.engine.submit(request)
+        self._names[number] = name
+        for sample in range(request.n):
+            self._streams[number, sample] = TextStream(self._tokenizer, sampling.stops, stop_ids)
+
+    def cancel(self, name: int) -> None:
+        """End all that is being written under this name."""
+        for number in [number for number, own in self._names.items() if own == name]:
+            self.engine.cancel(number)
+            for key in [key for key in self._streams if key[0] == number]:
+                self._end(key)
+
+    def step(self) -> Iterator[Piece]:
+        """Let the engine take a step; yield what it adds."""
+        for event in self.engine.step():
+            name = self._names.get(event.request, 0)
+            if isinstance(event, Scored):
+                samples = [sample for number, sample in self._streams if number == event.request]
+                yield from (Piece(name, sample, scored=tuple(event.tokens)) for sample in samples)
+                continue
+            key = (event.request, event.sample)
+            text = self._streams.get(key)
+            if text is None:  # a stop string has ended it within this very step
+                continue
+            if isinstance(event, Ended):
+                self._end(key)
+                rest = text.close()
+                yield Piece(name, key[1], rest, None, event.reason, event.cut, event.slides)
+                continue
+            yield Piece(name, key[1], text.feed(event.id), event)
+            if text.finished:
+                self._end(key)
+                told = self.engine.cancel(*key)
+                cut, slides = (told[0].cut, told[0].slides) if told else (0, 0)
+                yield Piece(name, key[1], ended="stop", cut=cut, slides=slides)
+
+    def _end(self, key: tuple[int, int]) -> None:
+        del self._streams[key]
+        if not any(number == key[0] for number, _ in self._streams):
+            del self._names[key[0]]
+
+
 def stream(
     engine: Engine,
     tokenizer: Tokenizer,
@@ -83,45 +150,19 @@ def stream(
     """
     if engine.busy:
         raise UsageError("the engine is still writing; finish or close the other stream first")
-    eos = () if sampling.ignore_eos or tokenizer.eos_id is None else (tokenizer.eos_id,)
-    requests = [Request(list(ids), sampling, n, eos) for ids in prompts]
-    place = {engine.submit(request): number for number, request in enumerate(requests)}
-    return _pieces(engine, tokenizer, place, sampling, n, eos)
+    writer = Writer(engine, tokenizer)
+    for name, ids in enumerate(prompts):
+        writer.submit(name, ids, sampling, n=n)
+    return _pieces(writer, len(prompts))
 
 
-def _pieces(
-    engine: Engine, tokenizer: Tokenizer, place: dict[int, int], sampling: Sampling, n: int,
-    eos: tuple[int, ...],
-) -> Generator[Piece, None, None]:  # fmt: skip
-    """Yield the pieces of submitted requests, whose places in the order of prompts are given."""
-    streams = {
-        (number, sample): TextStream(tokenizer, sampling.stops)
-        for number in place
-        for sample in range(n)
-    }
+def _pieces(writer: Writer, prompts: int) -> Generator[Piece, None, None]:
     try:
-        for event in engine.run():
-            key = (event.request, event.sample)
-            text = streams.get(key)
-            if text is None:  # a stop string has ended it within this very step
-                continue
-            where = (place[event.request], event.sample)
-            if isinstance(event, Ended):
-                del streams[key]
-                yield Piece(
-                    *where, text.close(), None, event.reason, event.cut, event.slides
-                )  # fmt: skip
-                continue
-            shown = "" if event.id in eos else text.feed(event.id)
-            yield Piece(*where, shown, event)
-            if text.finished:
-                del streams[key]
-                told = engine.cancel(*key)
-                cut, slides = (told[0].cut, told[0].slides) if told else (0, 0)
-                yield Piece(*where, ended="stop", cut=cut, slides=slides)
+        while writer.engine.busy:
+            yield from writer.step()
     finally:
-        for key in streams:
-            engine.cancel(*key)
+        for name in range(prompts):
+            writer.cancel(name)
 
 
 def generate(

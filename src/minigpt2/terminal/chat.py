@@ -19,10 +19,10 @@ from minigpt2.generation import Engine, stream
 from minigpt2.generation.speed import Speed
 from minigpt2.model import LanguageModel
 from minigpt2.sampling import Sampling
-from minigpt2.terminal.talk import Talk, Turn, converses, stopping
+from minigpt2.terminal.talk import Talk, Turn, stopping
 from minigpt2.terminal.writing import Writing
 from minigpt2.text import printable
-from minigpt2.tokenizers import Tokenizer
+from minigpt2.tokenizers import Tokenizer, converses
 
 PROMPT = "> "
 _FENCE = '"""'

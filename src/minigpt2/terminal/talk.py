@@ -13,14 +13,9 @@ from minigpt2.errors import DataError, StorageError
 from minigpt2.files import read_json, replace_file
 from minigpt2.generation import prompt_ids
 from minigpt2.sampling import Sampling
-from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer, transcript
+from minigpt2.tokenizers import NEXT_TURN, Tokenizer, converses, transcript
 
 _FORMAT = "minigpt2-chat"
-
-
-def converses(tokenizer: Tokenizer) -> bool:
-    """Say whether the model was trained on conversations laid out as ours are."""
-    return tokenizer.chat_template == TRANSCRIPT
 
 
 @dataclass

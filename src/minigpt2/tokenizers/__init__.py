@@ -21,7 +21,7 @@ from minigpt2.tokenizers.gpt2 import gpt2_tokenizer
 from minigpt2.tokenizers.merges import count_words, learn_merges
 from minigpt2.tokenizers.protocol import Tokenizer, encode_array
 from minigpt2.tokenizers.specials import END_OF_TEXT
-from minigpt2.tokenizers.transcript import NEXT_TURN, TRANSCRIPT, answers, transcript
+from minigpt2.tokenizers.transcript import NEXT_TURN, TRANSCRIPT, answers, converses, transcript
 
 
 def make_tokenizer(

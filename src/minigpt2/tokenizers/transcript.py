@@ -11,6 +11,8 @@ line, up to the end of the text, is its answer.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from minigpt2.tokenizers.protocol import Tokenizer
+
 Messages = Sequence[Mapping[str, str]]
 
 ROLES = ("system", "user", "assistant")
@@ -33,6 +35,11 @@ def transcript(messages: Messages) -> str:
     """
     lines = (f"{m['role'].capitalize()}: {m['content'].strip()}\n" for m in messages)
     return "".join(lines) + "Assistant:"
+
+
+def converses(tokenizer: Tokenizer) -> bool:
+    """Say whether a model with this tokenizer was trained on conversations laid out as these."""
+    return tokenizer.chat_template == TRANSCRIPT
 
 
 def answers(messages: Messages) -> Iterator[tuple[str, str]]:

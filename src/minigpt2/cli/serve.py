@@ -1,0 +1,141 @@
+"""`minigpt2 serve`: an OpenAI-compatible server, and a page, for any models."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from minigpt2.cli.options import say
+from minigpt2.cli.writing import Dtype, open_to_write
+from minigpt2.errors import UnavailableError, UsageError
+from minigpt2.sampling import Overflow
+
+if TYPE_CHECKING:
+    from minigpt2.server.worker import Worker
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+def serve(
+    models: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: Annotated[str | None, Parameter(env_var="MINIGPT2_TOKEN")] = None,
+    allow_host: tuple[str, ...] = (),
+    max_concurrency: int = 32,
+    queue: int = 256,
+    default_max_tokens: int = 16,
+    context_overflow: Overflow = "error",
+    unknown: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+) -> int:
+    """Serve models: OpenAI's completions API for clients, and a page for people.
+
+    Parameters
+    ----------
+    models
+        Run or checkpoint directories, or hub names, each served under its own name; default: the
+        newest under runs/, else the one that comes along.
+    host
+        Address to listen at. Any but this machine's own to itself needs a token.
+    port
+        Port to listen at; 0 takes a free one.
+    token
+        What clients must give as their API key; MINIGPT2_TOKEN keeps it out of the process list.
+    allow_host
+        A further name by which clients reach this server; may be given several times.
+    max_concurrency
+        Samples of a model written at once; others wait.
+    queue
+        Samples of a model that may wait; more are told to try again (429).
+    default_max_tokens
+        Length of a sample where a request says nothing.
+    context_overflow
+        What happens to a text longer than the window: refuse it, or cut it, or let it slide.
+    unknown
+        Character that replaces those a character model does not know.
+    device
+        auto, cpu, cuda, cuda:N or mps.
+    dtype
+        Precision of the weights: bfloat16 and int8 are faster where the model is large.
+    """
+    _check(host, port, token, max_concurrency, queue, default_max_tokens)
+    try:
+        from minigpt2.server.completions import Defaults
+        from minigpt2.server.listening import Server, bind
+        from minigpt2.server.worker import Worker
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f'{error.name} is not installed: pip install "minigpt2[serve]"'
+        ) from None
+
+    def worker(name: str, folder: Path) -> "Worker":
+        def opened():
+            return open_to_write(str(folder), unknown, device, dtype, say)[1:]
+
+        return Worker(name, opened, max_concurrency, queue)
+
+    workers = {name: worker(name, folder) for name, folder in _named(models or (None,)).items()}
+    listening = bind(host, port)
+    place = f"[{host}]" if ":" in host else host
+    address = f"http://{place}:{listening.getsockname()[1]}"
+
+    def announce() -> None:
+        say(f"serving {', '.join(workers)}")
+        say(f"the page:    {address}/")
+        key = "unused" if token is None else "the token"
+        say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY='{key}'")
+
+    server = Server(
+        workers,
+        Defaults(default_max_tokens, context_overflow),
+        announce,
+        hosts=(host, *allow_host),
+        any_address=host in _EVERYWHERE,
+        token=token,
+    )
+    server.serve_until_stopped(listening)
+    return 0
+
+
+def _check(
+    host: str, port: int, token: str | None, slots: int, queue: int, max_tokens: int
+) -> None:
+    if host not in _LOOPBACK and not token:
+        raise UsageError(
+            f"--host {host} lets others in, so it needs a --token that they must know (or "
+            "MINIGPT2_TOKEN)"
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise UsageError("--token must be printable ASCII, as HTTP headers are")
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"--port must be from 0 to 65535, not {port}")
+    if slots < 1 or queue < 0 or max_tokens < 0:
+        raise UsageError("--max-concurrency must be at least 1, --queue and lengths at least 0")
+
+
+def _named(models: Iterable[str | None]) -> dict[str, Path]:
+    """Return where each model lies, by the name it is served under."""
+    from minigpt2.checkpoints import run_of
+    from minigpt2.interop import resolve_model
+    from minigpt2.interop.hub import hub_address
+    from minigpt2.interop.opening import PRETRAINED
+
+    found: dict[str, Path] = {}
+    for model in models:
+        folder = resolve_model(model, say)
+        run = run_of(folder)
+        name = run.path.resolve().name if run else folder.resolve().name
+        if folder == PRETRAINED:
+            name = "shakespeare"
+        elif model and hub_address(model) and not Path(model).exists():
+            name = model
+        if name in found:
+            raise UsageError(f"two models are called {name}; rename the folder of one of them")
+        found[name] = folder
+    return found

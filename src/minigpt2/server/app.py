@@ -1,0 +1,171 @@
+"""The routes, and what the small ones answer."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from minigpt2.errors import MiniGPT2Error
+from minigpt2.server.completions import Defaults, complete, converse
+from minigpt2.server.errors import RefusedError, json_response, on_error, read
+from minigpt2.server.openapi import describe
+from minigpt2.server.schema import DetokenizeRequest, TokenizeRequest
+from minigpt2.server.worker import Worker
+from minigpt2.tokenizers import Tokenizer, converses
+
+STATIC_DIR = Path(__file__).parent / "static"  # built by `make page`, always in the wheel
+_NO_PAGE = """minigpt2 serves its API here; the page is not built in this source checkout: make page
+
+POST /v1/completions  GET /v1/models  GET /openapi.json
+"""
+_LOADING = {"Retry-After": "1"}
+
+
+class Api:
+    """The models that are served, by name, and what requests get that say nothing."""
+
+    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults) -> None:
+        self._workers, self._defaults = workers, defaults
+        self._description = describe()
+
+    def routes(self) -> list[BaseRoute]:
+        """Return all routes, the page's last."""
+        page: BaseRoute = Route("/", self.no_page)
+        if (STATIC_DIR / "index.html").is_file():
+            page = Mount("/", StaticFiles(directory=STATIC_DIR, html=True))
+        return [
+            Route("/health", self.health),
+            Route("/openapi.json", self.openapi),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{model:path}", self.one_model),
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/tokenizer_info", self.tokenizer_info),
+            Route("/tokenize", self.tokenize, methods=["POST"]),
+            Route("/detokenize", self.detokenize, methods=["POST"]),
+            page,
+        ]
+
+    def worker(self, name: str | None) -> Worker:
+        """Return the model of this name, the first without one; raise RefusedError."""
+        worker = self._workers.get(name) if name else next(iter(self._workers.values()))
+        if worker is None:
+            known = ", ".join(self._workers)
+            message = f"there is no model {name!r} here; there is: {known}"
+            raise RefusedError(404, message, "model_not_found", "model")
+        if not worker.ready:
+            raise RefusedError(503, f"{worker.name} is being loaded", "loading", headers=_LOADING)
+        return worker
+
+    async def no_page(self, request: Request) -> Response:
+        """Say how to build the page."""
+        return PlainTextResponse(_NO_PAGE)
+
+    async def health(self, request: Request) -> Response:
+        """Say whether all models are ready, and how much each has to do."""
+        ready = all(worker.ready for worker in self._workers.values())
+        models = {name: worker.load() for name, worker in self._workers.items()}
+        told = {"status": "ok" if ready else "loading", "models": models}
+        return json_response(told, 200 if ready else 503, None if ready else _LOADING)
+
+    async def openapi(self, request: Request) -> Response:
+        """Return the description of this API."""
+        return json_response(self._description)
+
+    async def models(self, request: Request) -> Response:
+        """List the models."""
+        listed = [self._model(self.worker(name)) for name in self._workers]
+        return json_response({"object": "list", "data": listed})
+
+    async def one_model(self, request: Request) -> Response:
+        """Tell of one model."""
+        return json_response(self._model(self.worker(request.path_params["model"])))
+
+    async def completions(self, request: Request) -> Response:
+        """Complete a text."""
+        return await complete(request, self.worker, self._defaults)
+
+    async def chat(self, request: Request) -> Response:
+        """Answer in a conversation."""
+        return await converse(request, self.worker, self._defaults)
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        """Tell what an evaluating client must know of the tokenizer."""
+        tokenizer = self.worker(request.query_params.get("model")).tokenizer
+        eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
+        return json_response(
+            {
+                "eos_token": eos,
+                "bos_token": None,
+                "pad_token": None,
+                "chat_template": tokenizer.chat_template,
+            }
+        )
+
+    async def tokenize(self, request: Request) -> Response:
+        """Return the ids of a text."""
+        wanted = await read(request, TokenizeRequest)
+        tokenizer = self.worker(wanted.model).tokenizer
+        return json_response({"tokens": _ids(tokenizer, wanted.prompt or "")})
+
+    async def detokenize(self, request: Request) -> Response:
+        """Return the text of ids."""
+        wanted = await read(request, DetokenizeRequest)
+        tokenizer = self.worker(wanted.model).tokenizer
+        if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
+            raise RefusedError(400, f"tokens: there is no token {bad[0]}", param="tokens")
+        return json_response({"prompt": tokenizer.decode(wanted.tokens)})
+
+    def _model(self, worker: Worker) -> dict[str, Any]:
+        assert worker.model is not None
+        own = {
+            "parameters": sum(p.numel() for p in worker.model.parameters()),
+            "block_size": worker.model.config.block_size,
+            "vocab_size": worker.tokenizer.vocab_size,
+            "tokenizer": type(worker.tokenizer).__name__.removesuffix("Tokenizer").lower(),
+            "chat": converses(worker.tokenizer),
+            "overflow": self._defaults.overflow,
+        }
+        return {
+            "id": worker.name,
+            "object": "model",
+            "created": worker.created,
+            "owned_by": "minigpt2",
+            "minigpt2": own,
+        }
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return a text's ids; a text that is exactly one special token is that token."""
+    if tokenizer.eos_id is not None and text == tokenizer.decode([tokenizer.eos_id]):
+        return [tokenizer.eos_id]
+    return tokenizer.encode(text)
+
+
+def make_app(
+    workers: Mapping[str, Worker], defaults: Defaults, failed: Callable[[], None]
+) -> Starlette:
+    """Return the application.
+
+    Its models are opened when it starts; `failed` is called where one cannot be.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for worker in workers.values():
+            worker.start(failed)
+        yield
+
+    answered = (RefusedError, HTTPException, MiniGPT2Error, Exception)
+    return Starlette(
+        routes=Api(workers, defaults).routes(),
+        exception_handlers=dict.fromkeys(answered, on_error),
+        lifespan=lifespan,
+    )

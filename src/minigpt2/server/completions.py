@@ -1,0 +1,248 @@
+"""`/v1/completions` and `/v1/chat/completions`: from a request to a job, and to an answer."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from minigpt2.generation import Piece, prompt_ids
+from minigpt2.sampling import Overflow, Sampling
+from minigpt2.server.errors import RefusedError, json_response, read
+from minigpt2.server.replies import (
+    Chat,
+    Completion,
+    Form,
+    Sample,
+    likelihood,
+    new_reply,
+    usage,
+)
+from minigpt2.server.schema import ChatRequest, CompletionRequest, Reply, Wanted
+from minigpt2.server.worker import Job, Worker
+from minigpt2.tokenizers import NEXT_TURN, Tokenizer, converses, transcript
+
+_QUICK = 10_000  # characters that are encoded at once; more, in a thread beside
+
+Find = Callable[[str | None], Worker]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request that says nothing gets."""
+
+    max_tokens: int = 16
+    overflow: Overflow = "error"
+
+    def sampling(self, wanted: Wanted, logprobs: int | None) -> Sampling:
+        """Return how a request is to be written; a seed of chance where it names none."""
+        most = self.max_tokens if wanted.max_tokens is None else wanted.max_tokens
+        seed = secrets.randbits(63)
+        return wanted.sampling(seed, self.overflow, max_new_tokens=most, logprobs=logprobs)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request, understood: `best_of` samples of each prompt are written, the best `n` told."""
+
+    form: Form
+    prompts: list[list[int]]
+    echoes: list[str]  # what is told before a sample of each prompt
+    sampling: Sampling
+    n: int
+    best_of: int
+    score: bool
+
+    def sample(self, tokenizer: Tokenizer, place: int, number: int) -> Sample:
+        """Return sample `number` of a prompt, of which nothing has been told."""
+        first = self.prompts[place][0] if self.score else None
+        return Sample(place * self.n + number, tokenizer, self.echoes[place], first)
+
+
+async def complete(request: Request, find: Find, defaults: Defaults) -> Response:
+    """Answer `POST /v1/completions`."""
+    wanted = await read(request, CompletionRequest)
+    worker = find(wanted.model)
+    if wanted.suffix:
+        raise RefusedError(400, "suffix: GPT-2 cannot write what comes before it", param="suffix")
+    n = wanted.n or 1
+    best_of = wanted.best_of or n
+    if best_of < n or (wanted.stream and best_of > n):
+        raise RefusedError(400, "best_of: at least n, and without stream", param="best_of")
+    prompts, texts = await _prompts(wanted.prompt, worker.tokenizer)
+    sampling = defaults.sampling(wanted, wanted.logprobs)
+    if best_of > n and sampling.logprobs is None:
+        sampling = replace(sampling, logprobs=0)  # by which they are compared
+    order = Order(
+        Completion(wanted.logprobs is not None),
+        prompts,
+        [text if wanted.echo else "" for text in texts],
+        sampling,
+        n,
+        best_of,
+        score=bool(wanted.echo) and wanted.logprobs is not None,
+    )
+    return await _answer(order, wanted, worker)
+
+
+async def converse(request: Request, find: Find, defaults: Defaults) -> Response:
+    """Answer `POST /v1/chat/completions`, for a model trained on conversations."""
+    wanted = await read(request, ChatRequest)
+    worker = find(wanted.model)
+    if not converses(worker.tokenizer):
+        message = f"{worker.name} was not trained on conversations; use /v1/completions"
+        raise RefusedError(400, message, "no_chat_template", "model")
+    said = [{"role": item.speaker(), "content": item.text()} for item in wanted.messages]
+    prompts = await _encode([transcript(said)], worker.tokenizer)
+    if wanted.max_completion_tokens is not None:
+        wanted.max_tokens = wanted.max_completion_tokens
+    sampling = defaults.sampling(wanted, (wanted.top_logprobs or 0) if wanted.logprobs else None)
+    sampling = replace(sampling, stop=(*sampling.stop, NEXT_TURN))
+    n = wanted.n or 1
+    order = Order(Chat(bool(wanted.logprobs)), prompts, [""], sampling, n, n, score=False)
+    return await _answer(order, wanted, worker)
+
+
+async def _prompts(prompt: Any, tokenizer: Tokenizer) -> tuple[list[list[int]], list[str]]:
+    """Return the prompts' ids and texts; raise RefusedError for a list that mixes kinds."""
+    if prompt is None or isinstance(prompt, str):
+        texts = [prompt or ""]
+        return await _encode(texts, tokenizer), texts
+    kinds = set(map(type, prompt))
+    if kinds == {str}:
+        return await _encode(prompt, tokenizer), prompt
+    many = [prompt] if kinds == {int} else prompt
+    if kinds not in ({int}, {list}) or not all(many):
+        raise RefusedError(
+            400, "prompt: a text, token ids, or a list of texts or of token ids", param="prompt"
+        )
+    for token_id in (token_id for ids in many for token_id in ids):
+        if not 0 <= token_id < tokenizer.vocab_size:
+            what = f"there is no token {token_id}; the model's are 0 to {tokenizer.vocab_size - 1}"
+            raise RefusedError(400, f"prompt: {what}", param="prompt")
+    return many, [tokenizer.decode(ids) for ids in many]
+
+
+async def _encode(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
+    def encode() -> list[list[int]]:
+        return [prompt_ids(tokenizer, text) for text in texts]
+
+    short = sum(map(len, texts)) <= _QUICK
+    return encode() if short else await asyncio.to_thread(encode)
+
+
+async def _answer(order: Order, wanted: Wanted, worker: Worker) -> Response:
+    job = worker.submit(
+        order.prompts, order.sampling, order.best_of, bool(wanted.stream),
+        score=order.score, stop_ids=tuple(wanted.stop_token_ids or ()),
+    )  # fmt: skip
+    reply = new_reply(order.form, worker.name, bool(wanted.stream))
+    options = wanted.stream_options
+    if wanted.stream:
+        stream = EventStream(order, worker, job, reply, bool(options and options.include_usage))
+        await stream.begin()
+        return stream
+    try:
+        pieces = [piece async for batch in job.batches() for piece in batch]
+    finally:
+        worker.cancel(job)
+    reply.choices = _choices(order, worker.tokenizer, list(job.prompts), pieces)
+    reply.usage = usage(order.prompts, sum(piece.token is not None for piece in pieces))
+    return json_response(reply)
+
+
+def _choices(
+    order: Order, tokenizer: Tokenizer, names: list[int], pieces: list[Piece]
+) -> list[Any]:
+    """Return the best `n` samples of every prompt."""
+    by_sample = _by_sample(pieces)
+    choices = []
+    for place, name in enumerate(names):
+        samples = [by_sample[name, number] for number in range(order.best_of)]
+        if order.best_of > order.n:
+            samples.sort(key=likelihood, reverse=True)
+        for number, own in enumerate(samples[: order.n]):
+            sample = order.sample(tokenizer, place, number)
+            choices.append(order.form.choice(sample, own, streamed=False))
+    return choices
+
+
+def _by_sample(pieces: Sequence[Piece]) -> dict[tuple[int, int], list[Piece]]:
+    """Return pieces by prompt and sample, each in the order they came."""
+    found: dict[tuple[int, int], list[Piece]] = {}
+    for piece in pieces:
+        found.setdefault((piece.prompt, piece.sample), []).append(piece)
+    return found
+
+
+class EventStream(Response):
+    """An answer that comes as server-sent events, a chunk for what each step adds to a sample.
+
+    However it ends, by the last token, an error or a reader who leaves, nothing is written on.
+    """
+
+    def __init__(self, order: Order, worker: Worker, job: Job, reply: Reply, counts: bool) -> None:
+        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._order, self._worker, self._job, self._reply = order, worker, job, reply
+        self._batches, self._counts, self._written = job.batches(), counts, 0
+        if counts:
+            reply.usage = None
+        names = enumerate(job.prompts)
+        self._samples = {
+            (name, number): order.sample(worker.tokenizer, place, number)
+            for place, name in names
+            for number in range(order.n)
+        }
+
+    async def begin(self) -> None:
+        """Wait for the first pieces: an error before them is an answer of its own."""
+        try:
+            self._first = await anext(self._batches)
+        except BaseException:
+            self._worker.cancel(self._job)
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events (ASGI)."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            await send(_body(self._chunks(self._first)))
+            try:
+                async for batch in self._batches:
+                    await send(_body(self._chunks(batch)))
+                rest = self._last()
+            except RefusedError as error:
+                rest = [_event(error.body())]
+            await send({**_body(rest), "more_body": False})
+        finally:
+            self._worker.cancel(self._job)
+
+    def _chunks(self, batch: list[Piece]) -> Iterator[bytes]:
+        for key, pieces in _by_sample(batch).items():
+            self._written += sum(piece.token is not None for piece in pieces)
+            form = self._order.form
+            if form.logprobs or any(piece.text or piece.ended for piece in pieces):
+                self._reply.choices = [form.choice(self._samples[key], pieces, streamed=True)]
+                yield _event(self._reply)
+
+    def _last(self) -> Iterator[bytes]:
+        if self._counts:
+            self._reply.choices = []
+            self._reply.usage = usage(self._order.prompts, self._written)
+            yield _event(self._reply)
+        yield b"data: [DONE]\n\n"
+
+
+def _event(value: object) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def _body(events: Iterator[bytes] | list[bytes]) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": b"".join(events), "more_body": True}

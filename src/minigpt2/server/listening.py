@@ -1,0 +1,130 @@
+"""From settings to a running server: a socket, uvicorn, and an end that loses nobody's answer."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, h11
+
+from minigpt2.errors import UnavailableError
+from minigpt2.server.app import make_app
+from minigpt2.server.completions import Defaults
+from minigpt2.server.guard import Guard
+from minigpt2.server.worker import Worker
+
+HEAD_SECONDS = 10.0  # in which the head of a request must come
+DRAIN_SECONDS = 30  # for what is being answered, when we are to end
+_MOST_HEAD_BYTES = 16 << 10
+_BACKLOG = 4096  # connections that the system keeps until we take them
+
+
+class Connection(H11Protocol):
+    """uvicorn's, that also closes a connection on which the head of a request does not arrive."""
+
+    _timer: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start to wait."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on waiting, unless the head is there."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for a next request that has come in part."""
+        super().on_response_complete()
+        if self.conn.trailing_data[0]:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        waits = self.conn.their_state is h11.IDLE
+        if waits and self._timer is None:  # a byte now and then does not make it longer
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        elif not waits and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, around our application: it says when it listens, and ends without losing answers.
+
+    `guarded` are settings of the Guard.
+    """
+
+    def __init__(
+        self, workers: Mapping[str, Worker], defaults: Defaults,
+        announce: Callable[[], None] = lambda: None, **guarded: Any,
+    ) -> None:  # fmt: skip
+        self._workers, self._announce = workers, announce
+        super().__init__(
+            uvicorn.Config(
+                Guard(make_app(workers, defaults, self.stop), **guarded),
+                http=Connection,
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._announce()
+
+    def stop(self) -> None:
+        """Take no more requests, and end after what is being answered."""
+        self.should_exit = True
+
+    def serve_until_stopped(self, listening: socket.socket) -> None:
+        """Serve; SIGINT and SIGTERM stop it. Raises what kept a model from being opened."""
+        _allow_many_connections()
+        try:
+            self.run(sockets=[listening])
+        finally:
+            for worker in self._workers.values():
+                worker.stop()
+        for worker in self._workers.values():
+            if worker.error is not None:
+                raise worker.error
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket at this address; raise UnavailableError if there is none to be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnavailableError(
+            f"cannot listen at {host} port {port}: {reason}; choose another --host or --port"
+        ) from None
+    return listening
+
+
+def _allow_many_connections() -> None:
+    """Raise the number of open files to what the system lets us: each connection is one."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows, which has no such limit
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

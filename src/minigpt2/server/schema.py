@@ -1,0 +1,240 @@
+"""What goes over the wire: OpenAI's completions and chat, and the tokenizer's endpoints.
+
+Requests name OpenAI's fields and the extensions that other servers of open models share (top_k,
+min_p, ...); fields that are not here are ignored, wrong types and values refused by name. `null`
+always means the default. The same classes are the schemas of `/openapi.json`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from minigpt2.sampling import Overflow, Sampling
+
+MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 64, 1000, 1024, 100
+MOST_TOKENS = 100_000  # of a sample: beyond every window, and not for ever
+
+Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
+Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+Id = Annotated[int, Meta(ge=0)]
+Stop = Annotated[str, Meta(min_length=1, max_length=LONGEST_STOP)]
+Prompt = Annotated[
+    str | list[str | int | list[int]] | None,
+    Meta(description="A text, token ids, or a list of either; null starts from <|endoftext|>."),
+]
+
+
+class StreamOptions(Struct):
+    """What a stream tells beside the text."""
+
+    include_usage: bool | None = None
+
+
+class Wanted(Struct, kw_only=True):
+    """What completions and chat have in common: which model, and how it is to write."""
+
+    model: str | None = None
+    max_tokens: Tokens | None = None
+    temperature: float | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    n: Samples | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stop: Stop | Annotated[list[Stop], Meta(max_length=MOST_STOPS)] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Annotated[dict[int, float], Meta(max_length=MOST_BIASES)] | None = None
+    seed: int | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None  # -1 and 0: off
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    typical_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: float | None = None
+    min_tokens: Tokens | None = None
+    stop_token_ids: Annotated[list[Id], Meta(max_length=MOST_STOPS)] | None = None
+    ignore_eos: bool | None = None
+
+    def sampling(self, seed: int, overflow: Overflow, **more: Any) -> Sampling:
+        """Return these settings as the engine's; what is not given has OpenAI's default.
+
+        Raises UsageError for values out of range.
+        """
+        given: dict[str, Any] = {
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            # Nothing of probability 0 can be asked for; the least that can is the likeliest.
+            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
+            "typical_p": None if self.typical_p is None else max(self.typical_p, 1e-9),
+            "top_k": self.top_k if self.top_k and self.top_k > 0 else None,
+            "min_p": self.min_p,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "repetition_penalty": self.repetition_penalty,
+            "logit_bias": tuple((self.logit_bias or {}).items()),
+            "min_new_tokens": self.min_tokens,
+            "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            "ignore_eos": self.ignore_eos,
+            "seed": (seed if self.seed is None else self.seed) % (1 << 63),
+            "overflow": overflow,
+            **more,
+        }
+        return Sampling(**{name: value for name, value in given.items() if value is not None})
+
+
+class CompletionRequest(Wanted, kw_only=True):
+    """`POST /v1/completions`."""
+
+    prompt: Prompt = None
+    best_of: Samples | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+    suffix: str | None = None
+
+
+class Part(Struct):
+    """A part of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Struct):
+    """What somebody said."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+
+    def speaker(self) -> str:
+        """Return who speaks, in the words of our transcripts."""
+        return "system" if self.role == "developer" else self.role
+
+    def text(self) -> str:
+        """Return the content as one text."""
+        parts = self.content
+        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
+
+
+class ChatRequest(Wanted, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=1024)]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+
+
+class TokenizeRequest(Struct):
+    """`POST /tokenize`; no tokens are ever added, whatever `add_special_tokens` says."""
+
+    prompt: str | None = None
+    model: str | None = None
+    add_special_tokens: bool | None = None
+
+
+class DetokenizeRequest(Struct):
+    """`POST /detokenize`."""
+
+    tokens: list[Id]
+    model: str | None = None
+
+
+class Usage(Struct):
+    """How many tokens were read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Logprobs(Struct):
+    """Log-probabilities in the legacy shape: lists with an entry for every token.
+
+    They are the model's own, in nats, before temperature and all else. `text_offset` counts
+    characters from the beginning of the choice's text.
+    """
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class Context(Struct):
+    """Where the window was too small: tokens of the prompt left out, and how often it slid."""
+
+    prompt_tokens_left_out: int
+    window_slides: int
+
+
+class Choice(Struct, kw_only=True):
+    """One sample, or what a chunk adds to it."""
+
+    index: int
+    finish_reason: str | None
+    context: Context | UnsetType = UNSET
+
+
+class TextChoice(Choice, kw_only=True):
+    """A sample of a completion."""
+
+    text: str
+    logprobs: Logprobs | None
+
+
+class Alternative(Struct):
+    """A token that might have been."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatToken(Alternative):
+    """A token that was chosen."""
+
+    top_logprobs: list[Alternative]
+
+
+class ChatLogprobs(Struct):
+    """Log-probabilities in the shape of chat."""
+
+    content: list[ChatToken]
+
+
+class Said(Struct, omit_defaults=True):
+    """A message of the assistant, or what a chunk adds to it."""
+
+    role: str | None = None
+    content: str | None = None
+
+
+class ChatChoice(Choice, kw_only=True):
+    """A sample of a chat completion; a chunk has `delta`, a whole one `message`."""
+
+    message: Said | UnsetType = UNSET
+    delta: Said | UnsetType = UNSET
+    logprobs: ChatLogprobs | None
+
+
+class Reply(Struct):
+    """A completion: whole, or a chunk of a stream."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[Any]  # of the kind that the address names
+    usage: Usage | UnsetType | None = UNSET
+
+
+class Problem(Struct):
+    """What went wrong, in OpenAI's words."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Refusal(Struct):
+    """The body of every error."""
+
+    error: Problem

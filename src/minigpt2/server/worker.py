@@ -1,0 +1,205 @@
+"""A model that writes in a thread of its own, asked from the event loop.
+
+The thread alone touches the engine. Orders go to it through a queue, looked at between any two
+steps; what a step adds comes back in one call to the loop. The loop counts the samples it has
+taken and not yet seen ended: no more than there are slots and places in the queue.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import count
+from queue import SimpleQueue
+from typing import Any
+
+from minigpt2.errors import MiniGPT2Error
+from minigpt2.generation import Engine, Piece, Sampling, Writer
+from minigpt2.model import LanguageModel
+from minigpt2.server.errors import RefusedError, refusal
+from minigpt2.tokenizers import Tokenizer
+
+_LOG = logging.getLogger("minigpt2.server")
+_STEP_SECONDS = 10.0  # a thread left within torch would abort the process at its end
+_RETRY_SECONDS = "1"  # after which a place in the queue may be free
+
+Opened = tuple[LanguageModel, Tokenizer]
+
+
+@dataclass(eq=False)
+class Job:
+    """A request as the loop sees it: the prompts by name, and the pieces that have come."""
+
+    prompts: dict[int, list[int]]  # a name that no other prompt has -> ids
+    sampling: Sampling
+    wanted: dict[str, Any]  # more fields of the engine's Request
+    open: int  # samples not yet ended
+    every: bool  # wake who waits for every step, or only at the end
+    pieces: list[Piece] = field(default_factory=list)
+    error: Exception | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, piece: Piece) -> None:
+        """Keep a piece for who waits."""
+        self.pieces.append(piece)
+        self.open -= bool(piece.ended)
+        if self.every or not self.open:
+            self.news.set()
+
+    async def batches(self) -> AsyncIterator[list[Piece]]:
+        """Yield what has come, all of it at once, until every sample has ended.
+
+        Raises RefusedError where the engine could not.
+        """
+        while self.open or self.pieces:
+            await self.news.wait()
+            self.news.clear()
+            if self.error is not None:
+                raise refusal(self.error)
+            batch, self.pieces = self.pieces, []
+            yield batch
+
+
+class Worker:
+    """One model: opened, kept and run by its thread.
+
+    `slots` samples are written at once, `queue` more may wait.
+    """
+
+    def __init__(
+        self, name: str, open_model: Callable[[], Opened], slots: int = 32, queue: int = 256
+    ) -> None:
+        self.name, self.slots, self.queue, self.created = name, slots, queue, int(time.time())
+        self._open_model = open_model
+        self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
+        self.model: LanguageModel | None = None  # until it is open
+        self.error: Exception | None = None
+        self.taken = 0  # samples
+        self._jobs: dict[int, Job] = {}  # by the names of their prompts
+        self._names = count()
+        self._orders: SimpleQueue[Callable[[Writer], None] | None] = SimpleQueue()
+
+    def start(self, failed: Callable[[], None]) -> None:
+        """Start the thread, from the loop.
+
+        Where the model cannot be opened `failed` is called, and `error` says why.
+        """
+        self._loop, self._failed = asyncio.get_running_loop(), failed
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end after its step, and wait for that."""
+        self._orders.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_STEP_SECONDS)
+
+    @property
+    def ready(self) -> bool:
+        """Say whether the model is open."""
+        return self.model is not None
+
+    def load(self) -> dict[str, int]:
+        """Return how many samples are written now, and how many wait."""
+        writing = min(self.taken, self.slots)
+        return {"writing": writing, "waiting": self.taken - writing}
+
+    def submit(
+        self, prompts: list[list[int]], sampling: Sampling, n: int, every: bool, **wanted: Any
+    ) -> Job:
+        """Queue prompts, `n` samples of each; raise RefusedError where there is no room."""
+        rows, room = n * len(prompts), self.slots + self.queue
+        if rows > room:
+            raise RefusedError(
+                400, f"{rows} samples in one request; this server takes at most {room}", param="n"
+            )
+        if self.taken + rows > room:
+            wait = {"Retry-After": _RETRY_SECONDS}
+            raise RefusedError(429, "the queue is full; try again", "queue_full", headers=wait)
+        named = {next(self._names): ids for ids in prompts}
+        job = Job(named, sampling, {"n": n, **wanted}, rows, every)
+        self.taken += rows
+        self._jobs.update(dict.fromkeys(named, job))
+        self._orders.put(lambda writer: self._begin(writer, job))
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """End what is still being written; its slots are free after the step that runs now."""
+        if job.open:
+            self._orders.put(lambda writer: self._cancel(writer, job))
+
+    # What follows up to `_tell` runs in the thread.
+
+    def _run(self) -> None:
+        try:
+            model, tokenizer = self._open_model()
+        except Exception as error:
+            self.error = error
+            self._tell(self._failed)
+            return
+        self.tokenizer, self.model = tokenizer, model
+        while True:
+            writer = Writer(Engine(model, self.slots, tokenizer.vocab_size), tokenizer)
+            try:
+                self._write(writer)
+                return
+            except Exception as error:  # of a step: all that was being written is lost with it
+                _LOG.exception("the engine failed and begins anew")
+                self._tell(self._lost, error)
+
+    def _write(self, writer: Writer) -> None:
+        """Obey orders and take steps until told to stop."""
+        while True:
+            while not (writer.engine.busy and self._orders.empty()):
+                order = self._orders.get()
+                if order is None:
+                    return
+                order(writer)
+            self._tell(self._deliver, list(writer.step()))
+
+    def _begin(self, writer: Writer, job: Job) -> None:
+        if not job.open:  # lost with an engine that failed before this order
+            return
+        try:
+            for name, ids in job.prompts.items():
+                writer.submit(name, ids, job.sampling, **job.wanted)
+        except MiniGPT2Error as error:
+            self._cancel(writer, job, error)
+
+    def _cancel(self, writer: Writer, job: Job, error: Exception | None = None) -> None:
+        for name in job.prompts:
+            writer.cancel(name)
+        self._tell(self._close, job, error)
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have the loop call a function; nobody is told where it has ended already."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # What follows runs on the loop.
+
+    def _deliver(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            job = self._jobs.get(piece.prompt)
+            if job is None:  # ended by an error within this step
+                continue
+            job.take(piece)
+            self.taken -= bool(piece.ended)
+            if not job.open:
+                self._forget(job)
+
+    def _close(self, job: Job, error: Exception | None) -> None:
+        """Take a job off the books: nothing more of it is written."""
+        self.taken -= job.open
+        job.open, job.error = 0, error
+        self._forget(job)
+        job.news.set()
+
+    def _lost(self, error: Exception) -> None:
+        for job in {id(job): job for job in self._jobs.values()}.values():
+            self._close(job, error)
+
+    def _forget(self, job: Job) -> None:
+        for name in job.prompts:
+            self._jobs.pop(name, None)

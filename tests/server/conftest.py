@@ -1,0 +1,96 @@
+"""Models with random weights, and a real server for them on a thread beside the tests."""
+
+import contextlib
+import threading
+import time
+
+import pytest
+import torch
+
+from minigpt2.model import GPT2, GPT2Config
+from minigpt2.server.completions import Defaults
+from minigpt2.server.listening import Server, bind
+from minigpt2.server.worker import Worker
+from minigpt2.tokenizers import TRANSCRIPT, ByteTokenizer, CharTokenizer, make_tokenizer
+
+TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
+
+
+def random_model(vocab_size, block_size=37, seed=7):
+    torch.manual_seed(seed)
+    model = GPT2(GPT2Config(vocab_size, block_size, n_layer=2, n_head=3, n_embd=21)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def char_model():
+    tokenizer = CharTokenizer(sorted("abcdefghijklmnopqrstuvwxyz \n."))
+    return random_model(29), tokenizer
+
+
+def bpe_model():
+    tokenizer = make_tokenizer("bpe:283", [TEXT])
+    return random_model(tokenizer.vocab_size), tokenizer
+
+
+def chat_model():
+    tokenizer = ByteTokenizer(("<|endoftext|>",))
+    tokenizer.chat_template = TRANSCRIPT
+    return random_model(257, 131), tokenizer
+
+
+class Serving:
+    """A server that runs: where, with which models, and how to look inside."""
+
+    def __init__(self, server, url, workers):
+        self.server, self.url, self.workers = server, url, workers
+        self.port = int(url.rpartition(":")[2])
+
+    def idle(self, within=2.0):
+        """Say whether nothing is left to do within some seconds."""
+        until = time.monotonic() + within
+        while any(worker.taken or worker._jobs for worker in self.workers.values()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.002)
+        return True
+
+
+@contextlib.contextmanager
+def run_server(models, slots=5, queue=64, defaults=Defaults(), **guarded):  # noqa: B008 (frozen)
+    workers = {
+        name: Worker(name, lambda opened=opened: opened, slots, queue)
+        for name, opened in models.items()
+    }
+    listening, ready = bind("127.0.0.1", 0), threading.Event()
+    port = listening.getsockname()[1]
+    server = Server(workers, defaults, ready.set, **guarded)
+    thread = threading.Thread(target=server.serve_until_stopped, args=(listening,))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        while not all(worker.ready for worker in workers.values()):
+            time.sleep(0.001)
+        yield Serving(server, f"http://127.0.0.1:{port}", workers)
+    finally:
+        server.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {"fox": char_model(), "words": bpe_model(), "talk": chat_model()}
+
+
+@pytest.fixture(scope="module")
+def served(models):
+    with run_server(models) as running:
+        yield running
+
+
+@pytest.fixture
+def serving():
+    """A server of a test's own: `with serving(models, slots=..., token=...) as running`."""
+    return run_server
