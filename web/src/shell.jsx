@@ -29,10 +29,7 @@ export function Shell() {
   const [, redraw] = useState(0);
   useEffect(() => void addEventListener("hashchange", () => setChanges((n) => n + 1)), []);
   const model = models?.find(({ id }) => id === address().model) ?? models?.[0];
-  const choose = (id) => {
-    setAddress({ model: id });
-    redraw(id);
-  };
+  const choose = (model) => (setAddress({ model }), redraw(model));
   return (
     <>
       <header class="head">

@@ -3,8 +3,7 @@
 /** Yield the data of each event; comments and fields other than `data` are passed over. */
 export async function* events(chunks) {
   const decoder = new TextDecoder();
-  let rest = "";
-  let data = [];
+  let [rest, data] = ["", []];
   for await (const chunk of chunks) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop();

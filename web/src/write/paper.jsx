@@ -10,8 +10,11 @@ export function Paper({ manuscript, running, onType }) {
   const following = useRef(true);
   const onScroll = ({ currentTarget: s }) =>
     (following.current = s.scrollHeight - s.scrollTop - s.clientHeight < NEAR);
+  const ran = useRef(false); // a message at the end takes room as well
   useLayoutEffect(() => {
-    if (running && following.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+    const { current: s } = scroller;
+    if ((running || ran.current) && following.current) s.scrollTop = s.scrollHeight;
+    ran.current = running;
   }, [manuscript, running]);
   return (
     <div class="paper" ref={scroller} onScroll={onScroll}>

@@ -133,6 +133,8 @@ const FINISHES = {
   window: "the window is full", error: "broken off",
 };
 
+const Hint = () => <span class="hint">Ctrl + Enter writes, Esc stops</span>;
+
 function Status({ writer }) {
   const { run, running, finish, speed, used, model } = writer;
   const count = run?.written ?? 0;
@@ -143,7 +145,7 @@ function Status({ writer }) {
     <div class="status">
       <span class="hidden" role="status" aria-live="polite">{said}</span>
       <span class="spent">
-        {run && <span><b class="written">{count.toLocaleString("en")}</b> written</span>}
+        {run ? <span><b class="written">{count.toLocaleString("en")}</b> written</span> : <Hint />}
         {run && speed && <span class="speed"><b>{Math.round(speed).toLocaleString("en")}</b> tokens/s</span>}
         {finish && <span class="finish">{end}</span>}
       </span>

@@ -184,6 +184,7 @@ export class Writer {
     if (run.slide) run.slide = true; // "now" was now
     this.notice = null;
     const most = Math.min(this.length - run.written, room);
+    if (most < 1) return "length"; // it was shortened in the meantime
     return this.#stream(run, { ...this.#sampling(), model: this.model.id, prompt, max_tokens: most }, signal);
   }
 
