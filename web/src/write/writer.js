@@ -37,7 +37,7 @@ export class Writer {
 
   type(text) {
     this.manuscript = edit(this.manuscript, text);
-    this.notice = this.finish = null;
+    this.notice = this.finish = this.run = null;
     this.count();
     this.changed();
   }
