@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -83,6 +84,8 @@ def pages_with_commands():
 @pytest.mark.parametrize("page", list(pages_with_commands()))
 def test_every_command_runs(page, desk, capsys):
     assert run(["train", "--out", "runs/first", *SMALL["train"].split()]) == 0  # as make train did
+    if page.name == "serve.md":
+        shutil.copytree(desk / "runs/first", desk / "runs/novel")
     for line in commands(page):
         arguments = shlex.split(line)[1:]
         if "--print-config" not in arguments:
@@ -90,6 +93,9 @@ def test_every_command_runs(page, desk, capsys):
         if any("ROMEO:" in argument for argument in arguments):  # whom the novel does not know
             arguments += ["--unknown", " "]
         capsys.readouterr()
+        if arguments[0] == "serve":
+            serve_for_a_moment(page, arguments)
+            continue
         assert run(arguments) == 0, f"{line}: {capsys.readouterr().err}"
     if page.name == "README.md":
         assert (desk / "runs" / "novel" / "best" / "model.safetensors").is_file()
@@ -100,6 +106,23 @@ def test_every_command_runs(page, desk, capsys):
         python_blocks_run(page)
 
 
+def serve_for_a_moment(page, arguments):
+    """Start the server as a process; on its own page the Python block asks it."""
+    arguments = ["0" if argument.isdigit() else argument for argument in arguments]
+    line = [sys.executable, "-m", "minigpt2", *arguments]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        told = ""
+        while "OPENAI_BASE_URL" not in told:
+            told = process.stderr.readline()
+            assert told, arguments
+        base = re.search(r"OPENAI_BASE_URL=(\S+)", told)[1]
+        try:
+            if page.name == "serve.md":
+                python_blocks_run(page, OPENAI_BASE_URL=base, OPENAI_API_KEY="unused")
+        finally:
+            process.terminate()
+
+
 def nanogpt_checkpoint(letters):
     """A checkpoint as nanoGPT writes it, for a text of these letters."""
     model = GPT2(GPT2Config(len(letters), 8, 1, 2, 16))
@@ -108,11 +131,14 @@ def nanogpt_checkpoint(letters):
     return {"model": state, "model_args": {**shape, "vocab_size": len(letters), "dropout": 0.0}}
 
 
-def python_blocks_run(page):
+def python_blocks_run(page, **environment):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     program = "\n".join(blocks)  # as they are read, one after the other
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
 
 

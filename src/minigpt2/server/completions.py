@@ -216,6 +216,7 @@ class EventStream(Response):
             await send(_body(self._chunks(self._first)))
             try:
                 async for batch in self._batches:
+                    await asyncio.sleep(self._worker.pace())
                     await send(_body(self._chunks(batch)))
                 rest = self._last()
             except RefusedError as error:

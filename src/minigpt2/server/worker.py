@@ -25,6 +25,9 @@ _LOG = logging.getLogger("minigpt2.server")
 _STEP_SECONDS = 10.0  # a thread left within torch would abort the process at its end
 _RETRY_SECONDS = "1"  # after which a place in the queue may be free
 
+# Of all streams together: a chunk costs the loop 0.1 ms, which the engine's thread goes without.
+_CHUNKS_PER_SECOND, _LONGEST_PACE = 1000, 0.05
+
 Opened = tuple[LanguageModel, Tokenizer]
 
 
@@ -94,6 +97,10 @@ class Worker:
         self._orders.put(None)
         if self._thread.is_alive():
             self._thread.join(_STEP_SECONDS)
+
+    def pace(self) -> float:
+        """Return how many seconds a stream is to wait between two chunks."""
+        return min(_LONGEST_PACE, len(self._jobs) / _CHUNKS_PER_SECOND)
 
     @property
     def ready(self) -> bool:
