@@ -19,6 +19,7 @@ from minigpt2.interop.opening import PRETRAINED
 from minigpt2.model import GPT2, GPT2Config
 from minigpt2.tokenizers import ByteTokenizer
 
+pytest.importorskip("lm_eval", reason='pip install -e ".[clients]"')
 pytestmark = pytest.mark.slow
 ITEMS, LONGEST = 200, 1000  # of a set; in characters, so that no window cuts an item
 
