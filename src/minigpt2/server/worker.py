@@ -23,6 +23,7 @@ from minigpt2.tokenizers import Tokenizer
 
 _LOG = logging.getLogger("minigpt2.server")
 _STEP_SECONDS = 10.0  # a thread left within torch would abort the process at its end
+_LONGEST_LAG = 1.0  # seconds that the engine waits for the loop
 _RETRY_SECONDS = "1"  # after which a place in the queue may be free
 
 # Of all streams together: a chunk costs the loop 0.1 ms, which the engine's thread goes without.
@@ -82,6 +83,8 @@ class Worker:
         self.taken = 0  # samples
         self._jobs: dict[int, Job] = {}  # by the names of their prompts
         self._names = count()
+        self._heard = threading.Event()  # of the last step, on the loop
+        self._heard.set()
         self._orders: SimpleQueue[Callable[[Writer], None] | None] = SimpleQueue()
 
     def start(self, failed: Callable[[], None]) -> None:
@@ -163,7 +166,11 @@ class Worker:
                 if order is None:
                     return
                 order(writer)
-            self._tell(self._deliver, list(writer.step()))
+            pieces = list(writer.step())
+            # A loop that is a step behind has a crowd to answer: it goes first.
+            self._heard.wait(_LONGEST_LAG)
+            self._heard.clear()
+            self._tell(self._deliver, pieces)
 
     def _begin(self, writer: Writer, job: Job) -> None:
         if not job.open:  # lost with an engine that failed before this order
@@ -195,6 +202,7 @@ class Worker:
             self.taken -= bool(piece.ended)
             if not job.open:
                 self._forget(job)
+        self._heard.set()
 
     def _close(self, job: Job, error: Exception | None) -> None:
         """Take a job off the books: nothing more of it is written."""
