@@ -28,12 +28,13 @@ from minigpt2.interop.opening import PRETRAINED
 SMALL = "--small" in sys.argv  # proves nothing but that it runs
 REQUESTS, NEW, SLOTS = (20, 8, 4) if SMALL else (1000, 64, 32)
 CLIENTS, QUEUE, LEAVING = (30, 4, 20) if SMALL else (2000, 64, 1000)
-PROMPTS = ["ROMEO:", "JULIET:\nO ", "First Citizen:\n", "What is ", "KING RICHARD III:\nNow "]
+PLAYS = (PRETRAINED.parent / "data" / "shakespeare.txt").read_text(encoding="utf-8")
 
 
 def request_of(number):
-    return {"prompt": PROMPTS[number % len(PROMPTS)], "max_tokens": NEW, "seed": number,
-            "temperature": 0.8, "top_k": 50, "ignore_eos": True}  # fmt: skip
+    """Return a request with a beginning and a seed of its own; every other one is greedy."""
+    return {"prompt": PLAYS[97 * number :][:30], "max_tokens": NEW, "seed": number,
+            "temperature": 0.8 * (number % 2), "top_k": 50, "ignore_eos": True}  # fmt: skip
 
 
 def alone():
@@ -45,7 +46,7 @@ def alone():
         start, tokens = time.perf_counter(), 0
         for number in range(REQUESTS if turn else SLOTS):
             wanted = request_of(number)
-            sampling = Sampling(NEW, 0.8, 50, seed=number, ignore_eos=True, overflow="error")
+            sampling = Sampling(NEW, wanted["temperature"], 50, seed=number, ignore_eos=True)
             writer.submit(number, tokenizer.encode(wanted["prompt"]), sampling)
         while writer.engine.busy:
             for piece in writer.step():
@@ -132,6 +133,7 @@ async def overload(port):
         status, _ = await ask(port, request_of(number))
         return status, time.perf_counter() - start
 
+    few = await asyncio.gather(*(timed(number) for number in range(SLOTS + QUEUE)))
     told = await asyncio.gather(*(timed(number) for number in range(CLIENTS)))
     refused = sorted(seconds for status, seconds in told if status == 429)
     admitted = sorted(seconds for status, seconds in told if status == 200)
@@ -139,7 +141,8 @@ async def overload(port):
     recovery = await recovered(port)
     return {
         "refused": len(refused), "p99_of_refusals_s": refused[int(len(refused) * 0.99)],
-        "admitted": len(admitted), "slowest_admitted_s": admitted[-1], "recovery_s": recovery,
+        "admitted": len(admitted), "slowest_admitted_s": admitted[-1],
+        "slowest_of_as_many_alone_s": max(seconds for _, seconds in few), "recovery_s": recovery,
     }  # fmt: skip
 
 
@@ -175,7 +178,7 @@ def main():
     repeats = int(given[0]) if given else 3
     print(f"{platform.platform()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{REQUESTS} requests of {NEW} tokens, {SLOTS} slots; tokens/s")
-    rates = {"alone": [], "whole": [], "streamed": []}
+    rates, others = {"alone": [], "whole": [], "streamed": []}, []
     environment = {**os.environ, "GOMP_SPINCOUNT": "1000"}  # as the server's own
     for _ in range(repeats):
         line = [sys.executable, __file__, "--alone", *["--small"] * SMALL]
@@ -185,15 +188,19 @@ def main():
             for name in ("whole", "streamed"):
                 rate, texts = asyncio.run(all_at_once(served.port, name == "streamed"))
                 wrong = [n for n in range(REQUESTS) if texts[n] != told["texts"][n]]
-                print(name, len(wrong), [(texts[n], told["texts"][n]) for n in wrong[:3]])
+                # A draw between two tokens that part at the sixth decimal is rounding's.
+                assert all(n % 2 for n in wrong) and len(wrong) < REQUESTS / 100
+                others.append(len(wrong))
                 rates[name].append(rate)
     for name, values in rates.items():
         share = statistics.median(values) / statistics.median(rates["alone"])
         print(f"{name:9} {statistics.median(values):7.0f} ({min(values):.0f} to {max(values):.0f}) "
               f"{share:.0%}")  # fmt: skip
+    print(f"sampled texts that part from the engine's alone: {others} of {REQUESTS // 2}")
     with Served(QUEUE) as served:
-        print(json.dumps({k: round(v, 3) for k, v in asyncio.run(overload(served.port)).items()}))
-        print(json.dumps({k: round(v, 3) for k, v in asyncio.run(leaving(served.port)).items()}))
+        for trial in (overload, overload, overload, leaving):
+            told = asyncio.run(trial(served.port))
+            print(json.dumps({name: round(value, 3) for name, value in told.items()}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -37,9 +37,6 @@ class Api:
 
     def routes(self) -> list[BaseRoute]:
         """Return all routes, the page's last."""
-        page: BaseRoute = Route("/", self.no_page)
-        if (STATIC_DIR / "index.html").is_file():
-            page = Mount("/", StaticFiles(directory=STATIC_DIR, html=True))
         return [
             Route("/health", self.health),
             Route("/openapi.json", self.openapi),
@@ -50,7 +47,7 @@ class Api:
             Route("/tokenizer_info", self.tokenizer_info),
             Route("/tokenize", self.tokenize, methods=["POST"]),
             Route("/detokenize", self.detokenize, methods=["POST"]),
-            page,
+            *page_routes(),
         ]
 
     def worker(self, name: str | None) -> Worker:
@@ -63,10 +60,6 @@ class Api:
         if not worker.ready:
             raise RefusedError(503, f"{worker.name} is being loaded", "loading", headers=_LOADING)
         return worker
-
-    async def no_page(self, request: Request) -> Response:
-        """Say how to build the page."""
-        return PlainTextResponse(_NO_PAGE)
 
     async def health(self, request: Request) -> Response:
         """Say whether all models are ready, and how much each has to do."""
@@ -140,6 +133,19 @@ class Api:
             "owned_by": "minigpt2",
             "minigpt2": own,
         }
+
+
+def page_routes() -> list[BaseRoute]:
+    """Return the routes of the page; where it is not built, one that says how to."""
+
+    def file(path: str, name: str) -> Route:
+        kept = {"Cache-Control": "no-cache"}  # asked for anew each time: what it names may be new
+        return Route(path, lambda request: FileResponse(STATIC_DIR / name, headers=kept))
+
+    if not (STATIC_DIR / "index.html").is_file():
+        return [Route("/", lambda request: PlainTextResponse(_NO_PAGE))]
+    assets = Mount("/assets", StaticFiles(directory=STATIC_DIR / "assets"))
+    return [file("/", "index.html"), file("/favicon.svg", "favicon.svg"), assets]
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
