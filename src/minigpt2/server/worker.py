@@ -57,7 +57,7 @@ class Job:
 
         Raises RefusedError where the engine could not.
         """
-        while self.open or self.pieces:
+        while self.open or self.pieces or self.error is not None:
             await self.news.wait()
             self.news.clear()
             if self.error is not None:
