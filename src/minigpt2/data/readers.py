@@ -20,20 +20,21 @@ from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece, as_pieces
 from minigpt2.data.recipe import Recipe
-from minigpt2.data.records import RECORDS, needs_pyarrow
-from minigpt2.errors import DataError, InputMissingError
+from minigpt2.data.records import RECORDS
+from minigpt2.errors import DataError, InputMissingError, optional_library
 
 # Repairs and omissions are told as (what, how many).
 Note = Callable[[str, int], None]
 
 _BLOCK_BYTES = 1 << 20
 _RETURNS = "Windows or old Mac line ends converted"
+_NO_WISHES = Recipe()
 FORMATS = {".txt": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FORMATS |= {f".{name}": name for name in ("csv", "tsv", "parquet")}
 
 
 def _open_zstd(path: Path) -> BinaryIO:
-    pyarrow = needs_pyarrow(f"{path} is zstd")
+    pyarrow = optional_library("pyarrow", "data", f"{path} is zstd, which needs pyarrow")
     return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
 
 
@@ -52,7 +53,7 @@ class Source:
 
 
 def read_source(
-    source: Source, recipe: Recipe, note: Note = lambda what, count: None
+    source: Source, recipe: Recipe = _NO_WISHES, note: Note = lambda what, count: None
 ) -> Iterator[Piece]:
     """Yield the documents of one file; raises DataError or InputMissingError with the place."""
     read = _text_document if source.format == "text" else _record_documents

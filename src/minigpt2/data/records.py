@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece
-from minigpt2.errors import DataError, UnavailableError
+from minigpt2.errors import DataError, optional_library
 from minigpt2.tokenizers.transcript import ROLES, answers
 
 LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
@@ -123,24 +123,16 @@ def parquet_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str) -> Iterator[Any]:
     """Open a parquet file; failures, those of reading it too, become one line."""
-    pyarrow = needs_pyarrow(f"{name} is parquet")
+    pyarrow = optional_library("pyarrow", "data", f"{name} is parquet, which needs pyarrow")
+    from pyarrow.parquet import ParquetFile
+
     try:
         # Buffered: a row group is streamed, never held as a whole.
-        with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+        with ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
             yield table
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
-
-
-def needs_pyarrow(what: str) -> Any:
-    """Return pyarrow; raises UnavailableError, saying `what` needs it, where it is missing."""
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        remedy = 'pip install "minigpt2[data]"'
-        raise UnavailableError(f"{what}, which needs pyarrow: {remedy}") from None
-    return pyarrow
 
 
 RECORDS: dict[str, Callable[[BinaryIO, str, str | None], Iterator[Record]]] = {

@@ -14,7 +14,7 @@ import torch
 
 from minigpt2 import __version__
 from minigpt2.checkpoints.weights import PREFIX
-from minigpt2.errors import DataError, MiniGPT2Error, UnavailableError
+from minigpt2.errors import DataError, MiniGPT2Error, optional_library
 from minigpt2.model import GPT2
 from minigpt2.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from minigpt2.tokenizers.bytes import byte_symbols
@@ -33,12 +33,7 @@ def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> lis
 
     Raises DataError for a tokenizer that GGUF cannot express, UnavailableError without gguf.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise UnavailableError(
-            'GGUF is written by the library gguf: pip install "minigpt2[export]"'
-        ) from None
+    gguf = optional_library("gguf", "export", "GGUF is written by the library gguf")
     pieces = _pieces(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(path, "gpt2")
     _add_shape(writer, model, path.stem)
