@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from minigpt2.tokenizers.bytes import byte_symbols
+from minigpt2.tokenizers.bytes import byte_level, byte_symbols
 from minigpt2.tokenizers.specials import END_OF_TEXT, Vocabulary
-from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word
@@ -53,14 +52,7 @@ class BPETokenizer(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; `<|endoftext|>` in it is text all the same."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # lone surrogates: tiktoken would replace them
-            return self.encode_bytes(text.encode("utf-8", "surrogatepass"))
-        if not self._recognised:
-            return self._encoding.encode_ordinary(text)
-        added = set(self._recognised)
-        return self._encoding.encode(text, allowed_special=added, disallowed_special=())
+        return self.encode_array(text).tolist()
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; other threads run meanwhile."""
@@ -68,8 +60,8 @@ class BPETokenizer(Vocabulary):
             return self._encoding.encode_to_numpy(
                 text, allowed_special=set(self._recognised), disallowed_special=()
             )
-        except UnicodeEncodeError:
-            return np.array(self.encode(text), np.uint32)
+        except UnicodeEncodeError:  # lone surrogates
+            return np.array(self.encode_bytes(text.encode("utf-8", "surrogatepass")), np.uint32)
 
     def encode_bytes(self, content: bytes) -> list[int]:
         """Return the ids of any bytes; those that are no UTF-8 take one id each."""
@@ -108,7 +100,7 @@ class BPETokenizer(Vocabulary):
             "vocab": {write(token): rank for token, rank in self._ranks.items()} | self.specials,
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
-        return tokenizer_tree(self.specials, byte_level(True), byte_level(True), model)
+        return self.tree(byte_level(True), byte_level(True), model)
 
 
 def every_token_is_reached(merges: Sequence[Merge]) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from minigpt2.tokenizers.specials import Vocabulary, encode_around
-from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 
 class ByteTokenizer(Vocabulary):
@@ -48,7 +47,17 @@ class ByteTokenizer(Vocabulary):
         symbols = byte_symbols()
         vocab = {symbols[byte]: byte for byte in range(256)}
         model = {"type": "BPE", "vocab": vocab, "merges": []}
-        return tokenizer_tree(self.specials, byte_level(False), byte_level(False), model)
+        return self.tree(byte_level(False), byte_level(False), model)
+
+
+def byte_level(use_regex: bool) -> dict[str, Any]:
+    """Return the cutter and decoder of byte symbols; with the pattern, words are cut first."""
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
 
 
 def byte_symbols() -> dict[int, str]:

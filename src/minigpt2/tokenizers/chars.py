@@ -8,7 +8,6 @@ import numpy as np
 
 from minigpt2.errors import DataError
 from minigpt2.tokenizers.specials import Vocabulary, encode_around
-from minigpt2.tokenizers.tree import tokenizer_tree
 
 
 class CharTokenizer(Vocabulary):
@@ -87,4 +86,4 @@ class CharTokenizer(Vocabulary):
         cutter: dict[str, Any] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}}
         cutter |= {"behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
-        return tokenizer_tree(self.specials, cutter, {"type": "Fuse"}, model)
+        return self.tree(cutter, {"type": "Fuse"}, model)

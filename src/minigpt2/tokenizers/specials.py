@@ -5,6 +5,7 @@ Added ones are recognised wherever they stand in a text: that is what they are a
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's separator between documents
 
@@ -18,6 +19,26 @@ class Vocabulary:
         self.eos_id = self.specials.get(END_OF_TEXT)
         self.chat_template: str | None = None
         self._recognised = recognised(self.specials)
+
+    def tree(
+        self, pre_tokenizer: dict[str, Any], decoder: dict[str, Any], model: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the content of a `tokenizer.json` around these parts."""
+        rules = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [
+                {"id": number, "content": text, **rules, "special": True}
+                for text, number in self.specials.items()
+            ],
+            "normalizer": None,
+            "pre_tokenizer": pre_tokenizer,
+            "post_processor": None,
+            "decoder": decoder,
+            "model": model,
+        }
 
 
 def recognised(specials: dict[str, int]) -> dict[str, int]:
