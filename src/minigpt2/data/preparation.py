@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.encoding import Encoder, jobs
+from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
 from minigpt2.data.readers import Source, read_source
 from minigpt2.data.recipe import Recipe
@@ -173,7 +174,7 @@ class _Work:
     def _pieces(self, cleaner: Cleaner) -> Iterator[Piece]:
         """Yield every piece, read and cleaned; whenever it is asked for, the same."""
         for source in self.sources:
-            yield from cleaner.clean(read_source(source, self.recipe, cleaner.note))
+            yield from cleaner.clean(read_source(source, self.recipe, cleaner.repairs))
 
     def _surveyed(self) -> Survey:
         if self._done.get("survey"):
@@ -251,26 +252,22 @@ class _Work:
             split: SplitWriter(self.folder, split, size, shard_tokens, state)
             for split, state in states.items()
         }
-        separator = tokenizer.eos_id if found.separated else None
-        encoder, cores = Encoder(tokenizer, separator), available_cores()
+        separator, cores = tokenizer.eos_id if found.separated else None, available_cores()
+        work = partial(encode, tokenizer, separator)
         todo = (
             job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
         )
-
-        def first_bytes(token: int) -> int:
-            return 0 if token == separator else len(tokenizer.decode_bytes([token]))
-
         try:
             with ThreadPoolExecutor(cores) as pool:
-                for job, ids, starts in map_in_order(pool, encoder.encode, todo, 2 * cores):
-                    if writers[job.split].add(job, ids, starts):
-                        states[job.split] = writers[job.split].state
+                for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
+                    if state := writers[job.split].add(job, ids, starts):
+                        states[job.split] = state
                         self._save()
                     done = sum(writer.now.characters for writer in writers.values())
                     self.progress("encoding", done, found.characters)
             if sum(writer.now.characters for writer in writers.values()) != found.characters:
                 raise DataError("the text changed while it was read; prepare it again")
-            return {split: writer.finish(first_bytes) for split, writer in writers.items()}
+            return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
         finally:
             for writer in writers.values():
                 writer.abandon()

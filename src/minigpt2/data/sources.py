@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minigpt2.data.download import DATASETS, fetch, is_address
 from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source, read_source
+from minigpt2.data.recipe import Recipe
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import has_our_manifest, storage_errors
 
@@ -48,7 +49,7 @@ def read_text(name: str) -> str:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         sources = find_sources([name], Path(scratch), "auto", lambda line: None)
-        pieces = (piece for source in sources for piece in read_source(source))
+        pieces = (piece for source in sources for piece in read_source(source, Recipe(), Counter()))
         return "".join(piece.prompt + piece.text for piece in pieces)
 
 

@@ -84,7 +84,7 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_di
                 example = f"{characters} characters of {end.source}"
                 cleaner.tallies[reason].count(characters, example, "")
             elif reason and not end.bad:
-                cleaner.note(reason, 1)
+                cleaner.repairs[reason] += 1
             if reason:
                 found.decisions.append(OUT)
                 continue

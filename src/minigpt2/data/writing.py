@@ -9,7 +9,6 @@ import contextlib
 import copy
 import os
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from minigpt2.data.encoding import Job
 from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
 from minigpt2.files import storage_errors
+from minigpt2.tokenizers import Tokenizer
 
 
 @dataclass
@@ -57,21 +57,21 @@ def _index_path(folder: Path, split: str) -> Path:
 
 
 class SplitWriter:
-    """Writes one split; `now` is what is written, `state` that as of the last finished shard."""
+    """Writes one split, going on from a state; `now` is what is written."""
 
     def __init__(
         self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
     ) -> None:
         self._folder, self._split, self._vocab_size = folder, split, vocab_size
         self._shard_tokens = shard_tokens
-        self.state, self.now = state, WriterState(**copy.deepcopy(state))
+        self.now = WriterState(**copy.deepcopy(state))
         self._shard: ShardWriter | None = None
         index_path = _index_path(folder, split)
         self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now.documents)
 
-    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> bool:
-        """Append what a job was encoded to; say whether a shard filled, and `state` moved on."""
-        now, finished = self.now, len(self.now.shards)
+    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> dict[str, Any] | None:
+        """Append what a job was encoded to; return the state as of the last shard it filled."""
+        now, state = self.now, None
         base, ids = now.tokens - now.skip, ids[now.skip :]
         while len(ids):
             shard = self._open_shard()
@@ -81,14 +81,15 @@ class SplitWriter:
             now.skip += len(part)
             if shard.count == self._shard_tokens:
                 self._close_shard()
+                state = asdict(now)
         self._index.write(starts.ravel() + base)
         now.jobs, now.skip = now.jobs + 1, 0
         now.documents += len(starts)
         now.characters += job.characters
         now.bytes += job.bytes
-        return len(now.shards) > finished
+        return state
 
-    def finish(self, first_bytes: Callable[[int], int]) -> dict[str, Any]:
+    def finish(self, tokenizer: Tokenizer, separator: int | None) -> dict[str, Any]:
         """Close the last shard and the index; return the split's part of the manifest."""
         if self._shard or not self.now.shards:
             self._close_shard()
@@ -96,11 +97,12 @@ class SplitWriter:
         first = np.fromfile(
             self._folder / now.shards[0]["file"], id_dtype(self._vocab_size), 1, offset=HEADER.size
         )
+        unscored = [token for token in first.tolist() if token != separator]
         return {
             "documents": now.documents,
             "characters": now.characters,
             "bytes": now.bytes,
-            "target_bytes": now.bytes - (first_bytes(int(first[0])) if len(first) else 0),
+            "target_bytes": now.bytes - len(tokenizer.decode_bytes(unscored)),
             "tokens": now.tokens,
             "shards": now.shards,
             "index": self._index.close(now.tokens + 1),
@@ -123,7 +125,6 @@ class SplitWriter:
         self.now.shards.append(self._open_shard().close(self._vocab_size))
         self._shard = None
         self._index.sync()
-        self.state = asdict(self.now)
 
 
 class ShardWriter:
