@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.encoding import encode, jobs
@@ -28,15 +29,6 @@ from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
 from minigpt2.data.writing import SplitWriter, WriterState, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
-from minigpt2.files import (
-    check_replaceable,
-    put_in_place,
-    read_sealed,
-    replace_file,
-    sealed,
-    sha256_of,
-    storage_errors,
-)
 from minigpt2.tokenizers import (
     END_OF_TEXT,
     TRANSCRIPT,
@@ -74,7 +66,7 @@ def prepare(
     recipe.check()
     out_dir = Path(out_dir)
     out_dir = out_dir if out_dir.name not in ("", "..") else out_dir.resolve()
-    check_replaceable(out_dir)
+    files.check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
         sources = find_sources(inputs, scratch_dir / "train", recipe.format, say)
@@ -93,7 +85,7 @@ def prepare(
             if not isinstance(error, StorageError):
                 work.discard()
             raise
-        put_in_place(work.folder, out_dir)
+        files.put_in_place(work.folder, out_dir)
     finally:
         shutil.rmtree(scratch_dir, ignore_errors=True)
     return open_dataset(out_dir)
@@ -118,7 +110,7 @@ class _Work:
             done = sum(len(state["shards"]) for state in self._done["states"].values())
             self.say(f"going on where an interrupted call stopped: {done} shards are done")
             return
-        with storage_errors(self.folder):
+        with files.storage_errors(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
         states = {split: asdict(WriterState()) for split in ("train", "val")}
@@ -144,12 +136,12 @@ class _Work:
             **{key: getattr(found, key) for key in ("split", "separated", "prompts", "turns")},
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
-            "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
+            "tokenizer_sha256": files.sha256_of(self.folder / "tokenizer.json"),
             "repairs": found.repairs,
             "cleaning": found.cleaning,
             "splits": splits,
         }
-        replace_file(self.folder / "manifest.json", sealed(manifest))
+        files.replace_file(self.folder / "manifest.json", files.sealed(manifest))
         self._path.unlink()
 
     def discard(self) -> None:
@@ -162,14 +154,14 @@ class _Work:
     def _left_behind(self) -> dict[str, Any] | None:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
-            left = read_sealed(self._path)
+            left = files.read_sealed(self._path)
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
             return left if whole and left["request"] == self.request else None
         except (MiniGPT2Error, KeyError, TypeError):
             return None
 
     def _save(self) -> None:
-        replace_file(self._path, sealed(self._done))
+        files.replace_file(self._path, files.sealed(self._done))
 
     def _pieces(self, cleaner: Cleaner) -> Iterator[Piece]:
         """Yield every piece, read and cleaned; whenever it is asked for, the same."""
@@ -205,9 +197,11 @@ class _Work:
         tokenizer = copy.copy(given or self._make_tokenizer(found, processes))
         if found.turns:
             tokenizer.chat_template = TRANSCRIPT
-        files = tokenizer_files(tokenizer, block_size=1024)
-        for name in sorted(files, reverse=True):  # tokenizer.json last: it says that all is there
-            replace_file(self.folder / name, files[name])
+        contents = tokenizer_files(tokenizer, block_size=1024)
+        for name in sorted(
+            contents, reverse=True
+        ):  # tokenizer.json last: it says that all is there
+            files.replace_file(self.folder / name, contents[name])
         return tokenizer
 
     def _make_tokenizer(self, found: Survey, processes: int) -> Tokenizer:
@@ -287,7 +281,7 @@ def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None)
 
 def _facts(source: Source) -> dict[str, Any]:
     try:
-        size, digest = source.path.stat().st_size, sha256_of(source.path)
+        size, digest = source.path.stat().st_size, files.sha256_of(source.path)
     except OSError as error:
         raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
     facts = {"name": source.name, "bytes": size, "sha256": digest}
@@ -300,7 +294,7 @@ def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say)
     It is replaced only by what is made of the same inputs: another name may mean another thing.
     """
     try:
-        manifest = read_sealed(out_dir / "manifest.json")
+        manifest = files.read_sealed(out_dir / "manifest.json")
     except MiniGPT2Error:
         return False
     with contextlib.suppress(MiniGPT2Error):
