@@ -216,12 +216,20 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object; raise DataError naming `where` for anything else."""
     try:
-        tree = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        tree = json.loads(utf8(content, where))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON: {str(error)[:100]}") from None
     if not isinstance(tree, dict):
         raise DataError(f"{where} holds no JSON object")
     return tree
+
+
+def utf8(content: bytes, where: str) -> str:
+    """Decode UTF-8, without its mark; raise DataError naming `where` for anything else."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start}") from None
 
 
 def _digest(tree: dict[str, Any]) -> str:
