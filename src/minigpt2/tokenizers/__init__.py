@@ -11,8 +11,7 @@ from pathlib import Path
 
 from minigpt2.config import bpe_size
 from minigpt2.errors import ConfigError
-from minigpt2.tokenizers.bpe import BPETokenizer
-from minigpt2.tokenizers.bytes import ByteTokenizer
+from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.decode import IncrementalDecoder
 from minigpt2.tokenizers.directory import load_tokenizer, tokenizer_files, tokenizer_from_json

@@ -37,9 +37,11 @@ class BPETokenizer(Vocabulary):
     ([258, 78], 260, 259)
     """
 
+    byte_order = BYTE_ORDER
+
     def __init__(self, merges: Sequence[Merge], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
         self.merges = list(merges)
-        self._ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
+        self._ranks = {bytes([byte]): rank for rank, byte in enumerate(self.byte_order)}
         for left, right in self.merges:
             self._ranks.setdefault(left + right, len(self._ranks))
         super().__init__(len(self._ranks), specials)
@@ -101,6 +103,33 @@ class BPETokenizer(Vocabulary):
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
         return self.tree(byte_level(True), byte_level(True), model)
+
+
+class ByteTokenizer(BPETokenizer):
+    """One id a byte of the text's UTF-8: every text of every language, nothing unknown.
+
+    Id and byte are the same number, special tokens come after.
+
+    >>> ByteTokenizer().encode("é")
+    [195, 169]
+    """
+
+    byte_order = tuple(range(256))
+
+    def __init__(self, specials: Sequence[str] = ()) -> None:
+        super().__init__([], specials)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the bytes of `text` as an array."""
+        if self._recognised:
+            return super().encode_array(text)
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a byte-level BPE without merges, as `tokenizers` reads it."""
+        symbols = byte_symbols()
+        model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
+        return self.tree(byte_level(False), byte_level(False), model)
 
 
 def every_token_is_reached(merges: Sequence[Merge]) -> bool:

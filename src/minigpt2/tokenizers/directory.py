@@ -7,8 +7,13 @@ from typing import Any
 
 from minigpt2.errors import DataError
 from minigpt2.files import read_json
-from minigpt2.tokenizers.bpe import BPETokenizer, Merge, every_token_is_reached, parse_merges
-from minigpt2.tokenizers.bytes import ByteTokenizer
+from minigpt2.tokenizers.bpe import (
+    BPETokenizer,
+    ByteTokenizer,
+    Merge,
+    every_token_is_reached,
+    parse_merges,
+)
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
 from minigpt2.tokenizers.gpt2 import gpt2_tokenizer
