@@ -9,7 +9,8 @@ Sennrich et al. 2016 (arXiv 1508.07909); Radford et al. 2019, section 2.2.
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 from itertools import pairwise
 from typing import Any
 
@@ -130,6 +131,26 @@ class ByteTokenizer(BPETokenizer):
         symbols = byte_symbols()
         model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
         return self.tree(byte_level(False), byte_level(False), model)
+
+
+@cache
+def gpt2_tokenizer() -> BPETokenizer:
+    """Return GPT-2's own tokenizer: 50,257 ids, whose merges travel in the package (NOTICE).
+
+    >>> gpt2_tokenizer().encode("Hello world")
+    [15496, 995]
+    """
+    text = (resources.files("minigpt2.tokenizers") / "gpt2.bpe").read_text(encoding="utf-8")
+    return BPETokenizer(parse_merges(text.splitlines()[1:]))  # after the line "#version"
+
+
+def read_merges(lines: Sequence[str | Sequence[str]], specials: Sequence[str]) -> BPETokenizer:
+    """Return the tokenizer of merges in byte symbols; raise KeyError or ValueError for what is none
+    or would not be theirs."""
+    merges = parse_merges(lines)
+    if merges != gpt2_tokenizer().merges and not every_token_is_reached(merges):
+        raise ValueError("a merge that no word can come to")
+    return BPETokenizer(merges, specials)
 
 
 def every_token_is_reached(merges: Sequence[Merge]) -> bool:
