@@ -27,7 +27,7 @@ from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
-from minigpt2.data.writing import SplitWriter, WriterState, is_whole
+from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.tokenizers import (
     END_OF_TEXT,
@@ -113,7 +113,7 @@ class _Work:
         with files.storage_errors(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-        states = {split: asdict(WriterState()) for split in ("train", "val")}
+        states = dict.fromkeys(("train", "val"), BEGINNING)
         self._done = {"request": self.request, "survey": None, "states": states}
         self._save()
 
@@ -257,9 +257,9 @@ class _Work:
                     if state := writers[job.split].add(job, ids, starts):
                         states[job.split] = state
                         self._save()
-                    done = sum(writer.now.characters for writer in writers.values())
+                    done = sum(writer.now["characters"] for writer in writers.values())
                     self.progress("encoding", done, found.characters)
-            if sum(writer.now.characters for writer in writers.values()) != found.characters:
+            if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
                 raise DataError("the text changed while it was read; prepare it again")
             return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
         finally:
