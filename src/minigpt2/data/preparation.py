@@ -105,7 +105,7 @@ class _Work:
     def __post_init__(self) -> None:
         self._made_parent = not self.folder.parent.exists()
         self._path = self.folder / "progress.json"
-        self._done: dict[str, Any] = self._left_behind() or {}
+        self._done = self._left_behind()
         if self._done:
             done = sum(len(state["shards"]) for state in self._done["states"].values())
             self.say(f"going on where an interrupted call stopped: {done} shards are done")
@@ -113,9 +113,6 @@ class _Work:
         with files.storage_errors(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-        states = dict.fromkeys(("train", "val"), BEGINNING)
-        self._done = {"request": self.request, "survey": None, "states": states}
-        self._save()
 
     def complete(self, inputs: list[str], tokenizer: Tokenizer | None, processes: int) -> None:
         """Do all that is not done yet; at the end the folder is a data directory."""
@@ -151,14 +148,14 @@ class _Work:
             with contextlib.suppress(OSError):  # something else came into it
                 self.folder.parent.rmdir()
 
-    def _left_behind(self) -> dict[str, Any] | None:
+    def _left_behind(self) -> dict[str, Any]:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
             left = files.read_sealed(self._path)
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
-            return left if whole and left["request"] == self.request else None
+            return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
-            return None
+            return {}
 
     def _save(self) -> None:
         files.replace_file(self._path, files.sealed(self._done))
@@ -169,14 +166,15 @@ class _Work:
             yield from cleaner.clean(read_source(source, self.recipe, cleaner.repairs))
 
     def _surveyed(self) -> Survey:
-        if self._done.get("survey"):
+        if self._done:
             return Survey.from_dict(self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
         found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder)
         for line in (*(f"{count:,} {what}" for what, count in found.repairs.items()), *found.notes):
             self.say(line)
-        self._done["survey"] = found.to_dict()
+        states = dict.fromkeys(("train", "val"), BEGINNING)
+        self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
         self._save()
         return found
 
@@ -198,9 +196,8 @@ class _Work:
         if found.turns:
             tokenizer.chat_template = TRANSCRIPT
         contents = tokenizer_files(tokenizer, block_size=1024)
-        for name in sorted(
-            contents, reverse=True
-        ):  # tokenizer.json last: it says that all is there
+        # tokenizer.json last: it says that all is there.
+        for name in sorted(contents, reverse=True):
             files.replace_file(self.folder / name, contents[name])
         return tokenizer
 
