@@ -170,9 +170,7 @@ class _Work:
             return Survey.from_dict(self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
-        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder)
-        for line in (*(f"{count:,} {what}" for what, count in found.repairs.items()), *found.notes):
-            self.say(line)
+        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder, self.say)
         states = dict.fromkeys(("train", "val"), BEGINNING)
         self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
         self._save()

@@ -26,16 +26,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if olds and not path.exists():
         return _from_merges(olds[0])
     tokenizer = tokenizer_from_json(read_json(path), path)
-    tokenizer.chat_template = _chat_template(path.with_name("tokenizer_config.json"))
+    beside = path.with_name("tokenizer_config.json")
+    template = read_json(beside).get("chat_template") if beside.is_file() else None
+    # It is compared and written, never run.
+    tokenizer.chat_template = template if isinstance(template, str) else None
     return tokenizer
-
-
-def _chat_template(path: Path) -> str | None:
-    """Return the template a tokenizer_config.json holds; it is compared and written, never run."""
-    if not path.is_file():
-        return None
-    template = read_json(path).get("chat_template")
-    return template if isinstance(template, str) else None
 
 
 def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
