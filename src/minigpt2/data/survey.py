@@ -102,14 +102,14 @@ def survey(
     found.cleaning = {rule: asdict(tally) for rule, tally in cleaner.tallies.items()}
     if recipe.val and not counts[VAL]:
         raise DataError("the validation files hold no document")
+    told = [f"{count:,} {what}" for what, count in found.repairs.items()]
     if found.characters < 2:
-        left_out = [f"{count:,} {what}" for what, count in found.repairs.items()]
-        left_out += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
+        told += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
         holds = f"the text holds {found.characters} characters in all"
-        why = f" ({'; '.join(left_out)})" if left_out else ""
+        why = f" ({'; '.join(told)})" if told else ""
         raise DataError(f"{holds}{why}; that is no text yet")
-    for what, count in found.repairs.items():
-        say(f"{count:,} {what}")
+    for line in told:
+        say(line)
     _settle(found, recipe, counts, last_start, say)
     found.separated = max(counts.values()) > 1 or (found.documents > 1 and not recipe.val)
     return found

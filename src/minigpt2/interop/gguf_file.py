@@ -16,7 +16,7 @@ from minigpt2 import __version__
 from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, optional_library
 from minigpt2.model import GPT2
-from minigpt2.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
+from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 from minigpt2.tokenizers.bytes import byte_symbols
 from minigpt2.tokenizers.specials import recognised
 
@@ -92,8 +92,6 @@ def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
                 "train with --data.tokenizer byte or bpe:N for GGUF"
             )
         pieces = [symbols[ord(letter)] for letter in tokenizer.characters]
-    elif isinstance(tokenizer, ByteTokenizer):
-        pieces = [symbols[byte] for byte in range(256)]
     elif isinstance(tokenizer, BPETokenizer):
         vocabulary: dict[str, int] = tokenizer.to_json()["model"]["vocab"]
         pieces = [text for text in vocabulary if text not in tokenizer.specials]
