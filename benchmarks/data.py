@@ -23,10 +23,11 @@ MERGES_BYTES, LARGE_BYTES, REPEATS = 100_000_000, 2_000_000_000, 5
 def encode(folder):
     """tiktoken on one thread, and prepare's own encoder over all cores, on the same pieces."""
     from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
 
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
-    from minigpt2.data.encoding import Encoder, jobs
+    from minigpt2.data.encoding import encode, jobs
     from minigpt2.data.pieces import as_pieces
     from minigpt2.tokenizers import gpt2_tokenizer
 
@@ -40,10 +41,9 @@ def encode(folder):
                 tokenizer._encoding.encode_ordinary(piece.text)
 
         def ours(pieces=pieces):
-            encoder = Encoder(tokenizer, None)
             with ThreadPoolExecutor(cores) as pool:
                 work = jobs(("train", piece) for piece in pieces)
-                for _ in map_in_order(pool, encoder.encode, work, 2 * cores):
+                for _ in map_in_order(pool, partial(encode, tokenizer, None), work, 2 * cores):
                     pass
 
         single, together = interleaved(theirs, ours)
@@ -218,7 +218,9 @@ def batches(folder):
     """How much faster batches are formed than the small presets consume them."""
     import torch
 
-    from minigpt2.data import Batches, DocumentBatches, Recipe, prepare, read_text
+    from minigpt2.data import Recipe, prepare, read_text
+    from minigpt2.data.batches import Batches
+    from minigpt2.data.documents import DocumentBatches
     from minigpt2.settings import resolve
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate

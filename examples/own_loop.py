@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from minigpt2 import GPT2, GPT2Config, evaluate, save_pretrained
-from minigpt2.data import Batches, Recipe, prepare
+from minigpt2.data import Recipe, prepare
+from minigpt2.data.batches import Batches
 
 out, steps = Path(sys.argv[1]), int(sys.argv[2])
 data = prepare(["shakespeare"], out / "data", Recipe(tokenizer="char"))

@@ -50,7 +50,8 @@ from minigpt2 import (
     prepare,
     resolve,
 )
-from minigpt2.data import Batches, with_statistics
+from minigpt2.data import with_statistics
+from minigpt2.data.batches import Batches
 from minigpt2.model import Block, CausalSelfAttention, KVCache, cross_entropy, set_attention
 from minigpt2.model.attention import attention_weights, causal_mask, explicit_attention
 from minigpt2.training.loop import clip_gradients

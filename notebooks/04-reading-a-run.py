@@ -34,7 +34,8 @@ import torch
 from torch.nn import functional as F
 
 from minigpt2 import Sampling, evaluate, from_pretrained, generate, open_dataset, resolve, train
-from minigpt2.data import bigram_loss, read_text, windows
+from minigpt2.data import bigram_loss, read_text
+from minigpt2.data.batches import windows
 from minigpt2.model import set_attention
 from minigpt2.model.attention import attention_weights, explicit_attention
 from minigpt2.training import Sampled, Started

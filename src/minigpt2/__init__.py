@@ -1,5 +1,7 @@
 """minigpt2: GPT-2, whole. Importing the package loads no torch; using a name does."""
 
+# ruff: noqa: F401 - what is imported here for type checkers is what __all__ takes from _HOME
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,35 +57,7 @@ _HOME = {
     "train": "training",
 }
 
-__all__ = [
-    "GPT2",
-    "BPETokenizer",
-    "Bigram",
-    "BigramConfig",
-    "ByteTokenizer",
-    "CharTokenizer",
-    "Config",
-    "ConfigError",
-    "DataError",
-    "GPT2Config",
-    "InputMissingError",
-    "MiniGPT2Error",
-    "Recipe",
-    "Sampling",
-    "StorageError",
-    "UnavailableError",
-    "UsageError",
-    "evaluate",
-    "from_pretrained",
-    "generate",
-    "generate_batch",
-    "gpt2_tokenizer",
-    "open_dataset",
-    "prepare",
-    "resolve",
-    "save_pretrained",
-    "train",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

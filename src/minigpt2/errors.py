@@ -4,6 +4,9 @@ A message is one line: what happened, where, the value, and the remedy. Faults o
 stay ordinary exceptions.
 """
 
+from importlib import import_module
+from typing import Any
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether torch or Python could not get the memory they asked for."""
@@ -53,3 +56,12 @@ class StorageError(MiniGPT2Error):
     """The disk is full or refuses (74)."""
 
     exit_code = 74
+
+
+def optional_library(name: str, extra: str, needed: str) -> Any:
+    """Import a library of an extra; without it raise UnavailableError, saying what it is `needed`
+    for."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UnavailableError(f'{needed}: pip install "minigpt2[{extra}]"') from None

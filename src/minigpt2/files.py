@@ -50,13 +50,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write and fsync a new file; only ever called on a path nobody reads yet."""
-    with storage_errors(path), path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_by(path, lambda new: new.write_bytes(content))
 
 
-def write_by(path: Path, write: Callable[[Path], None]) -> None:
+def write_by(path: Path, write: Callable[[Path], object]) -> None:
     """Let a library write a new file, then fsync it and give it the usual permissions."""
     with storage_errors(path):
         path.touch()  # with what the umask leaves; libraries tend to choose 0600
@@ -79,7 +76,7 @@ def replace_by(path: Path) -> Iterator[Path]:
 
     What the library writes beside it goes beside it; on failure nothing is left.
     """
-    with _scratch_beside(path, path.name) as folder:
+    with _scratch_beside(path) as folder:
         yield folder / path.name
         # The file itself last: what it refers to is there when it appears.
         for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
@@ -90,22 +87,22 @@ def replace_by(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_directory(final_dir: Path, label: str) -> Iterator[Path]:
+def new_directory(final_dir: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `final_dir` on success and vanishes on failure.
 
     A directory written by us before is replaced, and only removed once the new one is in place;
     one that holds anything else is a UsageError.
     """
     check_replaceable(final_dir)
-    with _scratch_beside(final_dir, label) as temporary:
+    with _scratch_beside(final_dir) as temporary:
         yield temporary
         put_in_place(temporary, final_dir)
 
 
 @contextlib.contextmanager
-def _scratch_beside(path: Path, label: str) -> Iterator[Path]:
+def _scratch_beside(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path`, which is gone at the end unless it was renamed."""
-    folder = path.parent / f".tmp-{label}-{os.getpid()}"
+    folder = path.parent / f".tmp-{path.name}-{os.getpid()}"
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -172,13 +169,15 @@ def has_our_manifest(folder: Path) -> bool:
         return False
 
 
-def sweep_temporaries(folder: Path) -> list[str]:
-    """Remove what a killed writer left in `folder`; return the names removed."""
-    ours = r"\.tmp-.+-\d+"  # what this module writes ends in the writer's process id
-    stale = [path for path in sorted(folder.glob(".tmp-*")) if re.fullmatch(ours, path.name)]
-    for path in stale:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return [path.name for path in stale]
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left in `folder`."""
+    for path in folder.glob(".tmp-*"):
+        if not re.fullmatch(r".+-\d+", path.name):  # ours end in the writer's process id
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -217,12 +216,20 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object; raise DataError naming `where` for anything else."""
     try:
-        tree = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        tree = json.loads(utf8(content, where))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON: {str(error)[:100]}") from None
     if not isinstance(tree, dict):
         raise DataError(f"{where} holds no JSON object")
     return tree
+
+
+def utf8(content: bytes, where: str) -> str:
+    """Decode UTF-8, without its mark; raise DataError naming `where` for anything else."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start}") from None
 
 
 def _digest(tree: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ def test_folders_that_only_look_like_checkpoints_are_left_alone(run, tiny, token
 
 def test_a_kill_between_the_two_renames_loses_nothing_but_the_name(tmp_path, tiny, tokenizer):
     save_pretrained(tiny, tokenizer, tmp_path / "m")
-    with pytest.raises(KeyboardInterrupt), files.new_directory(tmp_path / "m", "m") as temporary:
+    with pytest.raises(KeyboardInterrupt), files.new_directory(tmp_path / "m") as temporary:
         assert (tmp_path / "m" / "model.safetensors").is_file()
         (temporary / "half").write_text("x")
         raise KeyboardInterrupt

@@ -90,14 +90,14 @@ def test_offsets_far_in_are_exact(tmp_path):
 
 LINES = [json.dumps({"text": f"line {number}"}) for number in range(1, 31)]
 BAD_LINES = {
-    "no json": ("{nonsense", "line 7: no JSON"),
-    "no object": ("[1, 2]", "line 7: no JSON object"),
-    "no field": ('{"body": "x"}{', "line 7: no JSON"),
+    "no json": ("{nonsense", "line 7 is not JSON"),
+    "no object": ("[1, 2]", "line 7 holds no JSON object"),
+    "no field": ('{"body": "x"}{', "line 7 is not JSON"),
     "lacking": ('{"body": "x", "id": 2}', "line 7 has no field 'text'; it has body, id"),
     "null": ('{"text": null}', "line 7: the text is null"),
     "number": ('{"text": 7}', "line 7: '7' is no text"),
     "lone surrogate": ('{"text": "a\\ud83d"}', r"line 7: .* half a pair \(U\+D83D\)"),
-    "deep": ("[" * 100_000, "line 7: no JSON"),
+    "deep": ("[" * 100_000, "line 7 is not JSON"),
 }
 
 

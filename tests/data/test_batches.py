@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt2.data import Batches, windows
 from minigpt2.data import batches as batches_module
-from minigpt2.data.batches import IGNORED, permute, permuted
+from minigpt2.data.batches import IGNORED, Batches, permute, permuted, windows
 from minigpt2.errors import DataError
 
 

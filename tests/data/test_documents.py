@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt2.data import Batches, DocumentBatches, DocumentRows, Recipe, prepare, restart_at
-from minigpt2.data.batches import IGNORED
-from minigpt2.data.documents import rows_as_batch
+from minigpt2.data import Recipe, prepare
+from minigpt2.data.batches import IGNORED, Batches
+from minigpt2.data.documents import DocumentBatches, DocumentRows, restart_at, rows_as_batch
 from minigpt2.errors import DataError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, set_attention
 

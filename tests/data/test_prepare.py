@@ -279,7 +279,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("error", [Killed(), OSError(28, "No space left on device")])
 @pytest.mark.parametrize(
-    "place", ["preparation.replace_file", "preparation.put_in_place", "writing.ShardWriter.close"]
+    "place",
+    [
+        "preparation.files.replace_file",
+        "preparation.files.put_in_place",
+        "writing.ShardWriter.close",
+    ],
 )
 def test_what_is_interrupted_while_it_is_finished_is_finished(
     place, error, mixed, tmp_path, monkeypatch

@@ -229,7 +229,7 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     """Same ids, same greedy tokens in f32, perplexity within 0.1 % in bf16 and 1 % in q8_0."""
     llama_cpp = pytest.importorskip("llama_cpp")
     from minigpt2.data import open_dataset
-    from minigpt2.data.text import read_text
+    from minigpt2.data.sources import read_text
     from minigpt2.generation import Sampling, generate_ids
 
     text = "".join(c for c in read_text("shakespeare")[:200_000] if ord(c) < 128)

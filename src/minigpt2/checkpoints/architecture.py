@@ -113,9 +113,9 @@ def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
         activation_function=activation,
         layer_norm_epsilon=float(tree.get("layer_norm_epsilon", 1e-5)),
     )
-    numbers = (config.dropout, config.layer_norm_epsilon)
-    if not (all(map(math.isfinite, numbers)) and 0 <= numbers[0] < 1 and numbers[1] > 0):
-        raise DataError(f"{where}: resid_pdrop {numbers[0]}, layer_norm_epsilon {numbers[1]}")
+    dropout, epsilon = config.dropout, config.layer_norm_epsilon
+    if not (0 <= dropout < 1 and 0 < epsilon < math.inf):
+        raise DataError(f"{where}: resid_pdrop {dropout}, layer_norm_epsilon {epsilon}")
     if min(*sizes.values(), config.block_size, inner) < 1 or config.n_layer > _MOST_LAYERS:
         raise DataError(f"{where}: no model has these sizes: {config}")
     return config

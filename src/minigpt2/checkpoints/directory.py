@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from minigpt2 import files
 from minigpt2.checkpoints.adapters import ADAPTER, ADAPTER_CONFIG, adapter_to_disk, is_adapter
 from minigpt2.checkpoints.architecture import config_to_json
-from minigpt2.checkpoints.weights import WEIGHTS, read_model, state_to_disk
+from minigpt2.checkpoints.weights import WEIGHTS, read_model, read_safetensors, state_to_disk
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
@@ -64,7 +64,7 @@ def save_checkpoint(
     if progress is not None:
         contents[_STATE] = _json_bytes(progress.numbers)
         tensors[_OPTIMIZER] = progress.optimizer
-    with files.new_directory(folder, folder.name) as temporary:
+    with files.new_directory(folder) as temporary:
         for name, content in contents.items():
             files.write_file(temporary / name, content)
         for name, named in tensors.items():
@@ -163,11 +163,9 @@ def check_base(adapter_dir: Path, base_dir: Path) -> None:
 def load_progress(folder: Path) -> Progress:
     """Read what `save_checkpoint` wrote beside the weights."""
     try:
-        return Progress(files.read_json(folder / _STATE), load_file(folder / _OPTIMIZER))
-    except (FileNotFoundError, InputMissingError) as error:
+        return Progress(files.read_json(folder / _STATE), read_safetensors(folder / _OPTIMIZER))
+    except InputMissingError as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None
-    except (ValueError, SafetensorError) as error:
-        raise DataError(f"{folder} cannot be read: {error}") from None
 
 
 def _json_bytes(tree: Any) -> bytes:

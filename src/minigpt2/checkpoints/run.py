@@ -110,9 +110,7 @@ class RunDirectory:
         except FileNotFoundError:
             raise InputMissingError(f"{self.path} holds no metrics.jsonl; is it a run?") from None
         entries = [_entry(line) for line in lines]
-        if entries and entries[-1] is None:  # the line that is being written
-            entries.pop()
-        if None in entries:
+        if None in entries[:-1]:  # the last one may be being written
             raise DataError(f"{self.metrics_path}: line {entries.index(None) + 1} is damaged")
         return [entry for entry in entries if entry is not None]
 

@@ -34,6 +34,7 @@ class Batches:
             )
         self._stream, self._seed = stream, seed
         self.batch_size, self.length = batch_size, length
+        self._cut = lru_cache(16)(self._cut_anew)
         self._epoch_starts = [0]  # the first sample of each epoch met so far
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
@@ -78,16 +79,12 @@ class Batches:
         epoch = bisect_right(self._epoch_starts, sample) - 1
         return epoch, sample - self._epoch_starts[epoch]
 
-    def _cut(self, epoch: int) -> tuple[int, int, int]:
+    def _cut_anew(self, epoch: int) -> tuple[int, int, int]:
         """Return an epoch's key, its phase and its number of windows."""
-        return _cut(self._seed, epoch, len(self._stream) - 1, self.length)
-
-
-@lru_cache(16)
-def _cut(seed: int, epoch: int, targets: int, length: int) -> tuple[int, int, int]:
-    key = mix(mix(seed) ^ epoch)
-    phase = mix(key ^ 0x5EED) % length
-    return key, phase, (phase > 0) + -(-(targets - phase) // length)
+        key = mix(mix(self._seed) ^ epoch)
+        phase = mix(key ^ 0x5EED) % self.length
+        targets = len(self._stream) - 1
+        return key, phase, (phase > 0) + -(-(targets - phase) // self.length)
 
 
 def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:

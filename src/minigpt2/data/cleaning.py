@@ -121,10 +121,6 @@ class Cleaner:
         self.tallies = {name: Tally() for name in (*RULES, *DOCUMENT_RULES) if name in chosen}
         self.repairs: Counter[str] = Counter()
 
-    def note(self, what: str, count: int) -> None:
-        """Note a repair."""
-        self.repairs[what] += count
-
     def clean(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield the pieces cleaned; their number and order stay."""
         for name, tally in self.tallies.items():

@@ -37,7 +37,10 @@ def fetch(name: str, address: str, say: Callable[[str], None]) -> list[Path]:
     """
     bare, fragment = urldefrag(address)
     digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
-    folder = cache_dir() / "datasets" / _folder_name(name)
+    folder_name = name
+    if is_address(name):
+        folder_name = f"{urlsplit(name).netloc}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    folder = cache_dir() / "datasets" / folder_name
     if bare.startswith("hf://"):
         beside = folder.rglob("*" + Path(bare).suffix)
         return sorted(filter(Path.is_file, beside)) or _from_hub(name, bare, folder)
@@ -48,13 +51,6 @@ def fetch(name: str, address: str, say: Callable[[str], None]) -> list[Path]:
     if digest and (found := sha256_of(path)) != digest:
         raise DataError(f"{path} has SHA-256 {found}, not {digest}; remove it and fetch it again")
     return [path]
-
-
-def _folder_name(name: str) -> str:
-    """Return a name's own, or for a URL one made of its host and a hash."""
-    if not is_address(name):
-        return name
-    return f"{urlsplit(name).netloc}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _download(name: str, address: str, path: Path) -> None:

@@ -36,32 +36,28 @@ def jobs(assigned: Iterable[tuple[str, Piece]]) -> Iterator[Job]:
     yield from (job for job in open_jobs.values() if job.pieces)
 
 
-class Encoder:
-    """Encodes jobs; `separator` is the id that ends each document, None: there is one text."""
+def encode(
+    tokenizer: Tokenizer, separator: int | None, job: Job
+) -> tuple[Job, np.ndarray, np.ndarray]:
+    """Return a job's ids, and (start, first target), from there, of each document in it.
 
-    def __init__(self, tokenizer: Tokenizer, separator: int | None) -> None:
-        self._tokenizer, self._dtype = tokenizer, id_dtype(tokenizer.vocab_size)
-        self._end = np.array([] if separator is None else [separator], self._dtype)
-
-    def encode(self, job: Job) -> tuple[Job, np.ndarray, np.ndarray]:
-        """Return a job's ids, and (start, first target), from there, of each document in it.
-
-        Raises DataError, naming the document, where a text has no ids.
-        """
-        parts, starts, length = [self._end[:0]], [], 0
-        for piece in job.pieces:
-            prompt, text = self._ids(piece.prompt, piece), self._ids(piece.text, piece)
-            if piece.first:
-                starts.append((length, length + len(prompt)))
-            parts += [prompt, text, self._end[: len(self._end) * piece.last]]
-            length += sum(map(len, parts[-3:]))
-        return job, np.concatenate(parts), np.array(starts, np.uint64).reshape(-1, 2)
-
-    def _ids(self, text: str, piece: Piece) -> np.ndarray:
-        if not text:
-            return self._end[:0]
+    `separator` is the id that ends each document, None: there is one text. Raises DataError, naming
+    the document, where a text has no ids.
+    """
+    dtype = id_dtype(tokenizer.vocab_size)
+    end = np.array([] if separator is None else [separator], dtype)
+    parts, starts, length = [end[:0]], [], 0
+    for piece in job.pieces:
         try:
-            return encode_array(self._tokenizer, text).astype(self._dtype)
+            prompt = encode_array(tokenizer, piece.prompt).astype(dtype)
+            text = encode_array(tokenizer, piece.text).astype(dtype)
         except DataError as error:
             after = f" after character {piece.offset}" if piece.offset else ""
             raise DataError(f"{piece.source}{after}: {error}") from None
+        if piece.first:
+            starts.append((length, length + len(prompt)))
+        parts += [prompt, text]
+        if piece.last:
+            parts.append(end)
+        length += len(prompt) + len(text) + len(end) * piece.last
+    return job, np.concatenate(parts), np.array(starts, np.uint64).reshape(-1, 2)

@@ -13,29 +13,22 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.encoding import Encoder, jobs
+from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
 from minigpt2.data.readers import Source, read_source
 from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
-from minigpt2.data.writing import SplitWriter, WriterState, is_whole
+from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
-from minigpt2.files import (
-    check_replaceable,
-    put_in_place,
-    read_sealed,
-    replace_file,
-    sealed,
-    sha256_of,
-    storage_errors,
-)
 from minigpt2.tokenizers import (
     END_OF_TEXT,
     TRANSCRIPT,
@@ -73,7 +66,7 @@ def prepare(
     recipe.check()
     out_dir = Path(out_dir)
     out_dir = out_dir if out_dir.name not in ("", "..") else out_dir.resolve()
-    check_replaceable(out_dir)
+    files.check_replaceable(out_dir)
     scratch_dir = out_dir.parent / f".{out_dir.name}.scratch"
     try:
         sources = find_sources(inputs, scratch_dir / "train", recipe.format, say)
@@ -92,7 +85,7 @@ def prepare(
             if not isinstance(error, StorageError):
                 work.discard()
             raise
-        put_in_place(work.folder, out_dir)
+        files.put_in_place(work.folder, out_dir)
     finally:
         shutil.rmtree(scratch_dir, ignore_errors=True)
     return open_dataset(out_dir)
@@ -112,17 +105,14 @@ class _Work:
     def __post_init__(self) -> None:
         self._made_parent = not self.folder.parent.exists()
         self._path = self.folder / "progress.json"
-        self._done: dict[str, Any] = self._left_behind() or {}
+        self._done = self._left_behind()
         if self._done:
             done = sum(len(state["shards"]) for state in self._done["states"].values())
             self.say(f"going on where an interrupted call stopped: {done} shards are done")
             return
-        with storage_errors(self.folder):
+        with files.storage_errors(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-        states = {split: asdict(WriterState()) for split in ("train", "val")}
-        self._done = {"request": self.request, "survey": None, "states": states}
-        self._save()
 
     def complete(self, inputs: list[str], tokenizer: Tokenizer | None, processes: int) -> None:
         """Do all that is not done yet; at the end the folder is a data directory."""
@@ -143,12 +133,12 @@ class _Work:
             **{key: getattr(found, key) for key in ("split", "separated", "prompts", "turns")},
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
-            "tokenizer_sha256": sha256_of(self.folder / "tokenizer.json"),
+            "tokenizer_sha256": files.sha256_of(self.folder / "tokenizer.json"),
             "repairs": found.repairs,
             "cleaning": found.cleaning,
             "splits": splits,
         }
-        replace_file(self.folder / "manifest.json", sealed(manifest))
+        files.replace_file(self.folder / "manifest.json", files.sealed(manifest))
         self._path.unlink()
 
     def discard(self) -> None:
@@ -158,32 +148,31 @@ class _Work:
             with contextlib.suppress(OSError):  # something else came into it
                 self.folder.parent.rmdir()
 
-    def _left_behind(self) -> dict[str, Any] | None:
+    def _left_behind(self) -> dict[str, Any]:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
-            left = read_sealed(self._path)
+            left = files.read_sealed(self._path)
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
-            return left if whole and left["request"] == self.request else None
+            return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
-            return None
+            return {}
 
     def _save(self) -> None:
-        replace_file(self._path, sealed(self._done))
+        files.replace_file(self._path, files.sealed(self._done))
 
     def _pieces(self, cleaner: Cleaner) -> Iterator[Piece]:
         """Yield every piece, read and cleaned; whenever it is asked for, the same."""
         for source in self.sources:
-            yield from cleaner.clean(read_source(source, self.recipe, cleaner.note))
+            yield from cleaner.clean(read_source(source, self.recipe, cleaner.repairs))
 
     def _surveyed(self) -> Survey:
-        if self._done.get("survey"):
+        if self._done:
             return Survey.from_dict(self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
-        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder)
-        for line in (*(f"{count:,} {what}" for what, count in found.repairs.items()), *found.notes):
-            self.say(line)
-        self._done["survey"] = found.to_dict()
+        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder, self.say)
+        states = dict.fromkeys(("train", "val"), BEGINNING)
+        self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
         self._save()
         return found
 
@@ -204,9 +193,10 @@ class _Work:
         tokenizer = copy.copy(given or self._make_tokenizer(found, processes))
         if found.turns:
             tokenizer.chat_template = TRANSCRIPT
-        files = tokenizer_files(tokenizer, block_size=1024)
-        for name in sorted(files, reverse=True):  # tokenizer.json last: it says that all is there
-            replace_file(self.folder / name, files[name])
+        contents = tokenizer_files(tokenizer, block_size=1024)
+        # tokenizer.json last: it says that all is there.
+        for name in sorted(contents, reverse=True):
+            files.replace_file(self.folder / name, contents[name])
         return tokenizer
 
     def _make_tokenizer(self, found: Survey, processes: int) -> Tokenizer:
@@ -251,26 +241,22 @@ class _Work:
             split: SplitWriter(self.folder, split, size, shard_tokens, state)
             for split, state in states.items()
         }
-        separator = tokenizer.eos_id if found.separated else None
-        encoder, cores = Encoder(tokenizer, separator), available_cores()
+        separator, cores = tokenizer.eos_id if found.separated else None, available_cores()
+        work = partial(encode, tokenizer, separator)
         todo = (
             job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
         )
-
-        def first_bytes(token: int) -> int:
-            return 0 if token == separator else len(tokenizer.decode_bytes([token]))
-
         try:
             with ThreadPoolExecutor(cores) as pool:
-                for job, ids, starts in map_in_order(pool, encoder.encode, todo, 2 * cores):
-                    if writers[job.split].add(job, ids, starts):
-                        states[job.split] = writers[job.split].state
+                for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
+                    if state := writers[job.split].add(job, ids, starts):
+                        states[job.split] = state
                         self._save()
-                    done = sum(writer.now.characters for writer in writers.values())
+                    done = sum(writer.now["characters"] for writer in writers.values())
                     self.progress("encoding", done, found.characters)
-            if sum(writer.now.characters for writer in writers.values()) != found.characters:
+            if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
                 raise DataError("the text changed while it was read; prepare it again")
-            return {split: writer.finish(first_bytes) for split, writer in writers.items()}
+            return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
         finally:
             for writer in writers.values():
                 writer.abandon()
@@ -290,7 +276,7 @@ def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None)
 
 def _facts(source: Source) -> dict[str, Any]:
     try:
-        size, digest = source.path.stat().st_size, sha256_of(source.path)
+        size, digest = source.path.stat().st_size, files.sha256_of(source.path)
     except OSError as error:
         raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
     facts = {"name": source.name, "bytes": size, "sha256": digest}
@@ -303,7 +289,7 @@ def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say)
     It is replaced only by what is made of the same inputs: another name may mean another thing.
     """
     try:
-        manifest = read_sealed(out_dir / "manifest.json")
+        manifest = files.read_sealed(out_dir / "manifest.json")
     except MiniGPT2Error:
         return False
     with contextlib.suppress(MiniGPT2Error):

@@ -13,18 +13,16 @@ import io
 import lzma
 import shlex
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece, as_pieces
 from minigpt2.data.recipe import Recipe
-from minigpt2.data.records import RECORDS, needs_pyarrow
-from minigpt2.errors import DataError, InputMissingError
-
-# Repairs and omissions are told as (what, how many).
-Note = Callable[[str, int], None]
+from minigpt2.data.records import RECORDS
+from minigpt2.errors import DataError, InputMissingError, optional_library
 
 _BLOCK_BYTES = 1 << 20
 _RETURNS = "Windows or old Mac line ends converted"
@@ -33,7 +31,7 @@ FORMATS |= {f".{name}": name for name in ("csv", "tsv", "parquet")}
 
 
 def _open_zstd(path: Path) -> BinaryIO:
-    pyarrow = needs_pyarrow(f"{path} is zstd")
+    pyarrow = optional_library("pyarrow", "data", f"{path} is zstd, which needs pyarrow")
     return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
 
 
@@ -51,43 +49,44 @@ class Source:
     held_out: bool = False
 
 
-def read_source(
-    source: Source, recipe: Recipe, note: Note = lambda what, count: None
-) -> Iterator[Piece]:
-    """Yield the documents of one file; raises DataError or InputMissingError with the place."""
+def read_source(source: Source, recipe: Recipe, repairs: Counter[str]) -> Iterator[Piece]:
+    """Yield the documents of one file; raises DataError or InputMissingError with the place.
+
+    What is repaired or left out is counted in `repairs`.
+    """
     read = _text_document if source.format == "text" else _record_documents
-    for piece in read(source, recipe, note):
+    for piece in read(source, recipe, repairs):
         piece.held_out = source.held_out
         yield piece
 
 
-def _text_document(source: Source, recipe: Recipe, note: Note) -> Iterator[Piece]:
+def _text_document(source: Source, recipe: Recipe, repairs: Counter[str]) -> Iterator[Piece]:
     """Yield one file's text; with skip_bad a file that breaks off ends in a bad piece."""
     end = 0
     with open_source(source) as file:
         try:
-            for piece in as_pieces(_decoded(file, source.name, note), source.name):
+            for piece in as_pieces(_decoded(file, source.name, repairs), source.name):
                 yield piece
                 end = piece.offset + len(piece.text)
         except DataError:
             if not recipe.skip_bad:
                 raise
-            note("files that are no UTF-8 text left out", 1)
+            repairs["files that are no UTF-8 text left out"] += 1
             yield Piece("", first=end == 0, bad=True, source=source.name, offset=end)
 
 
-def _record_documents(source: Source, recipe: Recipe, note: Note) -> Iterator[Piece]:
+def _record_documents(source: Source, recipe: Recipe, repairs: Counter[str]) -> Iterator[Piece]:
     if source.format == "parquet" and source.compression:
         raise DataError(f"{source.name}: parquet is compressed inside; unpack it first")
     with open_source(source) as file:
         for record in RECORDS[source.format](file, source.name, recipe.field):
             if isinstance(record, Piece):
-                record.prompt = _newlines(record.prompt, note)
-                record.text = _newlines(record.text, note)
+                record.prompt = _newlines(record.prompt, repairs)
+                record.text = _newlines(record.text, repairs)
                 record.source = source.name
                 yield record
             elif recipe.skip_bad:
-                note("bad records left out", 1)
+                repairs["bad records left out"] += 1
             else:
                 remedy = "minigpt2 prepare --skip-bad leaves such ones out"
                 raise DataError(f"{source.name}, {record}; {remedy}")
@@ -108,7 +107,7 @@ def open_source(source: Source) -> Iterator[BinaryIO]:
         raise InputMissingError(f"{source.name} cannot be read: {reason}") from None
 
 
-def _decoded(file: BinaryIO, name: str, note: Note) -> Iterator[str]:
+def _decoded(file: BinaryIO, name: str, repairs: Counter[str]) -> Iterator[str]:
     """Decode UTF-8 block by block, line ends unified; errors carry the offset in the text."""
     utf8 = codecs.getincrementaldecoder("utf-8")()
     decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
@@ -119,12 +118,12 @@ def _decoded(file: BinaryIO, name: str, note: Note) -> Iterator[str]:
         if offset == 0 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
         if offset == 0 and block.startswith(codecs.BOM_UTF8):
-            note("byte order mark dropped", 1)
+            repairs["byte order mark dropped"] += 1
             block, offset = block[3:], 3
         if (zero := block.find(b"\0")) >= 0:
             raise DataError(f"{name} is binary, not text: a zero byte at offset {offset + zero}")
         if returns := block.count(b"\r"):
-            note(_RETURNS, returns)
+            repairs[_RETURNS] += returns
         try:
             text = decoder.decode(block, final=last)
         except UnicodeDecodeError as error:
@@ -145,8 +144,8 @@ def _no_utf8(name: str, error: UnicodeDecodeError, offset: int) -> str:
     )
 
 
-def _newlines(text: str, note: Note) -> str:
+def _newlines(text: str, repairs: Counter[str]) -> str:
     if "\r" not in text:
         return text
-    note(_RETURNS, text.count("\r"))
+    repairs[_RETURNS] += text.count("\r")
     return text.replace("\r\n", "\n").replace("\r", "\n")

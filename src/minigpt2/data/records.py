@@ -5,7 +5,6 @@ Piece, or a DataError that says what is wrong with it and where. A conversation 
 each of its answers.
 """
 
-import codecs
 import contextlib
 import csv
 import io
@@ -16,10 +15,12 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece
-from minigpt2.errors import DataError, UnavailableError
+from minigpt2.errors import DataError, optional_library
+from minigpt2.files import parse_json
 from minigpt2.tokenizers.transcript import ROLES, answers
 
 LONGEST_RECORD = 32 << 20  # bytes; one record is held in memory as a whole
+_TOO_LONG = f"longer than {LONGEST_RECORD >> 20} MiB"
 _ROWS_AT_ONCE = 256
 
 MESSAGES = "messages"  # the field that holds a conversation
@@ -37,28 +38,17 @@ Record = Piece | DataError
 def jsonl_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
     """Yield the records of each line that is not blank."""
     for number, line in enumerate(_lines(file), 1):
-        if line is not None and not line.strip():
-            continue
-        row, place = _json_object(line), f"line {number}"
-        if isinstance(row, str):
-            yield DataError(f"{place}: {row}")
-        elif columns := choose(list(row), field):
-            yield from row_records(columns, [row[column] for column in columns], place)
-        else:
-            yield DataError(f"{place} {_lacking(list(row), field)}")
-
-
-def _json_object(line: bytes | None) -> dict[str, Any] | str:
-    """Return the object in a line, or what is wrong with it."""
-    if line is None:
-        return _too_long()
-    try:
-        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start}"
-    except (ValueError, RecursionError) as error:
-        return f"no JSON: {str(error)[:80]}"
-    return row if isinstance(row, dict) else "no JSON object"
+        place = f"line {number}"
+        if line is None:
+            yield DataError(f"{place}: {_TOO_LONG}")
+        elif line.strip():
+            try:
+                row = parse_json(line, place)
+                columns = choose(list(row), field, place)
+            except DataError as error:
+                yield error
+            else:
+                yield from row_records(columns, [row[column] for column in columns], place)
 
 
 def csv_records(
@@ -123,24 +113,16 @@ def parquet_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str) -> Iterator[Any]:
     """Open a parquet file; failures, those of reading it too, become one line."""
-    pyarrow = needs_pyarrow(f"{name} is parquet")
+    pyarrow = optional_library("pyarrow", "data", f"{name} is parquet, which needs pyarrow")
+    from pyarrow.parquet import ParquetFile
+
     try:
         # Buffered: a row group is streamed, never held as a whole.
-        with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+        with ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
             yield table
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{name} is no whole parquet file ({reason}); fetch it again") from None
-
-
-def needs_pyarrow(what: str) -> Any:
-    """Return pyarrow; raises UnavailableError, saying `what` needs it, where it is missing."""
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        remedy = 'pip install "minigpt2[data]"'
-        raise UnavailableError(f"{what}, which needs pyarrow: {remedy}") from None
-    return pyarrow
 
 
 RECORDS: dict[str, Callable[[BinaryIO, str, str | None], Iterator[Record]]] = {
@@ -151,33 +133,34 @@ RECORDS: dict[str, Callable[[BinaryIO, str, str | None], Iterator[Record]]] = {
 }
 
 
-def choose(names: Sequence[str], field: str | None, known: Fields = FIELDS) -> tuple[str, ...]:
-    """Return the fields to read: a text's, or a prompt's and its text's; none if they lack.
+def choose(
+    names: Sequence[str], field: str | None, where: str, known: Fields = FIELDS
+) -> tuple[str, ...]:
+    """Return the fields to read: a text's, or a prompt's and its text's.
 
-    >>> choose(["id", "text"], None), choose(["q", "a"], "q+a"), choose(["a", "b"], None)
-    (('text',), ('q', 'a'), ())
+    Raises DataError, naming `where`, if they lack.
+
+    >>> choose(["id", "text"], None, "line 1"), choose(["q", "a"], "q+a", "line 1")
+    (('text',), ('q', 'a'))
     """
     wanted = known if field is None else ((field,), tuple(field.split("+", 1)))
-    return next((fields for fields in wanted if set(fields) <= set(names)), ())
+    for fields in wanted:
+        if set(fields) <= set(names):
+            return fields
+    shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
+    remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
+    raise DataError(f"{where} has no field {field or 'text'!r}; it has {shown}: {remedy}")
 
 
 def table_columns(
     names: Sequence[str], field: str | None, name: str, known: Fields = FIELDS
 ) -> tuple[str, ...]:
     """Choose the columns of a whole table; raises DataError if one lacks or is there twice."""
-    columns = choose(names, field, known)
-    if not columns:
-        raise DataError(f"{name} {_lacking(names, field)}")
+    columns = choose(names, field, name, known)
     for column in columns:
         if names.count(column) > 1:
             raise DataError(f"{name} has two columns {column!r}; rename one")
     return columns
-
-
-def _lacking(names: Sequence[str], field: str | None) -> str:
-    shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
-    remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
-    return f"has no field {field or 'text'!r}; it has {shown}: {remedy}"
 
 
 def row_records(columns: tuple[str, ...], values: list[Any], place: str) -> Iterator[Record]:
@@ -220,7 +203,7 @@ def _no_text(part: Any) -> str | None:
     if not isinstance(part, str):
         return f"{str(part)[:40]!r} is no text"
     if len(part) > LONGEST_RECORD:
-        return _too_long()
+        return _TOO_LONG
     try:
         part.encode()
     except UnicodeEncodeError as error:
@@ -228,10 +211,6 @@ def _no_text(part: Any) -> str | None:
         what = f"byte 0x{stray - 0xDC00:02x}" if 0xDC80 <= stray <= 0xDCFF else "half a pair"
         return f"no valid text at character {error.start}: {what} (U+{stray:04X})"
     return None
-
-
-def _too_long() -> str:
-    return f"longer than {LONGEST_RECORD >> 20} MiB"
 
 
 def _lines(file: Any) -> Iterator[Any]:
@@ -248,5 +227,5 @@ def _lines(file: Any) -> Iterator[Any]:
 def _table_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
     for number, line in enumerate(_lines(text), 1):
         if line is None:
-            raise DataError(f"{name}, line {number} is {_too_long()}; is it a table?")
+            raise DataError(f"{name}, line {number} is {_TOO_LONG}; is it a table?")
         yield line

@@ -1,6 +1,5 @@
 """Rows of a published table as dicts, each with its place: questions, not text to learn."""
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from minigpt2.data.readers import open_source
 from minigpt2.data.records import parquet_rows
 from minigpt2.data.sources import source_of
 from minigpt2.errors import DataError
-from minigpt2.files import parse_json
+from minigpt2.files import parse_json, utf8
 
 
 def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], str]]:
@@ -28,13 +27,9 @@ def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], s
                 yield row, f"{path}, row {number}"
             return
         for number, line in enumerate(file, 1):
-            line, place = line.removeprefix(codecs.BOM_UTF8), f"{path}, line {number}"
-            if not line.strip():
-                continue
-            try:
-                yield parse_json(line, place) if as_json else {"text": line.decode("utf-8")}, place
-            except UnicodeDecodeError as error:
-                raise DataError(f"{place}: not UTF-8 at byte {error.start}") from None
+            if line.strip():
+                place = f"{path}, line {number}"
+                yield parse_json(line, place) if as_json else {"text": utf8(line, place)}, place
 
 
 def text_of(row: dict[str, Any], field: str, place: str) -> str:

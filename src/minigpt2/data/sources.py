@@ -7,13 +7,15 @@ import difflib
 import glob
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from minigpt2.data.download import DATASETS, fetch, is_address
-from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source
+from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source, read_source
+from minigpt2.data.recipe import Recipe
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import has_our_manifest, storage_errors
 
@@ -37,6 +39,18 @@ def find_sources(inputs: Iterable[str], scratch_dir: Path, form: str, say: Say) 
     if not found:
         raise UsageError("no input: give a file, a folder, a data set's name, or - for a pipe")
     return list(found.values())
+
+
+def read_text(name: str) -> str:
+    """Return the text of a file, a folder or a data set, e.g. the embedded "shakespeare".
+
+    Documents follow one another without a separator. Raises InputMissingError for what is not
+    there, DataError for what is not text.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        sources = find_sources([name], Path(scratch), "auto", lambda line: None)
+        pieces = (piece for source in sources for piece in read_source(source, Recipe(), Counter()))
+        return "".join(piece.prompt + piece.text for piece in pieces)
 
 
 def source_of(path: Path, name: str) -> Source:

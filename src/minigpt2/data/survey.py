@@ -18,6 +18,7 @@ from typing import Any
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.pieces import Piece
 from minigpt2.data.recipe import Recipe
+from minigpt2.data.sources import Say
 from minigpt2.errors import DataError
 
 OUT, TRAIN, VAL = 0, 1, 2
@@ -38,7 +39,6 @@ class Survey:
     decisions: bytearray = field(default_factory=bytearray)
     repairs: dict[str, int] = field(default_factory=dict)
     cleaning: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON; the decisions compress to next to nothing."""
@@ -71,7 +71,9 @@ class Survey:
             position += len(piece.prompt) + len(piece.text)
 
 
-def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_dir: Path) -> Survey:
+def survey(
+    pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_dir: Path, say: Say
+) -> Survey:
     """Read everything once; `cleaner` is what cleans the pieces, and is told what is left out.
 
     Validation files come first. What stands in them, word for word, is left out of training.
@@ -84,7 +86,7 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_di
                 example = f"{characters} characters of {end.source}"
                 cleaner.tallies[reason].count(characters, example, "")
             elif reason and not end.bad:
-                cleaner.note(reason, 1)
+                cleaner.repairs[reason] += 1
             if reason:
                 found.decisions.append(OUT)
                 continue
@@ -100,18 +102,20 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_di
     found.cleaning = {rule: asdict(tally) for rule, tally in cleaner.tallies.items()}
     if recipe.val and not counts[VAL]:
         raise DataError("the validation files hold no document")
+    told = [f"{count:,} {what}" for what, count in found.repairs.items()]
     if found.characters < 2:
-        left_out = [f"{count:,} {what}" for what, count in found.repairs.items()]
-        left_out += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
+        told += [f"{t.documents:,} documents by {r}" for r, t in cleaner.tallies.items()]
         holds = f"the text holds {found.characters} characters in all"
-        why = f" ({'; '.join(left_out)})" if left_out else ""
+        why = f" ({'; '.join(told)})" if told else ""
         raise DataError(f"{holds}{why}; that is no text yet")
-    _settle(found, recipe, counts, last_start)
+    for line in told:
+        say(line)
+    _settle(found, recipe, counts, last_start, say)
     found.separated = max(counts.values()) > 1 or (found.documents > 1 and not recipe.val)
     return found
 
 
-def _settle(found: Survey, recipe: Recipe, counts: Counter[int], last_start: int) -> None:
+def _settle(found: Survey, recipe: Recipe, counts: Counter[int], last_start: int, say: Say) -> None:
     """Choose the split and, for one by position, its border."""
     by_position = recipe.split == "position" or (recipe.split == "auto" and found.documents == 1)
     if recipe.val:
@@ -127,9 +131,7 @@ def _settle(found: Survey, recipe: Recipe, counts: Counter[int], last_start: int
     else:
         found.border = int(found.characters * (1 - recipe.val_fraction))
         if not by_position:
-            found.notes.append(
-                f"{found.documents} documents are too few to draw lots: the last ones are held out"
-            )
+            say(f"{found.documents} documents are too few to draw lots: the last ones are held out")
     if not (found.border if found.split == "position" else counts[TRAIN]):
         raise DataError("nothing is left to train on; use a smaller --val-fraction or other --val")
     if found.split == "position" and found.documents > 1:

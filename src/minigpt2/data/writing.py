@@ -9,8 +9,6 @@ import contextlib
 import copy
 import os
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,12 @@ import numpy as np
 from minigpt2.data.encoding import Job
 from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
 from minigpt2.files import storage_errors
+from minigpt2.tokenizers import Tokenizer
 
-
-@dataclass
-class WriterState:
-    """Where a split stands: whole jobs counted, and what of the next one is on disk already."""
-
-    jobs: int = 0
-    skip: int = 0
-    tokens: int = 0
-    documents: int = 0
-    characters: int = 0
-    bytes: int = 0
-    shards: list[dict[str, Any]] = field(default_factory=list)
+# The state a split begins with: whole jobs counted, how many ids of the next one are on disk
+# already, and what that comes to.
+_COUNTS = ("jobs", "skip", "tokens", "documents", "characters", "bytes")
+BEGINNING: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "shards": []}
 
 
 def is_whole(folder: Path, split: str, state: dict[str, Any]) -> bool:
@@ -57,53 +48,54 @@ def _index_path(folder: Path, split: str) -> Path:
 
 
 class SplitWriter:
-    """Writes one split; `now` is what is written, `state` that as of the last finished shard."""
+    """Writes one split, going on from a state; `now` is what is written."""
 
     def __init__(
         self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
     ) -> None:
         self._folder, self._split, self._vocab_size = folder, split, vocab_size
         self._shard_tokens = shard_tokens
-        self.state, self.now = state, WriterState(**copy.deepcopy(state))
+        self.now = copy.deepcopy(state)
         self._shard: ShardWriter | None = None
         index_path = _index_path(folder, split)
-        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now.documents)
+        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now["documents"])
 
-    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> bool:
-        """Append what a job was encoded to; say whether a shard filled, and `state` moved on."""
-        now, finished = self.now, len(self.now.shards)
-        base, ids = now.tokens - now.skip, ids[now.skip :]
+    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> dict[str, Any] | None:
+        """Append what a job was encoded to; return the state as of the last shard it filled."""
+        now, state = self.now, None
+        base, ids = now["tokens"] - now["skip"], ids[now["skip"] :]
         while len(ids):
             shard = self._open_shard()
             part, ids = np.split(ids, [self._shard_tokens - shard.count])
             shard.write(part)
-            now.tokens += len(part)
-            now.skip += len(part)
+            now["tokens"] += len(part)
+            now["skip"] += len(part)
             if shard.count == self._shard_tokens:
                 self._close_shard()
+                state = copy.deepcopy(now)
         self._index.write(starts.ravel() + base)
-        now.jobs, now.skip = now.jobs + 1, 0
-        now.documents += len(starts)
-        now.characters += job.characters
-        now.bytes += job.bytes
-        return len(now.shards) > finished
+        now["jobs"], now["skip"] = now["jobs"] + 1, 0
+        now["documents"] += len(starts)
+        now["characters"] += job.characters
+        now["bytes"] += job.bytes
+        return state
 
-    def finish(self, first_bytes: Callable[[int], int]) -> dict[str, Any]:
+    def finish(self, tokenizer: Tokenizer, separator: int | None) -> dict[str, Any]:
         """Close the last shard and the index; return the split's part of the manifest."""
-        if self._shard or not self.now.shards:
-            self._close_shard()
         now = self.now
-        first = np.fromfile(
-            self._folder / now.shards[0]["file"], id_dtype(self._vocab_size), 1, offset=HEADER.size
-        )
+        if self._shard or not now["shards"]:
+            self._close_shard()
+        path = self._folder / now["shards"][0]["file"]
+        first = np.fromfile(path, id_dtype(self._vocab_size), 1, offset=HEADER.size)
+        unscored = [token for token in first.tolist() if token != separator]
         return {
-            "documents": now.documents,
-            "characters": now.characters,
-            "bytes": now.bytes,
-            "target_bytes": now.bytes - (first_bytes(int(first[0])) if len(first) else 0),
-            "tokens": now.tokens,
-            "shards": now.shards,
-            "index": self._index.close(now.tokens + 1),
+            "documents": now["documents"],
+            "characters": now["characters"],
+            "bytes": now["bytes"],
+            "target_bytes": now["bytes"] - len(tokenizer.decode_bytes(unscored)),
+            "tokens": now["tokens"],
+            "shards": now["shards"],
+            "index": self._index.close(now["tokens"] + 1),
         }
 
     def abandon(self) -> None:
@@ -115,15 +107,14 @@ class SplitWriter:
 
     def _open_shard(self) -> "ShardWriter":
         if self._shard is None:
-            path = self._folder / f"{self._split}-{len(self.now.shards):05d}.bin"
+            path = self._folder / f"{self._split}-{len(self.now['shards']):05d}.bin"
             self._shard = ShardWriter(path, id_dtype(self._vocab_size))
         return self._shard
 
     def _close_shard(self) -> None:
-        self.now.shards.append(self._open_shard().close(self._vocab_size))
+        self.now["shards"].append(self._open_shard().close(self._vocab_size))
         self._shard = None
         self._index.sync()
-        self.state = asdict(self.now)
 
 
 class ShardWriter:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigpt2.data import windows
+from minigpt2.data.batches import windows
 from minigpt2.data.rows import rows_of, text_of
-from minigpt2.data.text import read_text
+from minigpt2.data.sources import read_text
 from minigpt2.evaluation.loss import mean_loss, perplexity
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel

@@ -1,17 +1,18 @@
 """A model card, README.md, from what a run knows of itself: what it is, what it was trained on.
 
-It measures nothing and claims nothing that does not stand in the run's own files.
+It measures nothing and claims nothing that does not stand in the run's own files. Its layout is
+card.md, a template.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import indent
 from typing import Any
+
+from jinja2 import Template
 
 from minigpt2 import __version__
 from minigpt2.checkpoints import RunDirectory, run_of
-from minigpt2.config import Config
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.files import read_json, read_sealed
 from minigpt2.interop.hub import hub_address
@@ -31,78 +32,45 @@ _KINDS = {
 def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> str:
     """Return the card of the checkpoint in `folder`, under `name`; facts that are not there are
     left out."""
+    layout = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    card = Template(layout, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     run = run_of(folder)
-    config = stored_config(run.path).config if run else None
-    parts = [
-        _front(model, config),
-        f"# {name}\n",
-        _what(model, tokenizer, config),
-        _facts(model, tokenizer),
-        _training(run, config, folder) if run and config else "",
-        _section("What it writes", _last_sample(run)) if run else "",
-        _layout() if tokenizer.chat_template == TRANSCRIPT else "",
-        _usage(name, model, tokenizer),
-        f"Written by minigpt2 {__version__}.\n",
-    ]
-    return "\n".join(part for part in parts if part)
+    question = transcript([{"role": "user", "content": "What is the sea?"}])
+    return card.render(
+        name=name,
+        quoted_name=json.dumps(name),
+        is_gpt2=isinstance(model, GPT2),
+        adapted=bool(lora_layers(model)),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        shape=model.config,
+        tokenizer=tokenizer,
+        vocabulary=_KINDS.get(type(tokenizer).__name__, "its own"),
+        asked=question if tokenizer.chat_template == TRANSCRIPT else "",
+        version=__version__,
+        **(_training(run, folder) if run else {}),
+    )
 
 
-def _front(model: LanguageModel, config: Config | None) -> str:
-    """Return what the hub reads: YAML between lines of dashes."""
-    adapted, start = bool(lora_layers(model)), config.model.init if config else None
-    lines = [f"library_name: {'peft' if adapted else 'transformers'}"]
-    lines.append("pipeline_tag: text-generation")
-    if start and not Path(start).exists() and (address := hub_address(start)):
-        lines.append(f"base_model: {address[0]}")
-    lines += ["tags:", "- gpt2", "- minigpt2", *(["- lora"] if adapted else [])]
-    return "\n".join(["---", *lines, "---", ""])
-
-
-def _what(model: LanguageModel, tokenizer: Tokenizer, config: Config | None) -> str:
-    count = sum(parameter.numel() for parameter in model.parameters())
-    kind = "A GPT-2" if isinstance(model, GPT2) else "A bigram table"
-    adapted = " with LoRA corrections" if lora_layers(model) else ""
-    text = f"{kind}{adapted} of {count:,} parameters"
-    if config is not None:
-        start = config.model.init or ""
-        start = Path(start).name if Path(start).exists() else start  # a place here means nothing
-        verb = f"fine-tuned from `{start}`" if start else "trained"
-        text += f", {verb} on `{Path(config.data.input_file).name}`"
-    asked = " It answers as in a conversation." if tokenizer.chat_template else ""
-    return f"{text}.{asked} It continues text; it knows no more than what it was trained on.\n"
-
-
-def _facts(model: LanguageModel, tokenizer: Tokenizer) -> str:
-    rows = [("context", f"{model.config.block_size} tokens")]
-    if isinstance(model, GPT2):
-        c = model.config
-        rows.append(("layers, heads, width", f"{c.n_layer}, {c.n_head}, {c.n_embd}"))
-    kind = _KINDS.get(type(tokenizer).__name__, "its own")
-    rows.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens ({kind})"))
-    return _table(rows)
-
-
-def _training(run: RunDirectory, config: Config, folder: Path) -> str:
+def _training(run: RunDirectory, folder: Path) -> dict[str, Any]:
     """Return how it was trained and what was measured, as the run's own files say."""
-    training, rows = config.training, []
+    config = stored_config(run.path).config
+    start = config.model.init or ""
+    is_here = Path(start).exists()
+    address = None if is_here else hub_address(start)
     state = _if_there(read_json, folder / "state.json") or {}
-    if state:
-        rows.append(("optimizer steps", f"{state['step']:,}"))
-        rows.append(("tokens seen", f"{state['tokens']:,}"))
-        rows.append(("time", f"{state['seconds']:.0f} s"))
-    facts = _if_there(read_sealed, run.facts_path)
-    if facts:
-        rows.append(("computed with", f"{facts['plan']['dtype']} on {facts['plan']['machine']}"))
-    rows.append(("batch", f"{training.batch_size} sequences of {config.sequence_length} tokens"))
-    rows.append(("optimizer", f"{training.optimizer}, learning rate {training.learning_rate:g}"))
     log = _if_there(run.read_log) or []
-    measured = [e["val_loss"] for e in log if "val_loss" in e and e["step"] == state.get("step")]
-    if measured:
-        loss = f"{measured[-1]:.4f} nats a token, whole validation split"
-        rows.append(("validation loss", loss))
-    if facts and facts.get("bigram_loss"):
-        rows.append(("a bigram table's", f"{facts['bigram_loss']:.4f}"))
-    return "## Training\n\n" + _table(rows)
+    return {
+        "config": config,
+        "text": Path(config.data.input_file).name,
+        "start": Path(start).name if is_here else start,  # a place here means nothing elsewhere
+        "base": address and address[0],
+        "state": state,
+        "facts": _if_there(read_sealed, run.facts_path),
+        "val_losses": [
+            e["val_loss"] for e in log if "val_loss" in e and e["step"] == state.get("step")
+        ],
+        "sample": _last_sample(run),
+    }
 
 
 def _last_sample(run: RunDirectory) -> str:
@@ -112,35 +80,6 @@ def _last_sample(run: RunDirectory) -> str:
     except OSError:
         return ""
     return text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
-
-
-def _layout() -> str:
-    asked = transcript([{"role": "user", "content": "What is the sea?"}])
-    return _section("How it is asked", asked) + "\nIt answers until `<|endoftext|>`.\n"
-
-
-def _section(title: str, quoted: str) -> str:
-    """Return a section with an indented text, as it stands; nothing for none."""
-    return f"## {title}\n\n{indent(quoted, '    ', lambda line: True)}\n" if quoted else ""
-
-
-def _usage(name: str, model: LanguageModel, tokenizer: Tokenizer) -> str:
-    if not isinstance(model, GPT2):
-        return f"## Use\n\n```sh\nminigpt2 generate {name}\n```\n"
-    verb, kind = "chat" if tokenizer.chat_template else "generate", "AutoModelForCausalLM"
-    opened = f"from transformers import {kind}, AutoTokenizer"
-    if lora_layers(model):
-        kind = "AutoPeftModelForCausalLM"
-        opened = f"from peft import {kind}\nfrom transformers import AutoTokenizer"
-    return (
-        f"## Use\n\n```sh\nminigpt2 {verb} {name}\n```\n\n```python\n{opened}\n\n"
-        f"model = {kind}.from_pretrained({json.dumps(name)})\n"
-        f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(name)})\n```\n"
-    )
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), ""])
 
 
 def _if_there(read: Callable[..., Any], *path: Path) -> Any:

@@ -14,9 +14,9 @@ import torch
 
 from minigpt2 import __version__
 from minigpt2.checkpoints.weights import PREFIX
-from minigpt2.errors import DataError, MiniGPT2Error, UnavailableError
+from minigpt2.errors import DataError, MiniGPT2Error, optional_library
 from minigpt2.model import GPT2
-from minigpt2.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
+from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 from minigpt2.tokenizers.bytes import byte_symbols
 from minigpt2.tokenizers.specials import recognised
 
@@ -33,12 +33,7 @@ def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> lis
 
     Raises DataError for a tokenizer that GGUF cannot express, UnavailableError without gguf.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise UnavailableError(
-            'GGUF is written by the library gguf: pip install "minigpt2[export]"'
-        ) from None
+    gguf = optional_library("gguf", "export", "GGUF is written by the library gguf")
     pieces = _pieces(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(path, "gpt2")
     _add_shape(writer, model, path.stem)
@@ -97,8 +92,6 @@ def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
                 "train with --data.tokenizer byte or bpe:N for GGUF"
             )
         pieces = [symbols[ord(letter)] for letter in tokenizer.characters]
-    elif isinstance(tokenizer, ByteTokenizer):
-        pieces = [symbols[byte] for byte in range(256)]
     elif isinstance(tokenizer, BPETokenizer):
         vocabulary: dict[str, int] = tokenizer.to_json()["model"]["vocab"]
         pieces = [text for text in vocabulary if text not in tokenizer.specials]

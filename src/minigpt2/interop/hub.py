@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt2.checkpoints import Say
-from minigpt2.errors import InputMissingError, UnavailableError
+from minigpt2.errors import InputMissingError, optional_library
 
 # The released models under the names everybody uses, and where they live today.
 _SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -43,34 +43,23 @@ def fetch_model(name: str, say: Say) -> Path:
     address = hub_address(name)
     assert address is not None
     repository, revision = address
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-    except ImportError:
-        raise UnavailableError(
-            f"{name} is fetched by huggingface_hub, which is not installed: "
-            f'pip install "minigpt2[hub]"; or {_place(repository)}'
-        ) from None
+    place = (
+        f"place config.json, model.safetensors and tokenizer.json of {repository} in a directory "
+        "and give its path"
+    )
+    needed = f"{name} is fetched by huggingface_hub, which is not installed; {place}, or install it"
+    hub = optional_library("huggingface_hub", "hub", needed)
     say(f"{name}: {repository} on the Hugging Face hub, or its copy in the cache")
     asked: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED}
     try:
-        return Path(snapshot_download(repository, **asked))
-    except LocalEntryNotFoundError:  # offline, and not in the cache
+        return Path(hub.snapshot_download(repository, **asked))
+    except hub.errors.LocalEntryNotFoundError:  # offline, and not in the cache
         old_name = name.partition("@")[0]  # under which older caches keep it
         with contextlib.suppress(Exception):
-            return Path(snapshot_download(old_name, local_files_only=True, **asked))
+            return Path(hub.snapshot_download(old_name, local_files_only=True, **asked))
         raise InputMissingError(
-            f"{name} is not in the cache and the hub cannot be reached; {_place(repository)}"
+            f"{name} is not in the cache and the hub cannot be reached; {place}"
         ) from None
     except Exception as error:  # the library's own kinds are many, and change
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputMissingError(
-            f"{name} cannot be fetched ({reason[:200]}); {_place(repository)}"
-        ) from None
-
-
-def _place(repository: str) -> str:
-    return (
-        "place config.json, model.safetensors and tokenizer.json of "
-        f"{repository} in a directory and give its path"
-    )
+        raise InputMissingError(f"{name} cannot be fetched ({reason[:200]}); {place}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minigpt2.errors import MiniGPT2Error, UnavailableError
+from minigpt2.errors import MiniGPT2Error, optional_library
 from minigpt2.model import ATTENTION, GPT2, set_attention
 
 TOLERANCE = 1e-4  # of logits, absolute
@@ -39,13 +39,8 @@ def export_onnx(model: GPT2, path: Path) -> None:
     The model gets the explicit attention path, of which the file is made. Raises UnavailableError
     without onnx and onnxscript.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise UnavailableError(
-            'ONNX is written with onnx and onnxscript: pip install "minigpt2[export]"'
-        ) from None
+    for library in ("onnx", "onnxscript"):
+        optional_library(library, "export", "ONNX is written with onnx and onnxscript")
     set_attention(model, ATTENTION["explicit"])
     block_size = model.config.block_size
     tokens = torch.zeros(2, max(2, min(7, block_size)), dtype=torch.int64)
@@ -65,8 +60,7 @@ def _quietly() -> Iterator[None]:
     """Keep the exporter's progress, and what it says of itself, off the terminal."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -223,12 +223,8 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
 
 
 def _optuna() -> Any:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # tqdm's, of widgets that nobody asked for
-            import optuna
-    except ImportError:
-        needed = 'a sweep needs Optuna: pip install "minigpt2[sweep]"'
-        raise errors.UnavailableError(needed) from None
+    with warnings.catch_warnings(action="ignore"):  # tqdm's, of widgets that nobody asked for
+        optuna = errors.optional_library("optuna", "sweep", "a sweep needs Optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

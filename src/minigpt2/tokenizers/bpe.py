@@ -9,16 +9,16 @@ Sennrich et al. 2016 (arXiv 1508.07909); Radford et al. 2019, section 2.2.
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tiktoken
 
-from minigpt2.tokenizers.bytes import byte_symbols
+from minigpt2.tokenizers.bytes import byte_level, byte_symbols
 from minigpt2.tokenizers.specials import END_OF_TEXT, Vocabulary
-from minigpt2.tokenizers.tree import byte_level, tokenizer_tree
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word
@@ -38,9 +38,11 @@ class BPETokenizer(Vocabulary):
     ([258, 78], 260, 259)
     """
 
+    byte_order = BYTE_ORDER
+
     def __init__(self, merges: Sequence[Merge], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
         self.merges = list(merges)
-        self._ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
+        self._ranks = {bytes([byte]): rank for rank, byte in enumerate(self.byte_order)}
         for left, right in self.merges:
             self._ranks.setdefault(left + right, len(self._ranks))
         super().__init__(len(self._ranks), specials)
@@ -53,14 +55,7 @@ class BPETokenizer(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; `<|endoftext|>` in it is text all the same."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # lone surrogates: tiktoken would replace them
-            return self.encode_bytes(text.encode("utf-8", "surrogatepass"))
-        if not self._recognised:
-            return self._encoding.encode_ordinary(text)
-        added = set(self._recognised)
-        return self._encoding.encode(text, allowed_special=added, disallowed_special=())
+        return self.encode_array(text).tolist()
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; other threads run meanwhile."""
@@ -68,8 +63,8 @@ class BPETokenizer(Vocabulary):
             return self._encoding.encode_to_numpy(
                 text, allowed_special=set(self._recognised), disallowed_special=()
             )
-        except UnicodeEncodeError:
-            return np.array(self.encode(text), np.uint32)
+        except UnicodeEncodeError:  # lone surrogates
+            return np.array(self.encode_bytes(text.encode("utf-8", "surrogatepass")), np.uint32)
 
     def encode_bytes(self, content: bytes) -> list[int]:
         """Return the ids of any bytes; those that are no UTF-8 take one id each."""
@@ -108,7 +103,54 @@ class BPETokenizer(Vocabulary):
             "vocab": {write(token): rank for token, rank in self._ranks.items()} | self.specials,
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
-        return tokenizer_tree(self.specials, byte_level(True), byte_level(True), model)
+        return self.tree(byte_level(True), byte_level(True), model)
+
+
+class ByteTokenizer(BPETokenizer):
+    """One id a byte of the text's UTF-8: every text of every language, nothing unknown.
+
+    Id and byte are the same number, special tokens come after.
+
+    >>> ByteTokenizer().encode("é")
+    [195, 169]
+    """
+
+    byte_order = tuple(range(256))
+
+    def __init__(self, specials: Sequence[str] = ()) -> None:
+        super().__init__([], specials)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the bytes of `text` as an array."""
+        if self._recognised:
+            return super().encode_array(text)
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a byte-level BPE without merges, as `tokenizers` reads it."""
+        symbols = byte_symbols()
+        model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
+        return self.tree(byte_level(False), byte_level(False), model)
+
+
+@cache
+def gpt2_tokenizer() -> BPETokenizer:
+    """Return GPT-2's own tokenizer: 50,257 ids, whose merges travel in the package (NOTICE).
+
+    >>> gpt2_tokenizer().encode("Hello world")
+    [15496, 995]
+    """
+    text = (resources.files("minigpt2.tokenizers") / "gpt2.bpe").read_text(encoding="utf-8")
+    return BPETokenizer(parse_merges(text.splitlines()[1:]))  # after the line "#version"
+
+
+def read_merges(lines: Sequence[str | Sequence[str]], specials: Sequence[str]) -> BPETokenizer:
+    """Return the tokenizer of merges in byte symbols; raise KeyError or ValueError for what is none
+    or would not be theirs."""
+    merges = parse_merges(lines)
+    if merges != gpt2_tokenizer().merges and not every_token_is_reached(merges):
+        raise ValueError("a merge that no word can come to")
+    return BPETokenizer(merges, specials)
 
 
 def every_token_is_reached(merges: Sequence[Merge]) -> bool:

@@ -1,5 +1,6 @@
 """One id a character: the vocabulary is exactly the characters of a text, sorted."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigpt2.errors import DataError
-from minigpt2.tokenizers.specials import Vocabulary, encode_around
-from minigpt2.tokenizers.tree import tokenizer_tree
+from minigpt2.tokenizers.specials import Vocabulary
 
 
 class CharTokenizer(Vocabulary):
@@ -32,6 +32,9 @@ class CharTokenizer(Vocabulary):
         if unknown is not None and unknown not in self._ids:
             raise DataError(f"the replacement {unknown!r} is not in the vocabulary itself")
         self.unknown = unknown
+        longest_first = sorted(self._recognised, key=len, reverse=True)
+        self._symbol = re.compile("|".join([*map(re.escape, longest_first), r"[\s\S]"]))
+        self._number = self._ids | self._recognised
 
     @classmethod
     def from_text(cls, text: str) -> "CharTokenizer":
@@ -40,8 +43,12 @@ class CharTokenizer(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
+        symbols = self._symbol.findall(text)
+        if self.unknown is not None:
+            default = self._ids[self.unknown]
+            return [self._number.get(symbol, default) for symbol in symbols]
         try:
-            return encode_around(text, self._recognised, self._encode)
+            return [self._number[symbol] for symbol in symbols]
         except KeyError as missing:
             character = missing.args[0]
             known = len(self.characters)
@@ -51,12 +58,6 @@ class CharTokenizer(Vocabulary):
                 "leave it out, replace such ones (generate, chat, eval: --unknown ' '), or train "
                 "with --data.tokenizer byte, which knows every text"
             ) from None
-
-    def _encode(self, text: str) -> list[int]:
-        if self.unknown is None:
-            return [self._ids[character] for character in text]
-        default = self._ids[self.unknown]
-        return [self._ids.get(character, default) for character in text]
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids as an array; raises DataError at an unknown character."""
@@ -87,4 +88,4 @@ class CharTokenizer(Vocabulary):
         cutter: dict[str, Any] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}}
         cutter |= {"behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
-        return tokenizer_tree(self.specials, cutter, {"type": "Fuse"}, model)
+        return self.tree(cutter, {"type": "Fuse"}, model)

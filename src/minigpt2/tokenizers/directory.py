@@ -7,11 +7,9 @@ from typing import Any
 
 from minigpt2.errors import DataError
 from minigpt2.files import read_json
-from minigpt2.tokenizers.bpe import BPETokenizer, Merge, every_token_is_reached, parse_merges
-from minigpt2.tokenizers.bytes import ByteTokenizer
+from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, read_merges
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
-from minigpt2.tokenizers.gpt2 import gpt2_tokenizer
 from minigpt2.tokenizers.protocol import Tokenizer
 from minigpt2.tokenizers.specials import END_OF_TEXT
 
@@ -28,16 +26,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if olds and not path.exists():
         return _from_merges(olds[0])
     tokenizer = tokenizer_from_json(read_json(path), path)
-    tokenizer.chat_template = _chat_template(path.with_name("tokenizer_config.json"))
+    beside = path.with_name("tokenizer_config.json")
+    template = read_json(beside).get("chat_template") if beside.is_file() else None
+    # It is compared and written, never run.
+    tokenizer.chat_template = template if isinstance(template, str) else None
     return tokenizer
-
-
-def _chat_template(path: Path) -> str | None:
-    """Return the template a tokenizer_config.json holds; it is compared and written, never run."""
-    if not path.is_file():
-        return None
-    template = read_json(path).get("chat_template")
-    return template if isinstance(template, str) else None
 
 
 def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
@@ -81,8 +74,7 @@ def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
 def _from_merges(path: Path) -> Tokenizer:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        merges = parse_merges([line for line in lines if not line.startswith("#v")])
-        made = _of_merges(merges, [END_OF_TEXT])
+        made = read_merges([line for line in lines if not line.startswith("#v")], [END_OF_TEXT])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} holds no merges: {error!r}") from None
     vocabulary = path.with_name("vocab.json")
@@ -91,13 +83,6 @@ def _from_merges(path: Path) -> Tokenizer:
             f"{vocabulary} numbers its tokens otherwise than GPT-2; a tokenizer.json is needed"
         )
     return made
-
-
-def _of_merges(merges: list[Merge], specials: list[str]) -> BPETokenizer:
-    """Return the tokenizer of merges that were read; raise ValueError if it would not be theirs."""
-    if merges != gpt2_tokenizer().merges and not every_token_is_reached(merges):
-        raise ValueError("a merge that no word can come to")
-    return BPETokenizer(merges, specials)
 
 
 def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
@@ -110,7 +95,7 @@ def _candidates(tree: dict[str, Any], vocab: dict[str, int]) -> list[Tokenizer]:
         return [CharTokenizer(symbols, specials=specials)] if single else []
     if not (merges := tree["model"]["merges"]):
         return [ByteTokenizer(specials), BPETokenizer([], specials)]
-    return [_of_merges(parse_merges(merges), specials)]
+    return [read_merges(merges, specials)]
 
 
 def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from minigpt2.errors import DataError, UnavailableError
+from minigpt2.errors import DataError, optional_library
 from minigpt2.tokenizers.specials import END_OF_TEXT
 
 # What other makers call the token that ends a document.
@@ -21,15 +19,10 @@ class ForeignTokenizer:
     """
 
     def __init__(self, tree: dict[str, Any], path: Path) -> None:
+        needed = f"{path} is a tokenizer of another kind, which needs the library tokenizers"
+        library = optional_library("tokenizers", "hub", needed)
         try:
-            from tokenizers import Tokenizer
-        except ImportError:
-            raise UnavailableError(
-                f"{path} is a tokenizer of another kind, which needs the library tokenizers: "
-                'pip install "minigpt2[hub]"'
-            ) from None
-        try:
-            self._tokenizer = Tokenizer.from_str(json.dumps(tree))
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(tree))
         except Exception as error:  # the library raises nothing more special
             raise DataError(f"{path} is refused by the library tokenizers: {error}") from None
         self._tokenizer.encode_special_tokens = True  # text stays text
@@ -55,10 +48,6 @@ class ForeignTokenizer:
             return self._tokenizer.encode(text, add_special_tokens=False).ids
         except Exception as error:  # the library raises nothing more special
             raise DataError(f"the tokenizer has no ids for this text: {error}") from None
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """Return the ids as an array."""
-        return np.array(self.encode(text), dtype=np.uint32)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
-from minigpt2.data import restart_at
 from minigpt2.data.batches import IGNORED, mix
+from minigpt2.data.documents import restart_at
 from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
