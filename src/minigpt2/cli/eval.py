@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import tempfile
 from functools import partial
 from itertools import chain
@@ -13,6 +12,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from minigpt2 import __version__
+from minigpt2.cli.options import say
+from minigpt2.cli.writing import open_to_write
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
@@ -97,7 +98,7 @@ def measure(
             record = _loss(subject, data, split or "val", stride)
         else:
             record = _wikitext(subject, task, data, stride)
-    record = {"task": task, **record, "model": str(subject.folder)}
+    record = {"task": task, **record, "model": subject.folder}
     record |= {"dtype": "float32", "minigpt2": __version__}
     if samples:
         record["writing"] = _writing(subject, samples)
@@ -110,8 +111,8 @@ def measure(
         show_measured(record)
     if out is not None:
         replace_file(out, content.encode())
-    if subject.run_dir is not None:
-        replace_file(subject.run_dir / "evaluations" / _file_name(record), content.encode())
+    if subject.run is not None:
+        replace_file(subject.run.path / "evaluations" / _file_name(record), content.encode())
     return 0
 
 
@@ -125,26 +126,20 @@ class _Subject:
         self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
     ) -> None:
         from minigpt2.checkpoints import run_of
-        from minigpt2.interop import open_model, resolve_model
-        from minigpt2.tokenizers import replacing_unknown
-        from minigpt2.training import find_device
 
-        target = find_device(device)
-        self.folder = resolve_model(model, _say)
-        network, tokenizer = open_model(self.folder, _say)
-        run = run_of(self.folder)
-        self.run_dir = run.path if run else None
-        self.config = stored_config(run.path).config if run else None
-        self.network, self.tokenizer = network.to(target), replacing_unknown(tokenizer, unknown)
-        trained = self.config.sequence_length if self.config else network.config.block_size
+        found = open_to_write(model, unknown, device, "float32", say)
+        self.folder, self.network, self.tokenizer = found
+        self.run = run_of(Path(self.folder))
+        self.config = stored_config(self.run.path).config if self.run else None
+        trained = self.config.sequence_length if self.config else self.network.config.block_size
         self.window, self.scratch = trained if window is None else window, scratch
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
         from minigpt2.data import open_dataset
 
-        if self.run_dir and (kept := self.run_dir / "data").is_dir():
-            return open_dataset(kept)
+        if self.run and self.run.data_dir.is_dir():
+            return open_dataset(self.run.data_dir)
         return _prepared(self.config.data.input_file) if self.config else None
 
 
@@ -178,7 +173,7 @@ def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None
     from minigpt2.evaluation.tasks import REFERENCES, find_files
     from minigpt2.evaluation.wikitext import wikitext, word_perplexity
 
-    text = "".join(map(wikitext, find_files(task, data, _say)))
+    text = "".join(map(wikitext, find_files(task, data, say)))
     plain = subject.scratch / "text.txt"
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", stride)
@@ -197,7 +192,7 @@ def _answers(
 
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
     read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
-    items = chain.from_iterable(map(read, tasks.find_files(task, data, _say)))
+    items = chain.from_iterable(map(read, tasks.find_files(task, data, say)))
     with ProgressLine(Console(stderr=True)) as line:
         told, window = partial(line.progress, task), subject.window
         result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
@@ -250,7 +245,7 @@ def _open_data(subject: _Subject, data: str | None) -> tuple["Dataset", str]:
     if dataset is None:
         recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
         folder = subject.scratch / "data"
-        return prepare([name], folder, recipe, tokenizer=tokenizer, say=_say), name
+        return prepare([name], folder, recipe, tokenizer=tokenizer, say=say), name
     if dataset.tokenizer.to_json() != tokenizer.to_json():
         raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")
     return dataset, name
@@ -262,7 +257,3 @@ def _file_name(record: Record) -> str:
     parts = [record["task"], Path(record["data"]).stem, *(record.get(key) for key in keys)]
     parts.append(Path(record["model"]).name)
     return "-".join(str(part) for part in parts if part is not None) + ".json"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Rows of a published table as dicts, each with its place: questions, not text to learn."""
+"""Rows of a table as dicts, each with its place: questions and prompts, not text to learn."""
 
 import codecs
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from minigpt2.errors import DataError
 from minigpt2.files import parse_json
 
 
-def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], str]]:
+def rows_of(path: Path, plain: str = "") -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the rows of a JSON lines or parquet file, each with its place.
 
-    With `plain` the lines of any other file are rows of one field, "text".
+    With `plain` the lines of any other file are rows of one field, which is called so.
     """
     source = source_of(path, path.name)
     bare = path.name[: len(path.name) - len(source.compression)]
@@ -32,9 +32,10 @@ def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], s
             if not line.strip():
                 continue
             try:
-                yield parse_json(line, place) if as_json else {"text": line.decode("utf-8")}, place
+                row = parse_json(line, place) if as_json else {plain: line.decode().rstrip("\r\n")}
             except UnicodeDecodeError as error:
                 raise DataError(f"{place}: not UTF-8 at byte {error.start}") from None
+            yield row, place
 
 
 def text_of(row: dict[str, Any], field: str, place: str) -> str:

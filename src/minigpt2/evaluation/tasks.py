@@ -81,7 +81,7 @@ def find_files(task: str, data: str | None, say: Say) -> list[Path]:
 
 def lambada_items(path: Path) -> Iterator[Item]:
     """Yield the passages of a file, {"text": ...} a line or a row, or plain lines."""
-    for row, place in rows_of(path, plain=True):
+    for row, place in rows_of(path, plain="text"):
         text = text_of(row, "text", place).strip()
         context, _, word = text.rpartition(" ")
         if not context or not word:
