@@ -170,15 +170,15 @@ def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -
 
 
 def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None) -> Record:
-    from minigpt2.evaluation.tasks import REFERENCES, find_files
-    from minigpt2.evaluation.wikitext import wikitext, word_perplexity
+    from minigpt2.evaluation import tasks
 
-    text = "".join(map(wikitext, find_files(task, data, say)))
+    text = "".join(map(tasks.wikitext, tasks.find_files(task, data, say)))
     plain = subject.scratch / "text.txt"
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", stride)
-    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, subject.window)
-    record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
+    window = subject.window
+    by_word, words = tasks.word_perplexity(subject.network, subject.tokenizer, text, window)
+    record |= {"data": data or task, "split": "test", "references": tasks.REFERENCES[task]}
     return record | {"word_perplexity": by_word, "words": words}
 
 
@@ -212,7 +212,7 @@ def _writing(subject: _Subject, samples: int) -> Record:
     held_out = _text(data, "val", sum(map(len, written))) if data else ""
     size = max(1, len(held_out) // samples)
     spans = [held_out[at : at + size] for at in range(0, size * samples, size)]
-    return dataclasses.asdict(judge(written, training, spans))
+    return judge(written, training, spans)
 
 
 def _text(data: "Dataset", split: str, most: int) -> str:
