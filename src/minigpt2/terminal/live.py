@@ -12,10 +12,16 @@ from minigpt2.text import printable
 
 
 class LiveView(contextlib.AbstractContextManager):
-    """Within the context a bar of these columns is shown on `log`."""
+    """Within the context a bar of these columns is shown on `log`; results go to `out`."""
 
-    def __init__(self, log: Console, *columns: ProgressColumn, transient: bool = False) -> None:
-        self._log = log
+    def __init__(
+        self,
+        log: Console,
+        *columns: ProgressColumn,
+        out: Console | None = None,
+        transient: bool = False,
+    ) -> None:
+        self._log, self._out = log, out or log
         self._progress = _Progress(
             *columns, console=log, disable=not log.is_terminal, transient=transient
         )
@@ -35,6 +41,10 @@ class LiveView(contextlib.AbstractContextManager):
     def say(self, line: str) -> None:
         """Show one line about the process."""
         self._log.print(Text(printable(line)), soft_wrap=True)
+
+    def tell(self, line: str) -> None:
+        """Show one line of the result."""
+        self._out.print(Text(printable(line)), soft_wrap=True)
 
 
 class _Progress(Progress):

@@ -14,16 +14,7 @@ from minigpt2.terminal.curve import LossCurve
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.text import printable
-from minigpt2.training import (
-    Evaluated,
-    Event,
-    Finished,
-    Sampled,
-    Saved,
-    Started,
-    Step,
-    gigabytes,
-)
+from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step, gigabytes
 
 _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
@@ -37,8 +28,7 @@ class TrainingView(LiveView):
     def __init__(self, log: Console, out: Console) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
-        super().__init__(log, name, BarColumn(), count, figures, TimeRemainingColumn())
-        self._out = out
+        super().__init__(log, name, BarColumn(), count, figures, TimeRemainingColumn(), out=out)
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
@@ -62,7 +52,7 @@ class TrainingView(LiveView):
         yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; a checkpoint is none that a person waits for."""
         if isinstance(event, Started):
             self._show_started(event)
         elif isinstance(event, Step):
@@ -85,8 +75,6 @@ class TrainingView(LiveView):
                 self._log.rule(style="dim")
         elif isinstance(event, Finished):
             self._show_finished(event)
-        else:
-            assert isinstance(event, Saved)  # every step's checkpoint is not news
 
     def _show_started(self, event: Started) -> None:
         self.say(
@@ -132,22 +120,20 @@ class TrainingView(LiveView):
         self._show_result(event, run)
 
     def _show_result(self, event: Finished, run: RunDirectory) -> None:
-        line = self._out_line
         if event.best_loss is not None:
             baseline = event.bigram_loss
             beside = "" if baseline is None else f"; a bigram table reaches {baseline:.4f}"
             if self._start_loss is not None:
                 worse = ", and training made it worse" if event.best_loss > self._start_loss else ""
                 beside += f"; before training it was {self._start_loss:.4f}{worse}"
-            line(
+            self.tell(
                 f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
                 f"{event.best_step}{beside}"
             )
         reason = " (no better evaluation came)" if event.reason == "patience" else ""
-        line(f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png")
-        line("next:")
-        line(f"  {command()} chat {run.path}")
-        line(f"  {command()} generate {run.path} --max-new-tokens 1000")
-
-    def _out_line(self, text: str) -> None:
-        self._out.print(Text(text), soft_wrap=True)
+        self.tell(
+            f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png"
+        )
+        self.tell("next:")
+        self.tell(f"  {command()} chat {run.path}")
+        self.tell(f"  {command()} generate {run.path} --max-new-tokens 1000")

@@ -117,8 +117,7 @@ def _memory_told(job: Job) -> Iterator[None]:
     # Out of the except clause: what the failed step held is free again.
     room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
     size: int = job.model.config.vocab_size
-    remedy = cheapest_fit(job.config, job.plan, size, room)
-    hint = f"the cheapest change: {remedy}" if remedy else "a smaller model is needed here"
+    hint = cheapest_fit(job.config, job.plan, size, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
