@@ -26,15 +26,15 @@ class ProgressLine(LiveView):
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""
-        if [stage] != [task.description for task in self._progress.tasks]:
-            for task in self._progress.task_ids:
-                self._progress.remove_task(task)
-            self._progress.add_task(stage, total=total or None, amount="")
+        if [stage] != [task.description for task in self.tasks]:
+            for task in self.task_ids:
+                self.remove_task(task)
+            self.add_task(stage, total=total or None, amount="")
         now = time.monotonic()
         if now - self._shown_at > _EVERY or done == total:
             self._shown_at = now
-            task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, amount=_amount(done))
+            task = self.task_ids[0]
+            self.update(task, completed=done, amount=_amount(done))
 
     def counter(self, stage: str, total: int) -> Callable[[int], None]:
         """Return a function that is told, again and again, how much more of a stage is done."""

@@ -21,15 +21,15 @@ class SweepView(LiveView):
         count = TextColumn("{task.completed}/{task.total}")
         columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
         super().__init__(log, *columns, out=out)
-        self._task = self._progress.add_task("", total=None)
+        self._task = self.add_task("", total=None)
 
     def show(self, event: SweepEvent) -> None:
         """Show one event; of the runs only how far they are."""
         if isinstance(event, TrialBegun):
             name = f"trial {event.number}/{event.trials}, seed {event.seed}"
-            self._progress.reset(self._task, description=name, total=None)
+            self.reset(self._task, description=name, total=None)
         elif isinstance(event, Step):
-            self._progress.update(self._task, completed=event.step, total=event.total_steps)
+            self.update(self._task, completed=event.step, total=event.total_steps)
         elif isinstance(event, TrialEnded):
             self._show_trial(event.record, event.trials)
         elif isinstance(event, SweepEnded):
@@ -43,7 +43,7 @@ class SweepView(LiveView):
         self.say(f"{place}: {values}: {result}{reason}, {record['seconds']:.0f} s")
 
     def _show_end(self, event: SweepEnded) -> None:
-        self._progress.stop()
+        self.stop()
         if event.records:
             self._show_table(event)
         if event.interrupted:

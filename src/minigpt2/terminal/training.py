@@ -69,7 +69,7 @@ class TrainingView(LiveView):
             )
         elif isinstance(event, Sampled):
             self._sample = event.text
-            if not self._log.is_terminal and not self._progress.finished:
+            if not self._log.is_terminal and not self.finished:
                 self._log.rule(f"sample at step {event.step}", style="dim")
                 self._log.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
                 self._log.rule(style="dim")
@@ -88,7 +88,7 @@ class TrainingView(LiveView):
         self.say(f"memory: {event.memory.describe()}{room}")
         self._plan = event.plan.describe()
         self._curve = LossCurve(event.total_steps)
-        self._task = self._progress.add_task(
+        self._task = self.add_task(
             "training", total=event.total_steps, completed=event.step, figures=""
         )
 
@@ -96,14 +96,14 @@ class TrainingView(LiveView):
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
         assert self._task is not None and self._curve is not None
         self._curve.add(event.step, event.loss)
-        self._progress.update(self._task, completed=event.step, figures=figures)
+        self.update(self._task, completed=event.step, figures=figures)
         now = time.monotonic()
         if not self._log.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             self.say(f"step {event.step}/{event.total_steps}: {figures}")
 
     def _show_finished(self, event: Finished) -> None:
-        self._progress.stop()
+        self.stop()
         run = RunDirectory(event.run_dir)
         log = run.read_log() if run.metrics_path.exists() else []
         if log:
