@@ -50,11 +50,6 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     return rest, remarks
 
 
-def _dashed(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
-
-
 def _take(arguments: list[str], option: str) -> str | None:
     """Take an option and its value out of the command line; of several the last one counts."""
     value = None
@@ -68,14 +63,15 @@ def _take(arguments: list[str], option: str) -> str | None:
 def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     renamed: list[str] = []
     for argument in arguments:
-        name, equals, value = _dashed(argument).partition("=")
+        name, equals, value = argument.partition("=")
         # What follows an option that takes free text is text, however it looks.
         if renamed and renamed[-1] in _FREE_TEXT and argument.startswith("-"):
             renamed[-1] += f"={argument}"
         elif not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
             renamed.append(argument)
         else:
-            renamed += ["--" + aliases.get(name[2:], name[2:]), *([value] if equals else [])]
+            name = name[2:].replace("_", "-")
+            renamed += ["--" + aliases.get(name, name), *([value] if equals else [])]
     return renamed
 
 

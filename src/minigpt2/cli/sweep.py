@@ -64,7 +64,7 @@ def _sweep(
             raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
     space = tuple(search) if search else None
     told = {"space": space, "sampler": sampler, "trials": trials, "prune": prune}
-    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), resume=False)
+    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), "never")
     return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
 
 
