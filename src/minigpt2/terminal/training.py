@@ -77,15 +77,19 @@ class TrainingView(LiveView):
             self._show_finished(event)
 
     def _show_started(self, event: Started) -> None:
+        train, val = (
+            event.data.manifest["splits"][name]["characters"] for name in ("train", "val")
+        )
+        symbols = event.data.tokenizer.vocab_size
         self.say(
-            f"text: {event.train_characters:,} characters to learn from, {event.val_characters:,} "
-            f"to validate; {event.vocab_size} symbols"
+            f"text: {train:,} characters to learn from, {val:,} to validate; {symbols} symbols"
         )
         part = "" if event.trained == event.parameters else f", {event.trained:,} of them trained"
         self.say(f"model: {event.parameters:,} parameters{part}; run: {event.run_dir}")
         self.say(f"plan: {event.plan.describe()}")
-        room = "" if event.room is None else f"; {gigabytes(event.room)} free"
-        self.say(f"memory: {event.memory.describe()}{room}")
+        room = event.memory.room
+        free = "" if room is None else f"; {gigabytes(room)} free"
+        self.say(f"memory: {event.memory.describe()}{free}")
         self._plan = event.plan.describe()
         self._curve = LossCurve(event.total_steps)
         self._task = self.add_task(

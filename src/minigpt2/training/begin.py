@@ -64,7 +64,6 @@ class Job:
     counters: Counters
     total_steps: int
     memory: MemoryEstimate
-    room: int | None  # bytes that were to be had before the first step
     bigram_loss: float | None
 
     @property
@@ -122,7 +121,7 @@ def begin(
     config = config.for_length(total_steps)
     if config.model.init and last is None:
         _tell_of_little(config, data, total_steps, say)
-    memory, room = foresee_memory(config, plan, model, tokenizer.vocab_size, say)
+    memory = foresee_memory(config, plan, model, tokenizer.vocab_size, say)
     model = model or build_model(config, tokenizer)
     keep_base(run, model, tokenizer, anew=last is None)
     apply_transforms(model, config, plan)
@@ -137,7 +136,7 @@ def begin(
     baseline = None if config.by_document else bigram_loss(data.train, data.val, size)
     _write_facts(asked, run, plan, data, baseline)
     learning = (model, optimizer, counters, total_steps)
-    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, room, baseline)
+    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, baseline)
 
 
 def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -> None:

@@ -115,7 +115,7 @@ def _memory_told(job: Job) -> Iterator[None]:
     else:
         return
     # Out of the except clause: what the failed step held is free again.
-    room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
+    room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
     size: int = job.model.config.vocab_size
     hint = cheapest_fit(job.config, job.plan, size, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
@@ -215,7 +215,6 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
 
 
 def _started(job: Job) -> Started:
-    splits = job.data.manifest["splits"]
     return Started(
         run_dir=job.run.path,
         plan=job.plan,
@@ -224,10 +223,5 @@ def _started(job: Job) -> Started:
         parameters=sum(parameter.numel() for parameter in job.model.parameters()),
         trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
         memory=job.memory,
-        room=job.room,
-        vocab_size=job.tokenizer.vocab_size,
-        train_tokens=len(job.data.train),
-        val_tokens=len(job.data.val),
-        train_characters=splits["train"]["characters"],
-        val_characters=splits["val"]["characters"],
+        data=job.data,
     )

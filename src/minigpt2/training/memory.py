@@ -35,13 +35,17 @@ _KERNELS, _GAPS = 50_000_000, 0.25
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes at the peak of a training step; `process` is what Python and torch take themselves."""
+    """Bytes at the peak of a training step; `process` is what Python and torch take themselves.
+
+    `room` is what was to be had before it; None where nobody looked, or nobody tells.
+    """
 
     parameters: int
     gradients: int
     optimizer: int
     activations: int
     process: int
+    room: int | None = None
 
     @property
     def step(self) -> int:
@@ -101,7 +105,7 @@ def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
 
 def foresee_memory(
     config: Config, plan: Plan, model: LanguageModel | None, vocab_size: int, say: Say
-) -> tuple[MemoryEstimate, int | None]:
+) -> MemoryEstimate:
     """Return what the run takes and what there is; say what would help if it is too much.
 
     `model` is there already, or None: then `vocab_size` is the tokenizer's.
@@ -114,7 +118,7 @@ def foresee_memory(
     if room is not None and estimate.step - held > room:
         hint = cheapest_fit(config, plan, size, room + held, shape)
         say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
-    return estimate, room
+    return replace(estimate, room=room)
 
 
 def available_memory(device: str) -> int | None:
