@@ -13,9 +13,15 @@ import yaml
 from minigpt2 import resolve
 from minigpt2.errors import ConfigError, DataError, StorageError, UnavailableError, UsageError
 from minigpt2.sweeps import search as searching
-from minigpt2.sweeps.events import SweepEnded, TrialBegun, TrialEnded
 from minigpt2.sweeps.outcome import equals_of_the_best, ranked, results_table
-from minigpt2.sweeps.search import Search, read_records, sweep
+from minigpt2.sweeps.search import (
+    Search,
+    SweepEnded,
+    TrialBegun,
+    TrialEnded,
+    read_records,
+    sweep,
+)
 from minigpt2.training import Evaluated, Step, train
 
 FLAGS = {

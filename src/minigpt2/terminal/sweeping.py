@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import equals_of_the_best, results_table, shown
+from minigpt2.sweeps.outcome import Record, equals_of_the_best, results_table, shown
+from minigpt2.sweeps.search import SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.space import Dimension
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command

@@ -5,7 +5,6 @@ dropout masks and the learning rate of a step are functions of the step's number
 run equals never having stopped it, bit for bit on a CPU under the same plan.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -84,8 +83,7 @@ def train_step(job: Job) -> Step:
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
-    with _memory_told(job):
-        loss = accumulate(job.model, tokens, targets, job.plan, job.separator)
+    loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
@@ -103,17 +101,14 @@ def train_step(job: Job) -> Step:
     return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
 
 
-@contextlib.contextmanager
-def _memory_told(job: Job) -> Iterator[None]:
-    """Turn an out-of-memory error into a line with the cheapest change that would do."""
+def _accumulate_or_advise(job: Job, tokens: Tensor, targets: Tensor) -> float:
+    """Add the gradients; where memory runs out, say by which change it would do."""
     try:
-        yield
+        return accumulate(job.model, tokens, targets, job.plan, job.separator)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         detail = next(iter(str(error).splitlines()), type(error).__name__)
-    else:
-        return
     # Out of the except clause: what the failed step held is free again.
     room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
     size: int = job.model.config.vocab_size
