@@ -26,7 +26,7 @@ from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sea
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
-from minigpt2.training.memory import available_memory, estimate_memory, gigabytes
+from minigpt2.training.memory import foresee_memory
 
 Say = Callable[[str], None]
 Begin = Callable[[Config], Iterator[Event]]
@@ -273,10 +273,10 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    needed, room = estimate_memory(config, plan, vocab_size).step, available_memory(plan.device)
-    if room is not None and needed > room:
-        takes = f"it takes about {gigabytes(needed)}, and {gigabytes(room)} is free"
-        raise errors.MiniGPT2Error(f"out of memory before it began: {takes}")
+    told: list[str] = []
+    foresee_memory(config, plan, None, vocab_size, told.append)
+    if told:
+        raise errors.MiniGPT2Error(f"out of memory before it began; {told[0]}")
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:

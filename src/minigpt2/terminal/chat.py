@@ -155,11 +155,10 @@ class Chat:
             name, *values = shlex.split(rest.replace("=", " ", 1))
         except ValueError:  # nothing, or a quote that does not close
             raise UsageError("/set needs a name and a value, as in /set temperature 0.8") from None
-        source = self._sampling if values else self._start
-        changed = self._change(source, name.replace("_", "-"), values)
-        key = name.replace("-", "_")
-        self._sampling = replace(self._sampling, **{key: getattr(changed, key)})
-        _say(f"{name} = {getattr(self._sampling, name.replace('-', '_'))}")
+        source, key = self._sampling if values else self._start, name.replace("-", "_")
+        value = getattr(self._change(source, name.replace("_", "-"), values), key)
+        self._sampling = replace(self._sampling, **{key: value})
+        _say(f"{name} = {value}")
 
     def do_show(self, _: str) -> None:
         """/show: the model, every setting, and how full the window is."""
