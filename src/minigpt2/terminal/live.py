@@ -1,8 +1,6 @@
 """Work as it goes on: a bar in a terminal, none elsewhere, and lines above it."""
 
-from collections.abc import Iterable
-
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 from rich.text import Text
 
@@ -20,20 +18,11 @@ class LiveView(Progress):
         transient: bool = False,
     ) -> None:
         super().__init__(*columns, console=log, disable=not log.is_terminal, transient=transient)
-        self._log, self._out = log, out or log
-
-    def above(self) -> Iterable[RenderableType]:
-        """Return what is shown above the bar and changes with it."""
-        return ()
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Return what is drawn, anew each time: the window may have changed."""
-        yield from self.above()
-        yield from super().get_renderables()
+        self._out = out or log
 
     def say(self, line: str) -> None:
         """Show one line about the process."""
-        self._log.print(Text(printable(line)), soft_wrap=True)
+        self.console.print(Text(printable(line)), soft_wrap=True)
 
     def tell(self, line: str) -> None:
         """Show one line of the result."""

@@ -25,6 +25,8 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 40, 16
 class TrainingView(LiveView):
     """Shows training events: the process on `log`, its result on `out`."""
 
+    _curve: LossCurve | None = None  # until a run has started: rich asks for it even before
+
     def __init__(self, log: Console, out: Console) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
@@ -32,14 +34,18 @@ class TrainingView(LiveView):
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
-        self._curve: LossCurve | None = None
         self._start_loss: float | None = None  # of a model that is trained further
 
-    def above(self) -> Iterator[RenderableType]:
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Return what is drawn, anew each time: the window may have changed."""
+        if self._curve is not None:
+            yield from self._above(self._curve)
+        yield from super().get_renderables()
+
+    def _above(self, curve: LossCurve) -> Iterator[RenderableType]:
         """Return the curve, the newest sample and the plan, as far as the window has room."""
-        width, height = self._log.size
-        curve = self._curve
-        if curve is None or width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
+        width, height = self.console.size
+        if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
             return
         lines = printable(self._sample).strip("\n").splitlines()[: height // 5]
         if lines:
@@ -47,7 +53,7 @@ class TrainingView(LiveView):
         yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
         yield Rule("loss of each step, and of the whole validation split: ●", style="dim")
         drawn = curve.draw(width - 1, height // 4)
-        if drawn and not self._log.options.ascii_only:
+        if drawn and not self.console.options.ascii_only:
             yield drawn
         yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
 
@@ -69,10 +75,10 @@ class TrainingView(LiveView):
             )
         elif isinstance(event, Sampled):
             self._sample = event.text
-            if not self._log.is_terminal and not self.finished:
-                self._log.rule(f"sample at step {event.step}", style="dim")
-                self._log.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
-                self._log.rule(style="dim")
+            if not self.console.is_terminal and not self.finished:
+                self.console.rule(f"sample at step {event.step}", style="dim")
+                self.console.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
+                self.console.rule(style="dim")
         elif isinstance(event, Finished):
             self._show_finished(event)
 
@@ -102,7 +108,7 @@ class TrainingView(LiveView):
         self._curve.add(event.step, event.loss)
         self.update(self._task, completed=event.step, figures=figures)
         now = time.monotonic()
-        if not self._log.is_terminal and now - self._last_line >= _LINE_SECONDS:
+        if not self.console.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             self.say(f"step {event.step}/{event.total_steps}: {figures}")
 
