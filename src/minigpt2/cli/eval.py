@@ -14,6 +14,7 @@ from cyclopts.validators import Number
 from minigpt2 import __version__
 from minigpt2.cli.options import say
 from minigpt2.cli.writing import open_to_write
+from minigpt2.config import Config, DataSection, ModelSection
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
@@ -119,7 +120,8 @@ def measure(
 class _Subject:
     """What is measured: the model, and the run it comes from, if it comes from one.
 
-    `window` is as told, else what the model was trained with; texts are encoded in `scratch`.
+    `config` is the run's, else one that says what of a model is known. `window` is as told, else
+    what the model was trained with; texts are encoded in `scratch`.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class _Subject:
         found = open_to_write(model, unknown, device, "float32", say)
         self.folder, self.network, self.tokenizer = found
         self.run = run_of(Path(self.folder))
-        self.config = stored_config(self.run.path).config if self.run else None
-        trained = self.config.sequence_length if self.config else self.network.config.block_size
-        self.window, self.scratch = trained if window is None else window, scratch
+        shape = ModelSection(block_size=self.network.config.block_size)
+        known = Config(shape, DataSection(batching="packed"))
+        self.config = stored_config(self.run.path).config if self.run else known
+        self.window = self.config.sequence_length if window is None else window
+        self.scratch = scratch
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
@@ -140,7 +144,7 @@ class _Subject:
 
         if self.run and self.run.data_dir.is_dir():
             return open_dataset(self.run.data_dir)
-        return _prepared(self.config.data.input_file) if self.config else None
+        return _prepared(self.config.data.input_file) if self.run else None
 
 
 def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -> Record:
@@ -148,11 +152,11 @@ def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -
     from minigpt2.evaluation.loss import baselines, evaluate, perplexity
 
     dataset, source = _open_data(subject, data)
-    stream, config = getattr(dataset, split), subject.config
+    stream = getattr(dataset, split)
     # Documents are read as they were in training.
-    config = config and config.for_data(dataset.manifest["prompts"])
-    by_document = bool(config and config.by_document)
-    separator = dataset.separator if config and config.masks_documents else None
+    config = subject.config.for_data(dataset.manifest["prompts"])
+    by_document = config.by_document
+    separator = dataset.separator if config.masks_documents else None
     result = evaluate(subject.network, stream, subject.window, stride, by_document, separator)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
     if not dataset.manifest["separated"]:
@@ -237,14 +241,13 @@ def _open_data(subject: _Subject, data: str | None) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import Recipe, prepare
 
-    config, tokenizer = subject.config, subject.tokenizer
-    name = config.data.input_file if data is None and config else data
-    if name is None:
+    if data is None and subject.run is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
+    told, tokenizer = subject.config.data, subject.tokenizer
+    name = told.input_file if data is None else data
     dataset = subject.trained_on() if data is None else _prepared(name)
     if dataset is None:
-        recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
-        folder = subject.scratch / "data"
+        recipe, folder = Recipe(val_fraction=told.val_fraction), subject.scratch / "data"
         return prepare([name], folder, recipe, tokenizer=tokenizer, say=say), name
     if dataset.tokenizer.to_json() != tokenizer.to_json():
         raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")

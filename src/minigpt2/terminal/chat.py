@@ -49,6 +49,10 @@ class Chat:
     def loop(self) -> None:
         """Read and answer until 'quit' or the end of input."""
         ask = _asker(self._status)
+        if sys.stdin.isatty():
+            asks = converses(self._tokenizer)
+            form = "Ask; it answers." if asks else "Begin a text; the model goes on."
+            _say(f"{form} /help lists commands, 'quit' leaves.")
         while True:
             try:
                 line = _read(ask)
@@ -75,12 +79,6 @@ class Chat:
             if line.startswith(_FENCE):
                 line = line.removeprefix(_FENCE).removesuffix(_FENCE)
             self._answer([*self._talk.turns, Turn(line)])
-
-    def invitation(self) -> str:
-        """Return what to say to who sits down."""
-        asks = converses(self._tokenizer)
-        form = "Ask; it answers." if asks else "Begin a text; the model goes on."
-        return f"{form} /help lists commands, 'quit' leaves."
 
     def _use(self, model: str | None) -> None:
         self._model, self._network, self._tokenizer = self._open(model)
