@@ -45,7 +45,10 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
         if _take(rest, "--eval-iters") is not None:
             remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
         start, steps = _take(rest, "--init-from"), _take(rest, "--gradient-accumulation-steps")
-        rest = [item for argument in rest for item in _config_file(argument, remarks)]
+        for place, argument in enumerate(rest):
+            if preset := CONFIG_FILES.get(PurePosixPath(argument).name):
+                remarks.append(f"{argument}: its values are those of --preset {preset}")
+                rest[place : place + 1] = ["--preset", preset]
         rest = _accumulation([*rest, *_init_from(start)], steps)
     return rest, remarks
 
@@ -75,14 +78,6 @@ def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     return renamed
 
 
-def _config_file(argument: str, remarks: list[str]) -> list[str]:
-    preset = CONFIG_FILES.get(PurePosixPath(argument).name)
-    if preset is None:
-        return [argument]
-    remarks.append(f"{argument}: its values are those of --preset {preset}")
-    return ["--preset", preset]
-
-
 def _init_from(value: str | None) -> list[str]:
     if value in (None, "resume"):
         return []
@@ -99,13 +94,11 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
         return arguments
     if not steps.isdecimal() or int(steps) < 1:
         raise UsageError(f"--gradient_accumulation_steps needs a whole number, not {steps!r}")
-    option = "--training.batch-size"
-    if option not in arguments[:-1]:
+    micro = _take(arguments, "--training.batch-size")
+    if not micro:
         raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")
-    place = arguments.index(option) + 1
-    micro = arguments[place]
-    if not micro.isdecimal():
-        return arguments
+    if not micro.isdecimal():  # told where values are checked
+        return [*arguments, "--training.batch-size", micro]
     whole = str(int(micro) * int(steps))
     split = ["--training.micro-batch-size", micro]
-    return [*arguments[:place], whole, *arguments[place + 1 :], *split]
+    return [*arguments, "--training.batch-size", whole, *split]

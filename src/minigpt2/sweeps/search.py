@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from minigpt2 import config as schema
 from minigpt2 import errors
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import Config
 from minigpt2.data import Recipe, prepare
 from minigpt2.data.batches import mix
@@ -28,7 +28,6 @@ from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
 from minigpt2.training.memory import foresee_memory
 
-Say = Callable[[str], None]
 Begin = Callable[[Config], Iterator[Event]]
 # What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "PRUNED"}
