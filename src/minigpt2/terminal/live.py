@@ -11,14 +11,10 @@ class LiveView(Progress):
     """Within the context a bar of these columns is shown on `log`; results go to `out`."""
 
     def __init__(
-        self,
-        log: Console,
-        *columns: ProgressColumn,
-        out: Console | None = None,
-        transient: bool = False,
+        self, log: Console, out: Console, *columns: ProgressColumn, transient: bool = False
     ) -> None:
         super().__init__(*columns, console=log, disable=not log.is_terminal, transient=transient)
-        self._out = out or log
+        self._out = out
 
     def say(self, line: str) -> None:
         """Show one line about the process."""

@@ -18,7 +18,7 @@ class ProgressLine(LiveView):
     def __init__(self, console: Console) -> None:
         name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
-        super().__init__(console, *columns, transient=True)
+        super().__init__(console, console, *columns, transient=True)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""

@@ -20,7 +20,7 @@ class SweepView(LiveView):
     def __init__(self, log: Console, out: Console) -> None:
         count = TextColumn("{task.completed}/{task.total}")
         columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-        super().__init__(log, *columns, out=out)
+        super().__init__(log, out, *columns)
         self._task = self.add_task("", total=None)
 
     def show(self, event: SweepEvent) -> None:

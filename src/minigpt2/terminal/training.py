@@ -30,7 +30,7 @@ class TrainingView(LiveView):
     def __init__(self, log: Console, out: Console) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
-        super().__init__(log, name, BarColumn(), count, figures, TimeRemainingColumn(), out=out)
+        super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
