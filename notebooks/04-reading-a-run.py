@@ -103,8 +103,8 @@ events = list(train(config))
 print(Counter(type(event).__name__ for event in events))
 started, finished = events[0], events[-1]
 assert isinstance(started, Started) and finished.reason == "complete"
-print(f"{started.parameters:,} parameters, {started.train_tokens:,} characters to train on,")
-print(f"{started.val_tokens:,} to validate on, {finished.seconds:.0f} seconds")
+print(f"{started.parameters:,} parameters, {len(started.data.train):,} characters to train on,")
+print(f"{len(started.data.val):,} to validate on, {finished.seconds:.0f} seconds")
 print(f"best validation loss {finished.best_loss:.3f} at step {finished.best_step},", end=" ")
 print(f"a counted bigram has {finished.bigram_loss:.3f}")
 assert finished.best_loss < finished.bigram_loss - 0.2
@@ -338,7 +338,7 @@ assert column("learning_rate").argmax() < config.training.max_steps / 2
 # %%
 bigram_gap = finished.bigram_loss - bigram_loss(data.train, data.train, tokenizer.vocab_size)
 gaps = column("val_loss", evaluations) - column("train_eval_loss", evaluations)
-epochs = column("tokens", evaluations) / started.train_tokens
+epochs = column("tokens", evaluations) / len(started.data.train)
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 axes.plot(epochs, gaps, "o-", color=BLUE, label="this model")
 axes.axhline(bigram_gap, color="black", ls=":", label="counted bigram")

@@ -225,7 +225,7 @@ def test_every_alias_is_an_option():
 def test_accumulation_and_start_are_translated():
     line = "train --gradient_accumulation_steps=8 --batch_size 3 --init_from=resume --out_dir=x"
     assert translate(line.split())[0] == (
-        "train --training.batch-size 24 --out x --training.micro-batch-size 3".split()
+        "train --out x --training.batch-size 24 --training.micro-batch-size 3".split()
     )
     assert translate(["train", "--init_from=scratch"])[0][1:] == ["--resume", "never"]
     with pytest.raises(UsageError, match="scratch, resume or gpt2"):

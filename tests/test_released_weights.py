@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from minigpt2 import evaluate, from_pretrained, gpt2_tokenizer, prepare
-from minigpt2.evaluation.tasks import ask, hellaswag_items, lambada_items
-from minigpt2.evaluation.wikitext import wikitext, word_perplexity
+from minigpt2.evaluation.tasks import ask, hellaswag_items, lambada_items, wikitext, word_perplexity
 from minigpt2.generation import Sampling, generate_ids
 from minigpt2.interop.hub import RELEASED
 

@@ -1,6 +1,6 @@
 """minigpt2: GPT-2, whole. Importing the package loads no torch; using a name does."""
 
-# ruff: noqa: F401 - what is imported here for type checkers is what __all__ takes from _HOME
+# ruff: noqa: F401 - what is imported here for type checkers is what __all__ takes from _ROOMS
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minigpt2.config import Config
+    from minigpt2.data import Recipe, open_dataset, prepare
     from minigpt2.errors import (
         ConfigError,
         DataError,
@@ -24,40 +25,32 @@ if TYPE_CHECKING:
     from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
     from minigpt2.sampling import Sampling
     from minigpt2.settings import resolve
-    from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
+    from minigpt2.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, gpt2_tokenizer
     from minigpt2.training import train
 
-_HOME = {
-    "from_pretrained": "interop",
-    "save_pretrained": "interop",
-    "Config": "config",
-    "ConfigError": "errors",
-    "DataError": "errors",
-    "InputMissingError": "errors",
-    "MiniGPT2Error": "errors",
-    "StorageError": "errors",
-    "UnavailableError": "errors",
-    "UsageError": "errors",
-    "evaluate": "evaluation",
-    "Sampling": "sampling",
-    "generate": "generation",
-    "generate_batch": "generation",
-    "GPT2": "model",
-    "Bigram": "model",
-    "BigramConfig": "model",
-    "GPT2Config": "model",
-    "resolve": "settings",
-    "ByteTokenizer": "tokenizers",
-    "CharTokenizer": "tokenizers",
-    "BPETokenizer": "tokenizers",
-    "gpt2_tokenizer": "tokenizers",
-    "Recipe": "data",
-    "prepare": "data",
-    "open_dataset": "data",
-    "train": "training",
+_ROOMS = {
+    "config": ("Config",),
+    "data": ("Recipe", "open_dataset", "prepare"),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "InputMissingError",
+        "MiniGPT2Error",
+        "StorageError",
+        "UnavailableError",
+        "UsageError",
+    ),
+    "evaluation": ("evaluate",),
+    "generation": ("generate", "generate_batch"),
+    "interop": ("from_pretrained", "save_pretrained"),
+    "model": ("GPT2", "Bigram", "BigramConfig", "GPT2Config"),
+    "sampling": ("Sampling",),
+    "settings": ("resolve",),
+    "tokenizers": ("BPETokenizer", "ByteTokenizer", "CharTokenizer", "gpt2_tokenizer"),
+    "training": ("train",),
 }
-
-__all__ = list(_HOME)
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -67,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -16,141 +16,198 @@ from typing import Any, Literal, get_args, get_type_hints
 from minigpt2.errors import ConfigError
 
 
-def option(default: Any, help: str, **about: float) -> Any:
-    """Declare one key: its default, its help line, and what else there is to know about it.
+def option(default: Any, **about: float) -> Any:
+    """Declare one key: its default, and what else there is to know about it.
 
-    `low`, `above` and `high` are the bounds of its values; `common`: the short help shows it.
+    `low`, `above` and `high` are the bounds of its values; `common`: the short help shows it. Its
+    help line stands in the docstring of its section.
     """
-    return field(default=default, metadata={"help": help, **about})
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """The model's shape."""
+    """The model's shape.
 
-    kind: Literal["gpt2", "bigram"] = option("gpt2", "gpt2, or the bigram baseline")
-    n_layer: int = option(4, "blocks", low=1, high=10_000, common=True)
-    n_head: int = option(4, "attention heads a block", low=1, high=2**20, common=True)
-    n_embd: int = option(128, "width of the residual stream", low=1, high=2**20, common=True)
-    block_size: int = option(64, "longest context in tokens", low=1, high=2**24, common=True)
-    vocab_size: int | None = option(
-        None, "null: the tokenizer's; a larger number adds unused rows", low=1, high=2**31
-    )
-    dropout: float = option(0.0, "probability of dropping an activation", low=0.0, high=0.99)
-    init: str | None = option(
-        None, "a model to start from: run, directory or hub name; its shape is the model's"
-    )
+    Parameters
+    ----------
+    kind
+        gpt2, or the bigram baseline
+    n_layer
+        blocks
+    n_head
+        attention heads a block
+    n_embd
+        width of the residual stream
+    block_size
+        longest context in tokens
+    vocab_size
+        null: the tokenizer's; a larger number adds unused rows
+    dropout
+        probability of dropping an activation
+    init
+        a model to start from: run, directory or hub name; its shape is the model's
+    """
+
+    kind: Literal["gpt2", "bigram"] = "gpt2"
+    n_layer: int = option(4, low=1, high=10_000, common=True)
+    n_head: int = option(4, low=1, high=2**20, common=True)
+    n_embd: int = option(128, low=1, high=2**20, common=True)
+    block_size: int = option(64, low=1, high=2**24, common=True)
+    vocab_size: int | None = option(None, low=1, high=2**31)
+    dropout: float = option(0.0, low=0.0, high=0.99)
+    init: str | None = None
 
 
 @dataclass(frozen=True)
 class DataSection:
-    """The text, and how it becomes token ids."""
+    """The text, and how it becomes token ids.
 
-    input_file: str = option(
-        "shakespeare", "text file, folder, prepared data directory, or data set name"
-    )
-    tokenizer: str = option(
-        "char",
-        "char, byte, bpe:N, gpt2, or a directory with tokenizer.json; prepared data brings its own",
-        common=True,
-    )
-    batching: Literal["auto", "packed", "documents"] = option(
-        "auto",
-        "packed: rows cut from one stream; documents: one a row; auto: documents for prompts "
-        "and answers",
-    )
-    mask_documents: bool = option(
-        False, "packed rows: no document sees another, and positions restart"
-    )
-    special_tokens: str | None = option(
-        None, "with model.init: tokens to add, by commas, that the text contains"
-    )
-    val_fraction: float = option(
-        0.1,
-        "share held out for validation: a text's end, or that many of its documents",
-        above=0.0,
-        high=0.9,
-    )
+    Parameters
+    ----------
+    input_file
+        text file, folder, prepared data directory, or data set name
+    tokenizer
+        char, byte, bpe:N, gpt2, or a directory with tokenizer.json; prepared data brings its own
+    batching
+        packed: rows cut from one stream; documents: one a row; auto: documents for prompts and
+        answers
+    mask_documents
+        packed rows: no document sees another, and positions restart
+    special_tokens
+        with model.init: tokens to add, by commas, that the text contains
+    val_fraction
+        share held out for validation: a text's end, or that many of its documents
+    """
+
+    input_file: str = "shakespeare"
+    tokenizer: str = option("char", common=True)
+    batching: Literal["auto", "packed", "documents"] = "auto"
+    mask_documents: bool = False
+    special_tokens: str | None = None
+    val_fraction: float = option(0.1, above=0.0, high=0.9)
 
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """The optimization: its length, batch, rates, and what it runs on."""
+    """The optimization: its length, batch, rates, and what it runs on.
 
-    max_steps: int | None = option(None, "optimizer steps", low=1, high=10**12, common=True)
-    num_epochs: int | None = option(
-        None, "passes over the training split", low=1, high=10**5, common=True
-    )
-    batch_size: int = option(12, "sequences in one optimizer step", low=1, high=2**20, common=True)
-    micro_batch_size: int | None = option(
-        None, "sequences in memory at once; null: batch_size", low=1
-    )
-    sequence_length: int | None = option(
-        None, "tokens a sequence; null: block_size", low=1, high=2**24
-    )
-    optimizer: Literal["adamw", "adam"] = option(
-        "adamw", "adamw, or adam, whose decay joins the gradient"
-    )
-    learning_rate: float = option(1e-3, "peak learning rate", above=0.0, common=True)
-    min_learning_rate: float | None = option(
-        None, "learning rate at the end; null: a tenth of learning_rate", low=0.0
-    )
-    warmup_steps: int | None = option(
-        100, "steps of linear warm-up; null: a twentieth of the run", low=0
-    )
-    decay_steps: int | None = option(None, "step at which the rate is lowest; null: the end", low=1)
-    schedule: Literal["cosine", "linear", "wsd", "constant"] = option(
-        "cosine", "shape of the learning rate after warm-up"
-    )
-    weight_decay: float = option(0.1, "decoupled decay of the matrices", low=0.0)
-    beta1: float = option(0.9, "Adam's first moment", low=0.0, high=0.99999)
-    beta2: float = option(0.99, "Adam's second moment", low=0.0, high=0.999999)
-    grad_clip: float = option(1.0, "largest gradient norm; 0: no clipping", low=0.0)
-    eval_interval: int | None = option(
-        250, "steps between evaluations; null: a twentieth of the run", low=1
-    )
-    patience: int | None = option(
-        None, "stop after this many evaluations without a better one; null: never", low=1
-    )
-    seed: int = option(
-        1337, "of weights, batches, dropout and samples", low=0, high=2**63 - 1, common=True
-    )
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", common=True)
-    dtype: Literal["auto", "float32", "bfloat16"] = option(
-        "auto", "auto measures; the weights themselves stay float32"
-    )
-    attention: Literal["auto", "explicit", "fused", "fused-fp32"] = option(
-        "auto", "how attention is computed; auto measures"
-    )
-    compile: bool = option(False, "torch.compile the model")
-    freeze: str | None = option(
-        None, "parameters that stay as they are, by commas: wte, h.0, h.*.mlp, *.bias"
-    )
-    lora_rank: int | None = option(
-        None, "train corrections of this rank (LoRA) and nothing else", low=1, high=65536
-    )
-    lora_alpha: float | None = option(
-        None, "the corrections count by alpha / rank; null: twice the rank", above=0.0
-    )
-    lora_dropout: float = option(0.0, "dropout before the corrections", low=0.0, high=0.99)
-    lora_targets: str = option(
-        "c_attn,c_proj,c_fc", "linear layers that get corrections, by commas"
-    )
-    activation_checkpointing: int | None = option(
-        None, "recompute every k-th block in the backward pass: slower, and less memory", low=1
-    )
-    threads: int | None = option(None, "CPU threads; null: one a core", low=1, high=4096)
+    Parameters
+    ----------
+    max_steps
+        optimizer steps
+    num_epochs
+        passes over the training split
+    batch_size
+        sequences in one optimizer step
+    micro_batch_size
+        sequences in memory at once; null: batch_size
+    sequence_length
+        tokens a sequence; null: block_size
+    optimizer
+        adamw, or adam, whose decay joins the gradient
+    learning_rate
+        peak learning rate
+    min_learning_rate
+        learning rate at the end; null: a tenth of learning_rate
+    warmup_steps
+        steps of linear warm-up; null: a twentieth of the run
+    decay_steps
+        step at which the rate is lowest; null: the end
+    schedule
+        shape of the learning rate after warm-up
+    weight_decay
+        decoupled decay of the matrices
+    beta1
+        Adam's first moment
+    beta2
+        Adam's second moment
+    grad_clip
+        largest gradient norm; 0: no clipping
+    eval_interval
+        steps between evaluations; null: a twentieth of the run
+    patience
+        stop after this many evaluations without a better one; null: never
+    seed
+        of weights, batches, dropout and samples
+    device
+        auto, cpu, cuda, cuda:N or mps
+    dtype
+        auto measures; the weights themselves stay float32
+    attention
+        how attention is computed; auto measures
+    compile
+        torch.compile the model
+    freeze
+        parameters that stay as they are, by commas: wte, h.0, h.*.mlp, *.bias
+    lora_rank
+        train corrections of this rank (LoRA) and nothing else
+    lora_alpha
+        the corrections count by alpha / rank; null: twice the rank
+    lora_dropout
+        dropout before the corrections
+    lora_targets
+        linear layers that get corrections, by commas
+    activation_checkpointing
+        recompute every k-th block in the backward pass: slower, and less memory
+    threads
+        CPU threads; null: one a core
+    """
+
+    max_steps: int | None = option(None, low=1, high=10**12, common=True)
+    num_epochs: int | None = option(None, low=1, high=10**5, common=True)
+    batch_size: int = option(12, low=1, high=2**20, common=True)
+    micro_batch_size: int | None = option(None, low=1)
+    sequence_length: int | None = option(None, low=1, high=2**24)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = option(1e-3, above=0.0, common=True)
+    min_learning_rate: float | None = option(None, low=0.0)
+    warmup_steps: int | None = option(100, low=0)
+    decay_steps: int | None = option(None, low=1)
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    weight_decay: float = option(0.1, low=0.0)
+    beta1: float = option(0.9, low=0.0, high=0.99999)
+    beta2: float = option(0.99, low=0.0, high=0.999999)
+    grad_clip: float = option(1.0, low=0.0)
+    eval_interval: int | None = option(250, low=1)
+    patience: int | None = option(None, low=1)
+    seed: int = option(1337, low=0, high=2**63 - 1, common=True)
+    device: str = option("auto", common=True)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    attention: Literal["auto", "explicit", "fused", "fused-fp32"] = "auto"
+    compile: bool = False
+    freeze: str | None = None
+    lora_rank: int | None = option(None, low=1, high=65536)
+    lora_alpha: float | None = option(None, above=0.0)
+    lora_dropout: float = option(0.0, low=0.0, high=0.99)
+    lora_targets: str = "c_attn,c_proj,c_fc"
+    activation_checkpointing: int | None = option(None, low=1)
+    threads: int | None = option(None, low=1, high=4096)
 
 
 @dataclass(frozen=True)
 class LoggingSection:
-    """What is written down, how often, and where."""
+    """What is written down, how often, and where.
 
-    log_interval: int = option(10, "steps between lines of metrics.jsonl", low=1)
-    save_interval: int = option(500, "steps between checkpoints", low=1)
-    sample_interval: int | None = option(500, "steps between samples; null: none", low=1)
-    keep_last: int = option(2, "checkpoints kept, the best one aside", low=1)
-    model_save_path: str | None = option(None, "the run directory; --out for short")
+    Parameters
+    ----------
+    log_interval
+        steps between lines of metrics.jsonl
+    save_interval
+        steps between checkpoints
+    sample_interval
+        steps between samples; null: none
+    keep_last
+        checkpoints kept, the best one aside
+    model_save_path
+        the run directory; --out for short
+    """
+
+    log_interval: int = option(10, low=1)
+    save_interval: int = option(500, low=1)
+    sample_interval: int | None = option(500, low=1)
+    keep_last: int = option(2, low=1)
+    model_save_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,9 +246,8 @@ class Config:
         training, part = self.training, max(1, total_steps // 20)
         warmup = part if training.warmup_steps is None else training.warmup_steps
         interval = training.eval_interval or part
-        return replace(
-            self, training=replace(training, warmup_steps=warmup, eval_interval=interval)
-        )
+        training = replace(training, warmup_steps=warmup, eval_interval=interval)
+        return replace(self, training=training)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)
@@ -297,7 +353,7 @@ def _convert(kind: Any, value: Any) -> Any:
         return str(value)
     if kind is int:
         with contextlib.suppress(ValueError):  # exact at any size; "1e3" goes on below
-            return int(value) if isinstance(value, str | int) else int(str(value))
+            return int(str(value))
     try:
         number = float(value)
     except (ValueError, OverflowError):

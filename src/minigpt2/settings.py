@@ -9,7 +9,6 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from minigpt2.config import Config
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 
 ENVIRONMENT_PREFIX = "MINIGPT2_"
+_PRESETS = Path(__file__).with_name("presets")
 # What may not exceed what, where both are given.
 _ORDERED = (
     ("training.sequence_length", "model.block_size"),
@@ -54,8 +54,7 @@ class Settings:
 
 def presets() -> list[str]:
     """Return the names `--preset` takes."""
-    folder = resources.files("minigpt2") / "presets"
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
 
 def resolve(
@@ -132,14 +131,13 @@ def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) ->
     for key, value in layer.items():
         if key in schema.SECTIONS:
             problems.append(f"{source}: section {key} needs keys below it, not {value!r}")
-            continue
-        if key not in known:
+        elif key not in known:
             problems.append(f"{source}: unknown key {key}{nearest_key(key)}")
-            continue
-        try:
-            accepted[key] = schema.coerce(key, value)
-        except ValueError as error:
-            problems.append(f"{source}: {key} {error}")
+        else:
+            try:
+                accepted[key] = schema.coerce(key, value)
+            except ValueError as error:
+                problems.append(f"{source}: {key} {error}")
     return accepted
 
 
@@ -184,8 +182,7 @@ def _read_preset(name: str) -> dict[str, Any]:
         match = difflib.get_close_matches(name, presets(), n=1)
         hint = f"; did you mean {match[0]}? There are" if match else "; there are"
         raise ConfigError([f"no preset {name!r}{hint} {', '.join(presets())}"])
-    path = resources.files("minigpt2") / "presets" / f"{name}.yaml"
-    return _flatten_yaml(f"preset {name}", path.read_text(encoding="utf-8"))
+    return _read_yaml(_PRESETS / f"{name}.yaml")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

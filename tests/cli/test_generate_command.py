@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from minigpt2 import from_pretrained
+from minigpt2 import ByteTokenizer, from_pretrained
 from minigpt2.__main__ import run
 from minigpt2.generation import prompt_ids
 from minigpt2.interop.opening import PRETRAINED
@@ -158,6 +158,8 @@ def test_the_model_that_comes_along_is_small_and_has_learnt(capsys):
 
 
 def test_an_infinite_log_probability_is_a_number_in_json():
-    from minigpt2.cli.generate import _finite
+    from minigpt2.cli.generate import _token
 
-    assert _finite({"a": [-math.inf, 1.5, "x"]}) == {"a": [-9999.0, 1.5, "x"]}
+    found = _token(65, -math.inf, ByteTokenizer())
+    assert found == {"id": 65, "text": "A", "logprob": -9999.0}
+    assert _token(65, -1.5, ByteTokenizer())["logprob"] == -1.5

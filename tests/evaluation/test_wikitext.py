@@ -11,7 +11,7 @@ from pyarrow import parquet
 from torch.nn import functional as F
 
 from minigpt2.errors import DataError
-from minigpt2.evaluation.wikitext import articles, plain, wikitext, word_perplexity
+from minigpt2.evaluation.tasks import articles, plain, wikitext, word_perplexity
 from minigpt2.model import GPT2, GPT2Config
 from minigpt2.tokenizers import ByteTokenizer
 

@@ -29,13 +29,14 @@ def test_distinct_counts_over_all_texts():
 def test_a_copy_of_the_training_text_is_told():
     training = "it was the best of times, it was the worst of times"
     found = judge(["so it was the worst of", "x y z"], training, ["it was", "q"])
-    assert found.copied.text == " it was the worst of" and found.copied.longest == 20
-    assert found.held_out.longest == 6
-    assert judge(["a b"], None, []).copied is None
+    copied = found["copied"]
+    assert copied["text"] == " it was the worst of" and copied["longest"] == 20
+    assert found["held_out"]["longest"] == 6
+    assert judge(["a b"], None, [])["copied"] is None
 
 
 def test_repetition_is_the_share_of_returning_four_word_spans():
     found = judge(["a b c d a b c d"], None, [])
-    assert found.seq_rep_4 == pytest.approx(1 - 4 / 5)
-    assert judge(["one two three four five"], None, []).seq_rep_4 == 0
-    assert longest_copies(["", "ab"], "xaby").median == 1
+    assert found["seq_rep_4"] == pytest.approx(1 - 4 / 5)
+    assert judge(["one two three four five"], None, [])["seq_rep_4"] == 0
+    assert longest_copies(["", "ab"], "xaby")["median"] == 1

@@ -13,9 +13,15 @@ import yaml
 from minigpt2 import resolve
 from minigpt2.errors import ConfigError, DataError, StorageError, UnavailableError, UsageError
 from minigpt2.sweeps import search as searching
-from minigpt2.sweeps.events import SweepEnded, TrialBegun, TrialEnded
 from minigpt2.sweeps.outcome import equals_of_the_best, ranked, results_table
-from minigpt2.sweeps.search import Search, read_records, sweep
+from minigpt2.sweeps.search import (
+    Search,
+    SweepEnded,
+    TrialBegun,
+    TrialEnded,
+    read_records,
+    sweep,
+)
 from minigpt2.training import Evaluated, Step, train
 
 FLAGS = {
@@ -159,7 +165,7 @@ def test_a_diverging_trial_is_recorded_and_the_sweep_goes_on(config, tmp_path):
 
 
 def test_a_trial_beyond_the_memory_is_recorded_before_it_takes_any(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(searching, "available_memory", lambda device: 3_000_000)
+    monkeypatch.setattr("minigpt2.training.memory.available_memory", lambda device: 3_000_000)
     end = swept(config, Search(("model.n-embd=8,512",), "grid"), tmp_path / "s")
     assert [record["state"] for record in end.records] == ["complete", "failed"]
     assert "out of memory" in end.records[1]["reason"]

@@ -82,10 +82,11 @@ def test_the_cheapest_change_that_fits_is_named():
     config, plan = settled()
     rooms = [estimate_memory(config, replace(plan, micro_batch_size=n), 29).step for n in (4, 2, 1)]
     told = [cheapest_fit(config, plan, 29, room) for room in (rooms[0], rooms[1], rooms[2] - 1)]
-    assert told[0].startswith("--training.micro-batch-size 4 needs about")
-    assert told[1].startswith("--training.micro-batch-size 2 needs about")
-    assert told[2].startswith("--training.micro-batch-size 1 --training.activation-checkpointing 1")
-    assert cheapest_fit(config, plan, 29, rooms[2] // 4) is None
+    one = "the cheapest change: --training.micro-batch-size"
+    assert told[0].startswith(f"{one} 4 needs about")
+    assert told[1].startswith(f"{one} 2 needs about")
+    assert told[2].startswith(f"{one} 1 --training.activation-checkpointing 1")
+    assert cheapest_fit(config, plan, 29, rooms[2] // 4) == "a smaller model is needed here"
 
 
 def test_the_cache_is_keys_and_values_of_a_whole_context():

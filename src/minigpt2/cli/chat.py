@@ -1,7 +1,7 @@
 """`minigpt2 chat`: talk to a model in the terminal."""
 
-import sys
 from dataclasses import replace
+from functools import partial
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -38,12 +38,8 @@ def chat(
     """
     from minigpt2.terminal.chat import Chat
 
-    talk = Chat(
-        model, lambda name: open_to_write(name, unknown, device, dtype, say), change, sampling
-    )
-    if sys.stdin.isatty():
-        say(talk.invitation())
-    talk.loop()
+    opened = partial(open_to_write, unknown=unknown, device=device, dtype=dtype, say=say)
+    Chat(model, opened, change, sampling).loop()
     return 0
 
 

@@ -64,19 +64,18 @@ def doctor(*, preset: str | None = None) -> int:
 
 def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
     """Yield (name, line) about the memory that training and generating take, and what is free."""
-    from minigpt2 import training
+    from minigpt2.training import memory
 
     size = vocabulary(config)
-    estimate = training.estimate_memory(config, plan, size)
+    estimate = memory.estimate_memory(config, plan, size)
     yield "memory to train it", estimate.describe()
-    generating = estimate.parameters + training.cache_bytes(config)
-    yield "memory to generate", f"about {training.gigabytes(generating)}, a full cache included"
-    room = training.available_memory(plan.device)
+    generating = memory.gigabytes(estimate.parameters + memory.cache_bytes(config))
+    yield "memory to generate", f"about {generating}, a full cache included"
+    room = memory.available_memory(plan.device)
     if room is not None:
-        yield "memory free", training.gigabytes(room)
-    if room is not None and estimate.step > room:
-        remedy = training.cheapest_fit(config, plan, size, room)
-        yield "it will not fit", remedy or "a smaller model is needed here"
+        yield "memory free", memory.gigabytes(room)
+        if estimate.step > room:
+            yield "it will not fit", memory.cheapest_fit(config, plan, size, room)
 
 
 def vocabulary(config: Config) -> int:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import tempfile
 from functools import partial
 from itertools import chain
@@ -13,6 +12,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from minigpt2 import __version__
+from minigpt2.cli.options import say
+from minigpt2.cli.writing import open_to_write
+from minigpt2.config import Config, DataSection, ModelSection
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.settings import stored_config
@@ -97,7 +99,7 @@ def measure(
             record = _loss(subject, data, split or "val", stride)
         else:
             record = _wikitext(subject, task, data, stride)
-    record = {"task": task, **record, "model": str(subject.folder)}
+    record = {"task": task, **record, "model": subject.folder}
     record |= {"dtype": "float32", "minigpt2": __version__}
     if samples:
         record["writing"] = _writing(subject, samples)
@@ -110,42 +112,39 @@ def measure(
         show_measured(record)
     if out is not None:
         replace_file(out, content.encode())
-    if subject.run_dir is not None:
-        replace_file(subject.run_dir / "evaluations" / _file_name(record), content.encode())
+    if subject.run is not None:
+        replace_file(subject.run.path / "evaluations" / _file_name(record), content.encode())
     return 0
 
 
 class _Subject:
     """What is measured: the model, and the run it comes from, if it comes from one.
 
-    `window` is as told, else what the model was trained with; texts are encoded in `scratch`.
+    `config` is the run's, else one that says what of a model is known. `window` is as told, else
+    what the model was trained with; texts are encoded in `scratch`.
     """
 
     def __init__(
         self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
     ) -> None:
         from minigpt2.checkpoints import run_of
-        from minigpt2.interop import open_model, resolve_model
-        from minigpt2.tokenizers import replacing_unknown
-        from minigpt2.training import find_device
 
-        target = find_device(device)
-        self.folder = resolve_model(model, _say)
-        network, tokenizer = open_model(self.folder, _say)
-        run = run_of(self.folder)
-        self.run_dir = run.path if run else None
-        self.config = stored_config(run.path).config if run else None
-        self.network, self.tokenizer = network.to(target), replacing_unknown(tokenizer, unknown)
-        trained = self.config.sequence_length if self.config else network.config.block_size
-        self.window, self.scratch = trained if window is None else window, scratch
+        found = open_to_write(model, unknown, device, "float32", say)
+        self.folder, self.network, self.tokenizer = found
+        self.run = run_of(Path(self.folder))
+        shape = ModelSection(block_size=self.network.config.block_size)
+        known = Config(shape, DataSection(batching="packed"))
+        self.config = stored_config(self.run.path).config if self.run else known
+        self.window = self.config.sequence_length if window is None else window
+        self.scratch = scratch
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
         from minigpt2.data import open_dataset
 
-        if self.run_dir and (kept := self.run_dir / "data").is_dir():
-            return open_dataset(kept)
-        return _prepared(self.config.data.input_file) if self.config else None
+        if self.run and self.run.data_dir.is_dir():
+            return open_dataset(self.run.data_dir)
+        return _prepared(self.config.data.input_file) if self.run else None
 
 
 def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -> Record:
@@ -153,11 +152,11 @@ def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -
     from minigpt2.evaluation.loss import baselines, evaluate, perplexity
 
     dataset, source = _open_data(subject, data)
-    stream, config = getattr(dataset, split), subject.config
+    stream = getattr(dataset, split)
     # Documents are read as they were in training.
-    config = config and config.for_data(dataset.manifest["prompts"])
-    by_document = bool(config and config.by_document)
-    separator = dataset.separator if config and config.masks_documents else None
+    config = subject.config.for_data(dataset.manifest["prompts"])
+    by_document = config.by_document
+    separator = dataset.separator if config.masks_documents else None
     result = evaluate(subject.network, stream, subject.window, stride, by_document, separator)
     record = {**dataclasses.asdict(result), "data": source, "split": split}
     if not dataset.manifest["separated"]:
@@ -175,15 +174,15 @@ def _loss(subject: _Subject, data: str | None, split: str, stride: int | None) -
 
 
 def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None) -> Record:
-    from minigpt2.evaluation.tasks import REFERENCES, find_files
-    from minigpt2.evaluation.wikitext import wikitext, word_perplexity
+    from minigpt2.evaluation import tasks
 
-    text = "".join(map(wikitext, find_files(task, data, _say)))
+    text = "".join(map(tasks.wikitext, tasks.find_files(task, data, say)))
     plain = subject.scratch / "text.txt"
     replace_file(plain, text.encode())
     record = _loss(subject, str(plain), "all", stride)
-    by_word, words = word_perplexity(subject.network, subject.tokenizer, text, subject.window)
-    record |= {"data": data or task, "split": "test", "references": REFERENCES[task]}
+    window = subject.window
+    by_word, words = tasks.word_perplexity(subject.network, subject.tokenizer, text, window)
+    record |= {"data": data or task, "split": "test", "references": tasks.REFERENCES[task]}
     return record | {"word_perplexity": by_word, "words": words}
 
 
@@ -197,7 +196,7 @@ def _answers(
 
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
     read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
-    items = chain.from_iterable(map(read, tasks.find_files(task, data, _say)))
+    items = chain.from_iterable(map(read, tasks.find_files(task, data, say)))
     with ProgressLine(Console(stderr=True)) as line:
         told, window = partial(line.progress, task), subject.window
         result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
@@ -217,7 +216,7 @@ def _writing(subject: _Subject, samples: int) -> Record:
     held_out = _text(data, "val", sum(map(len, written))) if data else ""
     size = max(1, len(held_out) // samples)
     spans = [held_out[at : at + size] for at in range(0, size * samples, size)]
-    return dataclasses.asdict(judge(written, training, spans))
+    return judge(written, training, spans)
 
 
 def _text(data: "Dataset", split: str, most: int) -> str:
@@ -242,15 +241,14 @@ def _open_data(subject: _Subject, data: str | None) -> tuple["Dataset", str]:
     """Return the data to score and its name: the run's own, or a text encoded afresh."""
     from minigpt2.data import Recipe, prepare
 
-    config, tokenizer = subject.config, subject.tokenizer
-    name = config.data.input_file if data is None and config else data
-    if name is None:
+    if data is None and subject.run is None:
         raise InputMissingError("this model is not part of a run; say what to score: --data")
+    told, tokenizer = subject.config.data, subject.tokenizer
+    name = told.input_file if data is None else data
     dataset = subject.trained_on() if data is None else _prepared(name)
     if dataset is None:
-        recipe = Recipe(val_fraction=config.data.val_fraction if config else 0.1)
-        folder = subject.scratch / "data"
-        return prepare([name], folder, recipe, tokenizer=tokenizer, say=_say), name
+        recipe, folder = Recipe(val_fraction=told.val_fraction), subject.scratch / "data"
+        return prepare([name], folder, recipe, tokenizer=tokenizer, say=say), name
     if dataset.tokenizer.to_json() != tokenizer.to_json():
         raise DataError(f"{dataset.folder} was prepared with another tokenizer than the model's")
     return dataset, name
@@ -262,7 +260,3 @@ def _file_name(record: Record) -> str:
     parts = [record["task"], Path(record["data"]).stem, *(record.get(key) for key in keys)]
     parts.append(Path(record["model"]).name)
     return "-".join(str(part) for part in parts if part is not None) + ".json"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

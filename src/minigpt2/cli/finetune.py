@@ -64,7 +64,7 @@ def _finetune(
     given = with_named(dotted(flags), input, out, model)
     if lora and find_value("training.lora_rank", config, given) is None:
         given["training.lora_rank"] = "8"
-    sources = Sources(None, config, given, resume == "auto")
+    sources = Sources(None, config, given, resume)
     if sources.standing_run() is None:
         if "model.init" not in given:
             raise UsageError("what is to be trained further? minigpt2 finetune MODEL TEXT")

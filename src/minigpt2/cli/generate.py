@@ -1,7 +1,6 @@
 """`minigpt2 generate`: write text with a model."""
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,11 +17,13 @@ from minigpt2.sampling import Sampling
 from minigpt2.text import printable
 
 if TYPE_CHECKING:
-    from minigpt2.generation import Piece, Token
+    from minigpt2.generation import Piece
     from minigpt2.generation.speed import Speed
     from minigpt2.tokenizers import Tokenizer
 
 _MOST_SAMPLES = 10_000  # in one call
+# A log-probability can be minus infinity, which JSON does not have: OpenAI's stand-in for it.
+_LEAST_LOGPROB = -9999.0
 
 
 def generate(
@@ -68,12 +69,13 @@ def generate(
         Write to this file instead of standard output.
     """
     texts = _read_prompts(prompt, prompt_file, prompts)
+    several = n * len(texts) > 1
     if n < 1 or n * len(texts) > _MOST_SAMPLES:
         raise UsageError(
             f"--n must be at least 1, and samples at most {_MOST_SAMPLES} in all, not {n} of "
             f"{len(texts)} prompts"
         )
-    if show_probs and (out is not None or as_json or n * len(texts) > 1):
+    if show_probs and (out is not None or as_json or several):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
     _, network, tokenizer = open_to_write(model, unknown, device, dtype, say)
     from minigpt2.generation import engine_for, prompt_ids, stream
@@ -90,12 +92,12 @@ def generate(
     engine = engine_for(network, tokenizer, ids, sampling, n)
     speed = Speed(engine.slots)
     pieces = _counted(stream(engine, tokenizer, ids, sampling, n), speed)
-    if n * len(texts) == 1 and out is None and not as_json:
+    if not (several or out or as_json):
         _show(texts[0], pieces, show_probs)
     else:
-        write = _json_line if as_json else _titled if n * len(texts) > 1 else _plain
-        samples = _samples(texts, pieces, n, tokenizer)
-        _write((write(number, sample) for number, sample in enumerate(samples, 1)), out)
+        samples = enumerate(_samples(texts, pieces, n, tokenizer), 1)
+        titled = (_as_text(sample, number if several else None) for number, sample in samples)
+        _write((_json_line(sample) for _, sample in samples) if as_json else titled, out)
     if speed.tokens:
         share = speed.bandwidth_share(network, gbps := read_gbps(next(network.parameters()).device))
         of_memory = "" if share is None else f"; {share:.0%} of the memory's {gbps:.0f} GB/s"
@@ -124,8 +126,10 @@ def _samples(
     for piece in pieces:
         sample = waiting[piece.prompt, piece.sample]
         sample.text += piece.text
-        if piece.token is not None and piece.token.logprob is not None:
-            sample.tokens.append(_token(piece.token, tokenizer))
+        token = piece.token
+        if token is not None and token.logprob is not None:
+            top = [_token(*pair, tokenizer) for pair in token.top]
+            sample.tokens.append(_token(token.id, token.logprob, tokenizer) | {"top": top})
         if piece.ended:
             sample.finish_reason = piece.ended
             sample.prompt_tokens_left_out, sample.window_slides = piece.cut, piece.slides
@@ -133,34 +137,21 @@ def _samples(
             yield waiting.pop(first[0])
 
 
-def _token(token: "Token", tokenizer: "Tokenizer") -> dict[str, Any]:
-    top = [{"id": i, "text": tokenizer.decode([i]), "logprob": value} for i, value in token.top]
-    text = tokenizer.decode([token.id])
-    return {"id": token.id, "text": text, "logprob": token.logprob, "top": top}
+def _token(token_id: int, logprob: float, tokenizer: "Tokenizer") -> dict[str, Any]:
+    logprob = max(logprob, _LEAST_LOGPROB)
+    return {"id": token_id, "text": tokenizer.decode([token_id]), "logprob": logprob}
 
 
-def _json_line(number: int, sample: _Sample) -> str:
+def _json_line(sample: _Sample) -> str:
     record: dict[str, Any] = asdict(sample)
     if not sample.tokens:
         del record["tokens"]
-    # A log-probability can be minus infinity, which JSON does not have: OpenAI's -9999 stands in.
-    return json.dumps(_finite(record), ensure_ascii=False) + "\n"
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_finite(value) for value in tree]
-    return -9999.0 if tree == -math.inf else tree
-
-
-def _titled(number: int, sample: _Sample) -> str:
-    return f"--- sample {number} ---\n{_plain(number, sample)}"
-
-
-def _plain(number: int, sample: _Sample) -> str:
-    return sample.prompt + sample.text + "\n"
+def _as_text(sample: _Sample, number: int | None) -> str:
+    title = "" if number is None else f"--- sample {number} ---\n"
+    return f"{title}{sample.prompt}{sample.text}\n"
 
 
 def _tell(texts: list[str], ids: list[list[int]], tokenizer: "Tokenizer") -> None:
@@ -215,29 +206,15 @@ def _read_prompts(prompt: str | None, prompt_file: Path | None, many: Path | Non
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise UsageError(f"give one of {' and '.join(named)}")
-    if many is not None:
-        return _lines(many)
     if prompt_file is not None:
         return [_read(prompt_file)]
-    return [sys.stdin.read() if prompt == "-" else prompt or ""]
+    if many is None:
+        return [sys.stdin.read() if prompt == "-" else prompt or ""]
+    from minigpt2.data.rows import rows_of, text_of
 
-
-def _lines(path: Path) -> list[str]:
-    """Return the prompts of a file, one a line; lines of `.jsonl` are objects that hold it."""
-    found = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        if path.suffix == ".jsonl":
-            try:
-                line = json.loads(line)["prompt"]
-                if not isinstance(line, str):
-                    raise TypeError
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise DataError(f'{path}, line {number}: no object with a "prompt"') from None
-        found.append(line)
+    found = [text_of(row, "prompt", place) for row, place in rows_of(many, plain="prompt")]
     if not found:
-        raise DataError(f"{path} holds no prompt")
+        raise DataError(f"{many} holds no prompt")
     return found
 
 

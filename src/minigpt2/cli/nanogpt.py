@@ -45,14 +45,12 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
         if _take(rest, "--eval-iters") is not None:
             remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
         start, steps = _take(rest, "--init-from"), _take(rest, "--gradient-accumulation-steps")
-        rest = [item for argument in rest for item in _config_file(argument, remarks)]
+        for place, argument in enumerate(rest):
+            if preset := CONFIG_FILES.get(PurePosixPath(argument).name):
+                remarks.append(f"{argument}: its values are those of --preset {preset}")
+                rest[place : place + 1] = ["--preset", preset]
         rest = _accumulation([*rest, *_init_from(start)], steps)
     return rest, remarks
-
-
-def _dashed(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 def _take(arguments: list[str], option: str) -> str | None:
@@ -68,23 +66,16 @@ def _take(arguments: list[str], option: str) -> str | None:
 def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
     renamed: list[str] = []
     for argument in arguments:
-        name, equals, value = _dashed(argument).partition("=")
+        name, equals, value = argument.partition("=")
         # What follows an option that takes free text is text, however it looks.
         if renamed and renamed[-1] in _FREE_TEXT and argument.startswith("-"):
             renamed[-1] += f"={argument}"
         elif not name.startswith("--") or (renamed and renamed[-1] in _FREE_TEXT):
             renamed.append(argument)
         else:
-            renamed += ["--" + aliases.get(name[2:], name[2:]), *([value] if equals else [])]
+            name = name[2:].replace("_", "-")
+            renamed += ["--" + aliases.get(name, name), *([value] if equals else [])]
     return renamed
-
-
-def _config_file(argument: str, remarks: list[str]) -> list[str]:
-    preset = CONFIG_FILES.get(PurePosixPath(argument).name)
-    if preset is None:
-        return [argument]
-    remarks.append(f"{argument}: its values are those of --preset {preset}")
-    return ["--preset", preset]
 
 
 def _init_from(value: str | None) -> list[str]:
@@ -103,13 +94,11 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
         return arguments
     if not steps.isdecimal() or int(steps) < 1:
         raise UsageError(f"--gradient_accumulation_steps needs a whole number, not {steps!r}")
-    option = "--training.batch-size"
-    if option not in arguments[:-1]:
+    micro = _take(arguments, "--training.batch-size")
+    if not micro:
         raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")
-    place = arguments.index(option) + 1
-    micro = arguments[place]
-    if not micro.isdecimal():
-        return arguments
+    if not micro.isdecimal():  # told where values are checked
+        return [*arguments, "--training.batch-size", micro]
     whole = str(int(micro) * int(steps))
     split = ["--training.micro-batch-size", micro]
-    return [*arguments[:place], whole, *arguments[place + 1 :], *split]
+    return [*arguments, "--training.batch-size", whole, *split]

@@ -1,6 +1,7 @@
 """Flags from the configuration schema: one for every key, none kept by hand."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
@@ -54,14 +55,21 @@ def dotted(flags: dict[str, str | None]) -> dict[str, str]:
 _METAVARS = {int: "INT", float: "FLOAT", bool: "BOOL"}
 
 
+def _help_lines(section: type) -> dict[str, str]:
+    """Return what the docstring of a section says of each of its keys."""
+    parts = re.findall(r"^(\w+)\n((?: .+\n?)+)", inspect.getdoc(section) or "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in parts}
+
+
 def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+    told = {section: _help_lines(kind) for section, kind in schema.SECTIONS.items()}
     for key, item in schema.options():
         section, name = key.split(".", 1)
         default = "none" if item.default is None else str(item.default).lower()
         default = defaults.get(key, default)
         parameter = Parameter(
             name=f"--{section}.{name.replace('_', '-')}",
-            help=f"{item.metadata['help']} [{default}]",
+            help=f"{told[section][name]} [{default}]",
             group=Group(section.capitalize(), sort_key=list(schema.SECTIONS).index(section)),
             metavar=_METAVARS.get(schema.hint(key), "TEXT"),
             show=key in shown,

@@ -1,7 +1,6 @@
 """`minigpt2 prepare`: any text in, token shards out."""
 
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Column, Table
 
+from minigpt2.cli.options import say
 from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,21 +90,21 @@ def prepare(
         with ProgressLine(Console(stderr=True)) as line:
             data = _prepared(inputs, out, recipe, line)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        say("stopped; the same command goes on from here")
         return 130
     _print_summary(data.manifest)
     tokens = len(data.all)
     if verify:
         with ProgressLine(Console(stderr=True)) as line:
             data.all.verify(line.counter("verifying", tokens))
-        print(f"every block is intact: {tokens:,} tokens", file=sys.stderr)
+        say(f"every block is intact: {tokens:,} tokens")
     if stats:
         with ProgressLine(Console(stderr=True)) as line:
             found = with_statistics(data, line.counter("counting", tokens))
         picture = data.folder / "statistics.png"
         draw_statistics(found, picture)
         Console().print(statistics_table(found))
-        print(f"drawn: {picture}", file=sys.stderr)
+        say(f"drawn: {picture}")
     _say_next(data)
     return 0
 
@@ -180,15 +180,14 @@ def _print_summary(manifest: dict[str, Any]) -> None:
 def _say_next(data: "Dataset") -> None:
     """Name the next command, if the data is enough to train on."""
     if len(data.val) < 2:
-        print("the validation split is too small to train with", file=sys.stderr)
+        say("the validation split is too small to train with")
         return
     own_merges = 256 < data.manifest["vocab_size"] < _GPT2_VOCABULARY
     more = " --preset shakespeare-bpe" if own_merges else ""
     if prompts := data.manifest["prompts"]:
-        print(
+        say(
             f"{prompts:,} documents are prompts with answers; documents as rows leave the prompts "
-            "out of what is learnt",
-            file=sys.stderr,
+            "out of what is learnt"
         )
         more += " --data.batching documents"
-    print(f"\nminigpt2 train {shlex.quote(str(data.folder))}{more}", file=sys.stderr)
+    say(f"\nminigpt2 train {shlex.quote(str(data.folder))}{more}")

@@ -1,7 +1,8 @@
 """`minigpt2 report`: a page of one or several runs."""
 
-import sys
 from pathlib import Path
+
+from minigpt2.cli.options import say
 
 
 def report(*runs: Path, out: Path | None = None) -> int:
@@ -22,5 +23,5 @@ def report(*runs: Path, out: Path | None = None) -> int:
 
     chosen = list(runs) or [newest_run(Path("runs"))]
     out_dir = out or (chosen[0] / "report" if len(chosen) == 1 else Path("report"))
-    print(write_report(chosen, out_dir, lambda line: print(line, file=sys.stderr)))
+    print(write_report(chosen, out_dir, say))
     return 0

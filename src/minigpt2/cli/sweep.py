@@ -64,7 +64,7 @@ def _sweep(
             raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
     space = tuple(search) if search else None
     told = {"space": space, "sampler": sampler, "trials": trials, "prune": prune}
-    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), resume=False)
+    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), "never")
     return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
 
 
@@ -74,9 +74,9 @@ sweep = with_config_flags(_sweep)
 def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | None) -> int:
     """Import torch at last, search, and show it."""
     if out is not None and (out / "sweep.json").is_file():
-        from minigpt2.sweeps.search import stored_search
+        from minigpt2.sweeps import search as sweeps
 
-        stored, search = stored_search(out)
+        stored, search = sweeps.stored_search(out)
         # Options given anew count; the sweep holds them against what it was begun with.
         base = flatten(stored)
         config = resolve(sources.preset, sources.config, None, sources.flags, base).config
@@ -85,12 +85,10 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     else:
         parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
         sources, settings = opened(sources)
-        from minigpt2.sweeps.search import Search
+        from minigpt2.sweeps import search as sweeps
 
         config = sources.resolve(fitting_preset(settings.config.training.device)).config
-        search, seeds = Search(()), seeds or 1
-    from minigpt2.sweeps.events import SweepEnded
-    from minigpt2.sweeps.search import sweep as sweep_events
+        search, seeds = sweeps.Search(()), seeds or 1
     from minigpt2.terminal.sweeping import SweepView
     from minigpt2.training import new_run_dir
 
@@ -102,8 +100,8 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     view = SweepView(Console(stderr=True), Console())
     with StopRequest() as request, view:
         event = None
-        for event in sweep_events(config, search, out, request.asked, view.say):
+        for event in sweeps.sweep(config, search, out, request.asked, view.say):
             view.show(event)
     if request.signal is not None:
         return 128 + request.signal
-    return 0 if isinstance(event, SweepEnded) and event.best else 1
+    return 0 if isinstance(event, sweeps.SweepEnded) and event.best else 1

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from minigpt2.cli.options import say
 from minigpt2.errors import UsageError
 
 _COLOURS = ("on blue", "on green", "on magenta", "on cyan")  # neighbours differ
@@ -32,7 +32,6 @@ def tokenize(
     """
     if text is None and sys.stdin.isatty():
         raise UsageError("no text: give one in quotes, or - to read standard input")
-    say = partial(print, file=sys.stderr)
     content = sys.stdin.read() if text in (None, "-") else text
     if len(content) < 256 and Path(content).is_file():
         say(f"this is the name of a file; its text: minigpt2 tokenize - < {content}")

@@ -26,7 +26,7 @@ class Sources:
     preset: str | None
     config: Path | None
     flags: dict[str, str]
-    resume: bool
+    resume: Literal["auto", "never"]
     start: dict[str, Any] | None = None  # what the model that is trained further brings along
 
     @property
@@ -37,7 +37,8 @@ class Sources:
     def standing_run(self) -> Path | None:
         """Return the run directory that is to be continued, if there is one."""
         out = find_value("logging.model_save_path", self.config, self.flags)
-        return Path(out) if self.resume and out and (Path(out) / "config.yaml").is_file() else None
+        stands = self.resume == "auto" and out and (Path(out) / "config.yaml").is_file()
+        return Path(out) if stands else None
 
     def resolve(self, fitting: str = DEFAULT_PRESET) -> Settings:
         """Merge them; where no preset or file is named, over the `fitting` preset.
@@ -100,7 +101,7 @@ def _train(
     if help_all:
         return print_all_options(_train, "train")
     given = with_named(dotted(flags), input, out, init)
-    return start(Sources(preset, config, given, resume == "auto"), chat, print_config)
+    return start(Sources(preset, config, given, resume), chat, print_config)
 
 
 train = with_config_flags(_train)
@@ -117,12 +118,33 @@ def with_named(
 
 
 def start(sources: Sources, chat: bool, print_config: bool) -> int:
-    """Train what `sources` say, or print it."""
+    """Train what `sources` say, and show it, or print their values."""
     sources, settings = opened(sources)
     if print_config:
         print(settings.describe())
         return 0
-    return _run(sources, settings.config.training.device, chat)
+    from minigpt2.terminal.training import TrainingView
+    from minigpt2.training import new_run_dir
+    from minigpt2.training import train as train_events
+
+    fitting = fitting_preset(settings.config.training.device)
+    if find_value("logging.model_save_path", sources.config, sources.flags) is None:
+        text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
+        name = sources.preset or (sources.config.stem if sources.config else text or fitting)
+        flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
+        sources = replace(sources, flags=flags)
+    config = sources.resolve(fitting).config
+    view = TrainingView(Console(stderr=True), Console())
+    with StopRequest() as request, view:
+        for event in train_events(config, resume=sources.resume, stop=request.asked, say=view.say):
+            view.show(event)
+    if request.signal is not None:
+        return 128 + request.signal
+    if chat:
+        from minigpt2.cli.chat import chat as open_chat
+
+        return open_chat(config.logging.model_save_path)
+    return 0
 
 
 def opened(sources: Sources) -> tuple[Sources, Settings]:
@@ -142,33 +164,6 @@ def fitting_preset(device: str) -> str:
     from minigpt2.training import find_device
 
     return DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
-
-
-def _run(sources: Sources, device: str, chat: bool) -> int:
-    """Import torch at last, train, and show it."""
-    from minigpt2.terminal.training import TrainingView
-    from minigpt2.training import new_run_dir
-    from minigpt2.training import train as train_events
-
-    fitting = fitting_preset(device)
-    if find_value("logging.model_save_path", sources.config, sources.flags) is None:
-        text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
-        name = sources.preset or (sources.config.stem if sources.config else text or fitting)
-        flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
-        sources = replace(sources, flags=flags)
-    config = sources.resolve(fitting).config
-    resume: Literal["auto", "never"] = "auto" if sources.resume else "never"
-    view = TrainingView(Console(stderr=True), Console())
-    with StopRequest() as request, view:
-        for event in train_events(config, resume=resume, stop=request.asked, say=view.say):
-            view.show(event)
-    if request.signal is not None:
-        return 128 + request.signal
-    if chat:
-        from minigpt2.cli.chat import chat as open_chat
-
-        return open_chat(config.logging.model_save_path)
-    return 0
 
 
 def print_all_options(

@@ -1,4 +1,4 @@
-"""Rows of a published table as dicts, each with its place: questions, not text to learn."""
+"""Rows of a table as dicts, each with its place: questions and prompts, not text to learn."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ from minigpt2.errors import DataError
 from minigpt2.files import parse_json, utf8
 
 
-def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], str]]:
+def rows_of(path: Path, plain: str = "") -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the rows of a JSON lines or parquet file, each with its place.
 
-    With `plain` the lines of any other file are rows of one field, "text".
+    With `plain` the lines of any other file are rows of one field, which is called so.
     """
     source = source_of(path, path.name)
     bare = path.name[: len(path.name) - len(source.compression)]
@@ -27,9 +27,13 @@ def rows_of(path: Path, plain: bool = False) -> Iterator[tuple[dict[str, Any], s
                 yield row, f"{path}, row {number}"
             return
         for number, line in enumerate(file, 1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                yield parse_json(line, place) if as_json else {"text": utf8(line, place)}, place
+            place = f"{path}, line {number}"
+            if not line.strip():
+                continue
+            if as_json:
+                yield parse_json(line, place), place
+            else:
+                yield {plain: utf8(line, place).rstrip("\r\n")}, place
 
 
 def text_of(row: dict[str, Any], field: str, place: str) -> str:

@@ -1,29 +1,35 @@
-"""LAMBADA and HellaSwag, by the protocols that published numbers of GPT-2 were measured by.
+"""LAMBADA, HellaSwag and WikiText, by the protocols that published numbers were measured by.
 
 LAMBADA (Paperno et al. 2016, arXiv 1606.06031, in OpenAI's version): predict a passage's last word;
 right if each of its tokens is the likeliest. HellaSwag (Zellers et al. 2019, arXiv 1905.07830): of
-four endings choose the likeliest, by its sum or by a mean. Files are read in the form in which the
-sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
+four endings choose the likeliest, by its sum or by a mean. WikiText-2 and -103 (Merity et al. 2016,
+arXiv 1609.07843) have two: a token's perplexity, of the raw test text as one stream in windows
+without overlap; and a word's, each article by itself, its layout turned back into plain text, the
+loss divided by the words of the original, as lm-evaluation-harness has it. Files are read in the
+form in which the sets are published: JSON lines or parquet, LAMBADA also as one passage a line.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import yaml
 
+from minigpt2.data.batches import windows
 from minigpt2.data.download import fetch
 from minigpt2.data.rows import rows_of, text_of
+from minigpt2.data.sources import read_text
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
-from minigpt2.evaluation.loss import DAMAGED, perplexity
+from minigpt2.evaluation.loss import DAMAGED, mean_loss, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
 from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
-from minigpt2.tokenizers import Tokenizer
+from minigpt2.tokenizers import Tokenizer, encode_array
 
 Say = Callable[[str], None]
 Style = Literal["harness", "completion"]
@@ -32,6 +38,17 @@ ADDRESSES = {task: told["address"] for task, told in _PUBLISHED.items() if "addr
 # What OpenAI's models reached, by protocol: {model and source: figures}.
 REFERENCES = {task: told["references"] for task, told in _PUBLISHED.items()}
 _Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
+
+# A blank that WikiText put beside a sign, and what stood there before, in this order.
+_BLANKS = [
+    ("s '", "s'"), (" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."),
+    *((f" {sign} ", f"{sign} ") for sign in ":;.!?,"),
+]  # fmt: skip
+_PAIRS = ("()", "[]", "{}", '""', "''")
+_LAYOUT = [
+    ("= = = =", "===="), ("= = =", "==="), ("= =", "=="), (" ° ", "°"),
+    (" \n", "\n"), ("\n ", "\n"), (" N ", " 1 "), (" 's", "'s"),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ def find_files(task: str, data: str | None, say: Say) -> list[Path]:
 
 def lambada_items(path: Path) -> Iterator[Item]:
     """Yield the passages of a file, {"text": ...} a line or a row, or plain lines."""
-    for row, place in rows_of(path, plain=True):
+    for row, place in rows_of(path, plain="text"):
         text = text_of(row, "text", place).strip()
         context, _, word = text.rpartition(" ")
         if not context or not word:
@@ -187,3 +204,60 @@ def _likeliest(item: Item, endings: list[Likelihood], mean: bool) -> int:
     sizes = (item.sizes or [ending.tokens for ending in endings]) if mean else [1] * len(endings)
     scores = [ending.logprob / size for ending, size in zip(endings, sizes, strict=True)]
     return scores.index(max(scores))
+
+
+def wikitext(path: Path) -> str:
+    """Return the text of a file: plain, or the rows of a published parquet or JSON lines file."""
+    if path.suffix in (".parquet", ".jsonl"):
+        # Published rows are lines of the raw file; its blank ones, " \n", became empty texts.
+        return "".join(text_of(row, "text", place) or " \n" for row, place in rows_of(path))
+    return read_text(str(path))
+
+
+def articles(text: str) -> list[str]:
+    """Return the articles: each begins with a line " = Title = "; blanks before the first go."""
+    titles = re.finditer(r"^ = [^=].*[^=] = $", text, re.MULTILINE)
+    borders = [0, *(title.start() for title in titles), len(text)]
+    return [text[start:end] for start, end in pairwise(borders) if text[start:end].strip()]
+
+
+def plain(article: str) -> str:
+    """Return an article as it was before WikiText parted its words and signs.
+
+    >>> plain("a well @-@ known ( big ) one , of 1 @,@ 000 .\\n")
+    'a well-known (big) one, of 1,000 .\\n'
+    """
+    for found, meant in _BLANKS:
+        article = article.replace(found, meant)
+    for left, right in _PAIRS:
+        inside = rf"{re.escape(left)}\s*([^{re.escape(right)}]*?)\s*{re.escape(right)}"
+        article = re.sub(inside, rf"{left}\1{right}", article)
+    for found, meant in _LAYOUT:
+        article = article.replace(found, meant)
+    return article
+
+
+def word_perplexity(
+    model: LanguageModel, tokenizer: Tokenizer, text: str, window: int
+) -> tuple[float, int]:
+    """Return the perplexity a word, and the number of words.
+
+    Each article is read from an empty context, in disjoint windows. Raises DataError.
+    """
+    total, words = 0.0, 0
+    for article in articles(text):
+        ids = np.append(start_id(tokenizer), encode_array(tokenizer, plain(article)))
+        loss = mean_loss(model, _Ids(ids), windows(len(ids), window))
+        total += loss * (len(ids) - 1)
+        words += len(re.split(r"\s+", article))
+    return perplexity(total / words), words
+
+
+class _Ids:
+    """Ids in memory, read as a stream."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self._ids = ids
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._ids[start:stop]

@@ -5,48 +5,23 @@ Text in, numbers out. Words are what stands between white space. distinct-n: Li 
 """
 
 import statistics
-from dataclasses import dataclass
+from typing import Any
 
 
-@dataclass(frozen=True)
-class Copied:
-    """The longest span of a text that stands in another one, and the median over several texts."""
+def judge(samples: list[str], training: str | None, held_out: list[str]) -> dict[str, Any]:
+    """Return the figures of `samples`, against the text that was trained on where it is known.
 
-    longest: int
-    median: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Figures of some samples.
-
-    `held_out` has the copies in as much unseen text: no longer ones are no memorisation.
+    Under `held_out` are the copies in as much unseen text: no longer ones are no memorisation.
     """
-
-    samples: int
-    characters: int
-    distinct_1: float
-    distinct_2: float
-    distinct_3: float
-    seq_rep_4: float
-    copied: Copied | None
-    held_out: Copied | None
-
-
-def judge(samples: list[str], training: str | None, held_out: list[str]) -> Writing:
-    """Return the figures of `samples`, against the text that was trained on where it is known."""
     words = [sample.split() for sample in samples]
-    return Writing(
-        samples=len(samples),
-        characters=sum(map(len, samples)),
-        distinct_1=distinct(words, 1),
-        distinct_2=distinct(words, 2),
-        distinct_3=distinct(words, 3),
-        seq_rep_4=statistics.fmean(1 - distinct([text], 4) for text in words),
-        copied=longest_copies(samples, training) if training else None,
-        held_out=longest_copies(held_out, training) if training and held_out else None,
-    )
+    return {
+        "samples": len(samples),
+        "characters": sum(map(len, samples)),
+        **{f"distinct_{n}": distinct(words, n) for n in (1, 2, 3)},
+        "seq_rep_4": statistics.fmean(1 - distinct([text], 4) for text in words),
+        "copied": longest_copies(samples, training) if training else None,
+        "held_out": longest_copies(held_out, training) if training and held_out else None,
+    }
 
 
 def distinct(texts: list[list[str]], n: int) -> float:
@@ -59,11 +34,15 @@ def distinct(texts: list[list[str]], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 1.0
 
 
-def longest_copies(texts: list[str], source: str) -> Copied:
-    """Return how long the longest spans of the texts are, in characters, that `source` holds."""
+def longest_copies(texts: list[str], source: str) -> dict[str, Any]:
+    """Return how long the longest spans of the texts are, in characters, that `source` holds.
+
+    `longest` of all, the `median` of the texts, and the longest one's `text`.
+    """
     spans = [longest_copy(text, source) for text in texts]
     longest = max(spans, key=len)
-    return Copied(len(longest), statistics.median(map(len, spans)), longest)
+    median = statistics.median(map(len, spans))
+    return {"longest": len(longest), "median": median, "text": longest}
 
 
 def longest_copy(text: str, source: str) -> str:

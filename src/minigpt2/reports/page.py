@@ -13,11 +13,12 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 
 from minigpt2 import __version__
+from minigpt2.checkpoints import Say
 from minigpt2.errors import UsageError
 from minigpt2.files import replace_file
 from minigpt2.reports import figures, runs
 from minigpt2.reports.curves import best_loss, number
-from minigpt2.reports.runs import Say, one_line
+from minigpt2.reports.runs import one_line
 
 _GENERATOR = b'<meta name="generator" content="minigpt2 '
 _UNKNOWN = "–"

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import flatten
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.files import pointed, read_json, read_sealed
@@ -20,7 +20,6 @@ from minigpt2.reports.curves import Curve, Log, number
 from minigpt2.settings import stored_config
 from minigpt2.text import printable
 
-Say = Callable[[str], None]
 Tree = dict[str, Any]
 _SAMPLE_CHARACTERS = 2000
 

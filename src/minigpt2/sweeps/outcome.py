@@ -13,9 +13,9 @@ from minigpt2.config import Config
 from minigpt2.files import replace_file
 from minigpt2.reports.figures import COLOURS, png, style
 from minigpt2.settings import resolve
-from minigpt2.sweeps.events import Record
 from minigpt2.sweeps.space import Dimension
 
+Record = dict[str, Any]  # one finished trial, a line of trials.jsonl
 _BLUE, _RED, _GREEN, _, _ORANGE, _ = COLOURS
 _LOOKS = {"complete": (_BLUE, "o"), "pruned": (_ORANGE, "."), "failed": (_RED, "x")}
 

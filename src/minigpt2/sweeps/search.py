@@ -18,22 +18,51 @@ from typing import Any, Literal
 
 from minigpt2 import config as schema
 from minigpt2 import errors
-from minigpt2.checkpoints import RunDirectory
+from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import Config
 from minigpt2.data import Recipe, prepare
 from minigpt2.data.batches import mix
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
-from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import best_of, with_values, write_outcome
+from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
-from minigpt2.training.memory import available_memory, estimate_memory, gigabytes
+from minigpt2.training.memory import foresee_memory
 
-Say = Callable[[str], None]
 Begin = Callable[[Config], Iterator[Event]]
 # What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "PRUNED"}
 _RUNG = "completed_rung_"  # how Optuna's pruner calls what it notes at a trial
+
+
+@dataclass(frozen=True)
+class TrialBegun:
+    """A run of trial `number` begins, or goes on, with this seed."""
+
+    number: int
+    trials: int
+    values: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial is complete, pruned or failed, and on record."""
+
+    record: Record
+    trials: int
+
+
+@dataclass(frozen=True)
+class SweepEnded:
+    """The end: all trials are on record, or it was `interrupted`; `best` is the best one."""
+
+    out_dir: Path
+    records: list[Record]
+    best: Record | None
+    interrupted: bool
+
+
+SweepEvent = TrialBegun | TrialEnded | SweepEnded | Event
 
 
 @dataclass(frozen=True)
@@ -239,10 +268,10 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    needed, room = estimate_memory(config, plan, vocab_size).step, available_memory(plan.device)
-    if room is not None and needed > room:
-        takes = f"it takes about {gigabytes(needed)}, and {gigabytes(room)} is free"
-        raise errors.MiniGPT2Error(f"out of memory before it began: {takes}")
+    told: list[str] = []
+    foresee_memory(config, plan, None, vocab_size, told.append)
+    if told:
+        raise errors.MiniGPT2Error(f"out of memory before it began; {told[0]}")
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:

@@ -49,6 +49,10 @@ class Chat:
     def loop(self) -> None:
         """Read and answer until 'quit' or the end of input."""
         ask = _asker(self._status)
+        if sys.stdin.isatty():
+            asks = converses(self._tokenizer)
+            form = "Ask; it answers." if asks else "Begin a text; the model goes on."
+            _say(f"{form} /help lists commands, 'quit' leaves.")
         while True:
             try:
                 line = _read(ask)
@@ -75,12 +79,6 @@ class Chat:
             if line.startswith(_FENCE):
                 line = line.removeprefix(_FENCE).removesuffix(_FENCE)
             self._answer([*self._talk.turns, Turn(line)])
-
-    def invitation(self) -> str:
-        """Return what to say to who sits down."""
-        asks = converses(self._tokenizer)
-        form = "Ask; it answers." if asks else "Begin a text; the model goes on."
-        return f"{form} /help lists commands, 'quit' leaves."
 
     def _use(self, model: str | None) -> None:
         self._model, self._network, self._tokenizer = self._open(model)
@@ -143,25 +141,24 @@ class Chat:
             raise UsageError("nothing has been said yet")
         return self._talk.turns[-1]
 
-    def help(self, _: str) -> None:
+    def do_help(self, _: str) -> None:
         """/help: list the commands."""
         for command in COMMANDS.values():
             _say(str(command.__doc__).strip().rstrip("."))
         _say('"""\n  begins and ends a text of several lines; quit, or Ctrl-D, leaves')
 
-    def set(self, rest: str) -> None:
+    def do_set(self, rest: str) -> None:
         """/set temperature 0.8: change a setting; without a value it is as at the start."""
         try:
             name, *values = shlex.split(rest.replace("=", " ", 1))
         except ValueError:  # nothing, or a quote that does not close
             raise UsageError("/set needs a name and a value, as in /set temperature 0.8") from None
-        source = self._sampling if values else self._start
-        changed = self._change(source, name.replace("_", "-"), values)
-        key = name.replace("-", "_")
-        self._sampling = replace(self._sampling, **{key: getattr(changed, key)})
-        _say(f"{name} = {getattr(self._sampling, name.replace('-', '_'))}")
+        source, key = self._sampling if values else self._start, name.replace("-", "_")
+        value = getattr(self._change(source, name.replace("_", "-"), values), key)
+        self._sampling = replace(self._sampling, **{key: value})
+        _say(f"{name} = {value}")
 
-    def show(self, _: str) -> None:
+    def do_show(self, _: str) -> None:
         """/show: the model, every setting, and how full the window is."""
         used = len(self._talk.ids(self._tokenizer, self._engine.size)) if self._talk.turns else 0
         _say(f"model {self._model}; {used} tokens so far, its window holds {self._engine.size}")
@@ -170,26 +167,30 @@ class Chat:
         if self._speed.tokens:
             _say(f"last answer: {self._speed.describe()}")
 
-    def retry(self, _: str) -> None:
+    def do_seed(self, rest: str) -> None:
+        """/seed 1337: the seed of the next answer; each one after takes the next."""
+        self.do_set(f"seed {rest}")
+
+    def do_retry(self, _: str) -> None:
         """/retry: another answer to the last prompt."""
         again = Turn(self._last_turn().prompt)
         self._answer([*self._talk.turns[:-1], again])
 
-    def undo(self, _: str) -> None:
-        """/undo: forget the last prompt and its answer."""
-        _say(f"forgotten: {printable(self._last_turn().prompt)}")
-        self._talk.turns.pop()
-
-    def go_on(self, _: str) -> None:
+    def do_continue(self, _: str) -> None:
         """/continue: go on with the last answer."""
         self._last_turn()
         self._answer(self._talk.turns)
 
-    def new(self, _: str) -> None:
+    def do_undo(self, _: str) -> None:
+        """/undo: forget the last prompt and its answer."""
+        _say(f"forgotten: {printable(self._last_turn().prompt)}")
+        self._talk.turns.pop()
+
+    def do_new(self, _: str) -> None:
         """/new: forget everything that was said."""
         self._talk = Talk()
 
-    def probs(self, _: str) -> None:
+    def do_probs(self, _: str) -> None:
         """/probs: show how probable each token was, or no longer."""
         self._probabilities = not self._probabilities
         _say(f"probabilities are {'shown' if self._probabilities else 'hidden'}")
@@ -197,42 +198,30 @@ class Chat:
         if legend is not None:
             self._out.print(legend)
 
-    def seed(self, rest: str) -> None:
-        """/seed 1337: the seed of the next answer; each one after takes the next."""
-        self.set(f"seed {rest}")
-
-    def save(self, rest: str) -> None:
+    def do_save(self, rest: str) -> None:
         """/save FILE: keep what was said, and the settings."""
         self._talk.save(_file(rest), self._sampling, self._model)
         _say(f"saved {len(self._talk.turns)} turns to {rest}")
 
-    def load(self, rest: str) -> None:
+    def do_load(self, rest: str) -> None:
         """/load FILE: go on with what was saved."""
         self._sampling = self._talk.load(_file(rest))
         _say(f"loaded {len(self._talk.turns)} turns and their settings; {self._model} goes on")
         if self._talk.turns:
             _say(f"last prompt: {printable(self._talk.turns[-1].prompt)}")
 
-    def model(self, rest: str) -> None:
+    def do_model(self, rest: str) -> None:
         """/model NAME: go on with another model: a run, a checkpoint, a hub name."""
         if not rest:
             raise UsageError("/model needs a name, as in /model runs/novel")
         self._use(rest)
 
 
+# Each method `do_NAME` is a command /NAME, as in the standard library's `cmd`.
 COMMANDS: dict[str, Callable[[Chat, str], None]] = {
-    "help": Chat.help,
-    "set": Chat.set,
-    "show": Chat.show,
-    "seed": Chat.seed,
-    "retry": Chat.retry,
-    "continue": Chat.go_on,
-    "undo": Chat.undo,
-    "new": Chat.new,
-    "probs": Chat.probs,
-    "save": Chat.save,
-    "load": Chat.load,
-    "model": Chat.model,
+    name.removeprefix("do_"): method
+    for name, method in vars(Chat).items()
+    if name.startswith("do_")
 }
 
 

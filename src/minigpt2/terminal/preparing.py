@@ -1,6 +1,5 @@
 """How preparing data looks: one line that moves, and the statistics as a table."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,6 @@ from rich.text import Text
 from minigpt2.terminal.live import LiveView
 from minigpt2.text import printable
 
-_EVERY = 0.1  # seconds between two changes of the line
-
 
 class ProgressLine(LiveView):
     """One bar for the stage at hand; lines said meanwhile stand above it."""
@@ -21,20 +18,15 @@ class ProgressLine(LiveView):
     def __init__(self, console: Console) -> None:
         name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
-        super().__init__(console, *columns, transient=True)
-        self._shown_at = 0.0
+        super().__init__(console, console, *columns, transient=True)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage has come; a total of 0 is not known yet."""
-        if [stage] != [task.description for task in self._progress.tasks]:
-            for task in self._progress.task_ids:
-                self._progress.remove_task(task)
-            self._progress.add_task(stage, total=total or None, amount="")
-        now = time.monotonic()
-        if now - self._shown_at > _EVERY or done == total:
-            self._shown_at = now
-            task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, amount=_amount(done))
+        if [stage] != [task.description for task in self.tasks]:
+            for task in self.task_ids:
+                self.remove_task(task)
+            self.add_task(stage, total=total or None, amount="")
+        self.update(self.task_ids[0], completed=done, amount=_amount(done))
 
     def counter(self, stage: str, total: int) -> Callable[[int], None]:
         """Return a function that is told, again and again, how much more of a stage is done."""

@@ -3,10 +3,9 @@
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from minigpt2.sweeps.events import Record, SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.outcome import equals_of_the_best, results_table, shown
+from minigpt2.sweeps.outcome import Record, equals_of_the_best, results_table, shown
+from minigpt2.sweeps.search import SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.space import Dimension
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
@@ -21,17 +20,16 @@ class SweepView(LiveView):
     def __init__(self, log: Console, out: Console) -> None:
         count = TextColumn("{task.completed}/{task.total}")
         columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-        super().__init__(log, *columns)
-        self._out = out
-        self._task = self._progress.add_task("", total=None)
+        super().__init__(log, out, *columns)
+        self._task = self.add_task("", total=None)
 
     def show(self, event: SweepEvent) -> None:
         """Show one event; of the runs only how far they are."""
         if isinstance(event, TrialBegun):
             name = f"trial {event.number}/{event.trials}, seed {event.seed}"
-            self._progress.reset(self._task, description=name, total=None)
+            self.reset(self._task, description=name, total=None)
         elif isinstance(event, Step):
-            self._progress.update(self._task, completed=event.step, total=event.total_steps)
+            self.update(self._task, completed=event.step, total=event.total_steps)
         elif isinstance(event, TrialEnded):
             self._show_trial(event.record, event.trials)
         elif isinstance(event, SweepEnded):
@@ -45,19 +43,19 @@ class SweepView(LiveView):
         self.say(f"{place}: {values}: {result}{reason}, {record['seconds']:.0f} s")
 
     def _show_end(self, event: SweepEnded) -> None:
-        self._progress.stop()
+        self.stop()
         if event.records:
             self._show_table(event)
         if event.interrupted:
             again = f"{command()} sweep --out {event.out_dir}"
             self.say(f"stopped after {len(event.records)} trials; go on with: {again}")
         elif event.best is None:
-            self._say_result("no trial was completed")
+            self.tell("no trial was completed")
         else:
             best = f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}"
-            self._say_result(f"{best}; picture: {event.out_dir}/sweep.png")
-            self._say_result(_certainty(event.records))
-            self._say_result(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
+            self.tell(f"{best}; picture: {event.out_dir}/sweep.png")
+            self.tell(_certainty(event.records))
+            self.tell(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
 
     def _show_table(self, event: SweepEnded) -> None:
         space = [Dimension(key) for key in event.records[0]["values"]]
@@ -67,10 +65,7 @@ class SweepView(LiveView):
             table.add_row(*row)
         self._out.print(table)
         if more := rows[_ROWS_SHOWN:]:
-            self._say_result(f"... {len(more)} more in {event.out_dir}/results.md")
-
-    def _say_result(self, line: str) -> None:
-        self._out.print(Text(line), soft_wrap=True)
+            self.tell(f"... {len(more)} more in {event.out_dir}/results.md")
 
 
 def _certainty(records: list[Record]) -> str:

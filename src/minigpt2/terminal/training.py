@@ -14,16 +14,7 @@ from minigpt2.terminal.curve import LossCurve
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.text import printable
-from minigpt2.training import (
-    Evaluated,
-    Event,
-    Finished,
-    Sampled,
-    Saved,
-    Started,
-    Step,
-    gigabytes,
-)
+from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step, gigabytes
 
 _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
@@ -34,22 +25,27 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 40, 16
 class TrainingView(LiveView):
     """Shows training events: the process on `log`, its result on `out`."""
 
+    _curve: LossCurve | None = None  # until a run has started: rich asks for it even before
+
     def __init__(self, log: Console, out: Console) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
-        super().__init__(log, name, BarColumn(), count, figures, TimeRemainingColumn())
-        self._out = out
+        super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
         self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
-        self._curve: LossCurve | None = None
         self._start_loss: float | None = None  # of a model that is trained further
 
-    def above(self) -> Iterator[RenderableType]:
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Return what is drawn, anew each time: the window may have changed."""
+        if self._curve is not None:
+            yield from self._above(self._curve)
+        yield from super().get_renderables()
+
+    def _above(self, curve: LossCurve) -> Iterator[RenderableType]:
         """Return the curve, the newest sample and the plan, as far as the window has room."""
-        width, height = self._log.size
-        curve = self._curve
-        if curve is None or width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
+        width, height = self.console.size
+        if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
             return
         lines = printable(self._sample).strip("\n").splitlines()[: height // 5]
         if lines:
@@ -57,12 +53,12 @@ class TrainingView(LiveView):
         yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
         yield Rule("loss of each step, and of the whole validation split: ●", style="dim")
         drawn = curve.draw(width - 1, height // 4)
-        if drawn and not self._log.options.ascii_only:
+        if drawn and not self.console.options.ascii_only:
             yield drawn
         yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; a checkpoint is none that a person waits for."""
         if isinstance(event, Started):
             self._show_started(event)
         elif isinstance(event, Step):
@@ -79,28 +75,30 @@ class TrainingView(LiveView):
             )
         elif isinstance(event, Sampled):
             self._sample = event.text
-            if not self._log.is_terminal and not self._progress.finished:
-                self._log.rule(f"sample at step {event.step}", style="dim")
-                self._log.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
-                self._log.rule(style="dim")
+            if not self.console.is_terminal and not self.finished:
+                self.console.rule(f"sample at step {event.step}", style="dim")
+                self.console.print(Text(printable(event.text[:_EXCERPT]).strip("\n")))
+                self.console.rule(style="dim")
         elif isinstance(event, Finished):
             self._show_finished(event)
-        else:
-            assert isinstance(event, Saved)  # every step's checkpoint is not news
 
     def _show_started(self, event: Started) -> None:
+        train, val = (
+            event.data.manifest["splits"][name]["characters"] for name in ("train", "val")
+        )
+        symbols = event.data.tokenizer.vocab_size
         self.say(
-            f"text: {event.train_characters:,} characters to learn from, {event.val_characters:,} "
-            f"to validate; {event.vocab_size} symbols"
+            f"text: {train:,} characters to learn from, {val:,} to validate; {symbols} symbols"
         )
         part = "" if event.trained == event.parameters else f", {event.trained:,} of them trained"
         self.say(f"model: {event.parameters:,} parameters{part}; run: {event.run_dir}")
         self.say(f"plan: {event.plan.describe()}")
-        room = "" if event.room is None else f"; {gigabytes(event.room)} free"
-        self.say(f"memory: {event.memory.describe()}{room}")
+        room = event.memory.room
+        free = "" if room is None else f"; {gigabytes(room)} free"
+        self.say(f"memory: {event.memory.describe()}{free}")
         self._plan = event.plan.describe()
         self._curve = LossCurve(event.total_steps)
-        self._task = self._progress.add_task(
+        self._task = self.add_task(
             "training", total=event.total_steps, completed=event.step, figures=""
         )
 
@@ -108,14 +106,14 @@ class TrainingView(LiveView):
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
         assert self._task is not None and self._curve is not None
         self._curve.add(event.step, event.loss)
-        self._progress.update(self._task, completed=event.step, figures=figures)
+        self.update(self._task, completed=event.step, figures=figures)
         now = time.monotonic()
-        if not self._log.is_terminal and now - self._last_line >= _LINE_SECONDS:
+        if not self.console.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             self.say(f"step {event.step}/{event.total_steps}: {figures}")
 
     def _show_finished(self, event: Finished) -> None:
-        self._progress.stop()
+        self.stop()
         run = RunDirectory(event.run_dir)
         log = run.read_log() if run.metrics_path.exists() else []
         if log:
@@ -132,22 +130,20 @@ class TrainingView(LiveView):
         self._show_result(event, run)
 
     def _show_result(self, event: Finished, run: RunDirectory) -> None:
-        line = self._out_line
         if event.best_loss is not None:
             baseline = event.bigram_loss
             beside = "" if baseline is None else f"; a bigram table reaches {baseline:.4f}"
             if self._start_loss is not None:
                 worse = ", and training made it worse" if event.best_loss > self._start_loss else ""
                 beside += f"; before training it was {self._start_loss:.4f}{worse}"
-            line(
+            self.tell(
                 f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
                 f"{event.best_step}{beside}"
             )
         reason = " (no better evaluation came)" if event.reason == "patience" else ""
-        line(f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png")
-        line("next:")
-        line(f"  {command()} chat {run.path}")
-        line(f"  {command()} generate {run.path} --max-new-tokens 1000")
-
-    def _out_line(self, text: str) -> None:
-        self._out.print(Text(text), soft_wrap=True)
+        self.tell(
+            f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png"
+        )
+        self.tell("next:")
+        self.tell(f"  {command()} chat {run.path}")
+        self.tell(f"  {command()} generate {run.path} --max-new-tokens 1000")

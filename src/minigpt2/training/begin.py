@@ -2,7 +2,7 @@
 
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory, Say
+from minigpt2.checkpoints import RunDirectory, Say, is_adapter
+from minigpt2.checkpoints.adapters import load_adapter
+from minigpt2.checkpoints.directory import load_progress
+from minigpt2.checkpoints.weights import load_weights
 from minigpt2.config import Config
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
 from minigpt2.data.batches import Batches
@@ -24,10 +27,9 @@ from minigpt2.model import LanguageModel
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.memory import MemoryEstimate, foresee_memory
-from minigpt2.training.optimizers import build_optimizer
+from minigpt2.training.optimizers import build_optimizer, load_optimizer_tensors
 from minigpt2.training.plan import Plan, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
-from minigpt2.training.state import Counters, take_up
 from minigpt2.training.transforms import apply_transforms
 
 # Keys of a run that may change when it is resumed; the second group asks for a new plan.
@@ -50,6 +52,18 @@ class BatchSource(Protocol):
 
 
 @dataclass
+class Counters:
+    """The numbers of a run; `step` is how many optimizer steps are done."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    evaluations_without_better: int = 0
+
+
+@dataclass
 class Job:
     """Everything the loop works with."""
 
@@ -64,7 +78,6 @@ class Job:
     counters: Counters
     total_steps: int
     memory: MemoryEstimate
-    room: int | None  # bytes that were to be had before the first step
     bigram_loss: float | None
 
     @property
@@ -122,7 +135,7 @@ def begin(
     config = config.for_length(total_steps)
     if config.model.init and last is None:
         _tell_of_little(config, data, total_steps, say)
-    memory, room = foresee_memory(config, plan, model, tokenizer.vocab_size, say)
+    memory = foresee_memory(config, plan, model, tokenizer.vocab_size, say)
     model = model or build_model(config, tokenizer)
     keep_base(run, model, tokenizer, anew=last is None)
     apply_transforms(model, config, plan)
@@ -137,7 +150,25 @@ def begin(
     baseline = None if config.by_document else bigram_loss(data.train, data.val, size)
     _write_facts(asked, run, plan, data, baseline)
     learning = (model, optimizer, counters, total_steps)
-    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, room, baseline)
+    return Job(config, run, plan, data, tokenizer, batches, *learning, memory, baseline)
+
+
+def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> Counters:
+    """Give model and optimizer the state that the checkpoint `folder` holds; return its counters.
+
+    There is no generator state in it: each step seeds torch from (seed, step), so that dropout,
+    like the batch, is a function of the step's number.
+    """
+    progress = load_progress(folder)
+    if is_adapter(folder):
+        load_adapter(model, folder)
+    else:
+        load_weights(model, folder)
+    load_optimizer_tensors(optimizer, model, progress.optimizer)
+    try:
+        return Counters(**{item.name: progress.numbers[item.name] for item in fields(Counters)})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}/state.json lacks {error}") from None
 
 
 def _tell_of_little(config: Config, data: Dataset, total_steps: int, say: Say) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from minigpt2.data import Dataset
 from minigpt2.training.memory import MemoryEstimate
 from minigpt2.training.plan import Plan
 
@@ -18,12 +19,7 @@ class Started:
     parameters: int
     trained: int
     memory: MemoryEstimate
-    room: int | None
-    vocab_size: int
-    train_tokens: int
-    val_tokens: int
-    train_characters: int
-    val_characters: int
+    data: Dataset
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ dropout masks and the learning rate of a step are functions of the step's number
 run equals never having stopped it, bit for bit on a CPU under the same plan.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -84,8 +83,7 @@ def train_step(job: Job) -> Step:
     tokens, targets = job.batches.batch(counters.step)
     rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
-    with _memory_told(job):
-        loss = accumulate(job.model, tokens, targets, job.plan, job.separator)
+    loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise MiniGPT2Error(
@@ -103,22 +101,18 @@ def train_step(job: Job) -> Step:
     return Step(counters.step, job.total_steps, loss, rate, grad_norm, speed)
 
 
-@contextlib.contextmanager
-def _memory_told(job: Job) -> Iterator[None]:
-    """Turn an out-of-memory error into a line with the cheapest change that would do."""
+def _accumulate_or_advise(job: Job, tokens: Tensor, targets: Tensor) -> float:
+    """Add the gradients; where memory runs out, say by which change it would do."""
     try:
-        yield
+        return accumulate(job.model, tokens, targets, job.plan, job.separator)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         detail = next(iter(str(error).splitlines()), type(error).__name__)
-    else:
-        return
     # Out of the except clause: what the failed step held is free again.
-    room = min(job.room or job.memory.step, job.memory.step * 4 // 5)
+    room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
     size: int = job.model.config.vocab_size
-    remedy = cheapest_fit(job.config, job.plan, size, room)
-    hint = f"the cheapest change: {remedy}" if remedy else "a smaller model is needed here"
+    hint = cheapest_fit(job.config, job.plan, size, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
@@ -216,7 +210,6 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
 
 
 def _started(job: Job) -> Started:
-    splits = job.data.manifest["splits"]
     return Started(
         run_dir=job.run.path,
         plan=job.plan,
@@ -225,10 +218,5 @@ def _started(job: Job) -> Started:
         parameters=sum(parameter.numel() for parameter in job.model.parameters()),
         trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
         memory=job.memory,
-        room=job.room,
-        vocab_size=job.tokenizer.vocab_size,
-        train_tokens=len(job.data.train),
-        val_tokens=len(job.data.val),
-        train_characters=splits["train"]["characters"],
-        val_characters=splits["val"]["characters"],
+        data=job.data,
     )

@@ -24,9 +24,8 @@ from minigpt2.checkpoints import Say
 from minigpt2.config import Config
 from minigpt2.errors import ConfigError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
-from minigpt2.model.bigram import Bigram, BigramConfig
 from minigpt2.training.plan import Plan
-from minigpt2.training.start import adapt
+from minigpt2.training.start import adapt, blank_model, shape_of
 from minigpt2.training.transforms import checkpoint_blocks
 
 # On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
@@ -36,13 +35,17 @@ _KERNELS, _GAPS = 50_000_000, 0.25
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes at the peak of a training step; `process` is what Python and torch take themselves."""
+    """Bytes at the peak of a training step; `process` is what Python and torch take themselves.
+
+    `room` is what was to be had before it; None where nobody looked, or nobody tells.
+    """
 
     parameters: int
     gradients: int
     optimizer: int
     activations: int
     process: int
+    room: int | None = None
 
     @property
     def step(self) -> int:
@@ -68,7 +71,7 @@ def estimate_memory(
 
     `shape` is that of a model which is there already, `held` its bytes in this process.
     """
-    shape = shape or _shape(config, vocab_size)
+    shape = shape or shape_of(config, vocab_size)
     with _fakes():
         model = _fake_model(config, shape)
     parameters = sum(parameter.nbytes for parameter in model.parameters())
@@ -94,13 +97,6 @@ def _activations(config: Config, plan: Plan, shape: GPT2Config) -> int:
     return one + (two - one) * (depth - unit) // unit
 
 
-def _shape(config: Config, vocab_size: int) -> GPT2Config:
-    """Return the shape of a model that is yet to be built; of a bigram, its vocabulary counts."""
-    m = config.model
-    layers = m.n_layer if m.kind == "gpt2" else 1
-    return GPT2Config(vocab_size, m.block_size, layers, m.n_head, m.n_embd, m.dropout)
-
-
 def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
     """Return what the keys and values of one full context take while generating."""
     m = config.model
@@ -109,7 +105,7 @@ def cache_bytes(config: Config, dtype: torch.dtype = torch.float32) -> int:
 
 def foresee_memory(
     config: Config, plan: Plan, model: LanguageModel | None, vocab_size: int, say: Say
-) -> tuple[MemoryEstimate, int | None]:
+) -> MemoryEstimate:
     """Return what the run takes and what there is; say what would help if it is too much.
 
     `model` is there already, or None: then `vocab_size` is the tokenizer's.
@@ -120,10 +116,9 @@ def foresee_memory(
     estimate = estimate_memory(config, plan, size, shape, held)
     room = available_memory(plan.device)
     if room is not None and estimate.step - held > room:
-        remedy = cheapest_fit(config, plan, size, room + held, shape)
-        hint = remedy or "a smaller model is needed here"
+        hint = cheapest_fit(config, plan, size, room + held, shape)
         say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
-    return estimate, room
+    return replace(estimate, room=room)
 
 
 def available_memory(device: str) -> int | None:
@@ -139,8 +134,8 @@ def available_memory(device: str) -> int | None:
 
 def cheapest_fit(
     config: Config, plan: Plan, vocab_size: int, room: int, shape: GPT2Config | None = None
-) -> str | None:
-    """Return the cheapest change, as options and its figure, by which a step fits into `room`.
+) -> str:
+    """Say by which change, as options and its figure, a step fits into `room` most cheaply.
 
     Smaller micro-batches change nothing but speed, recomputed blocks cost a forward pass, shorter
     sequences another context; they are tried in that order.
@@ -155,8 +150,8 @@ def cheapest_fit(
         needed = estimate_memory(changed, smaller, vocab_size, shape).step
         if needed <= room:
             flags = (f"--training.{key.replace('_', '-')} {n}" for key, n in values.items())
-            return f"{' '.join(flags)} needs about {gigabytes(needed)}"
-    return None
+            return f"the cheapest change: {' '.join(flags)} needs about {gigabytes(needed)}"
+    return "a smaller model is needed here"
 
 
 def _halved(number: int, least: int) -> Iterator[int]:
@@ -205,9 +200,7 @@ class _Live(TorchDispatchMode):
 
 def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
     """Build the model that is to be trained, or one of another depth, without memory."""
-    if config.model.kind == "bigram":
-        return Bigram(BigramConfig(shape.vocab_size, shape.block_size))
-    model = GPT2(shape)
+    model = blank_model(config, shape)
     with contextlib.suppress(ConfigError):  # a name that is none is told where the model is built
         adapt(config, model)
     return model

@@ -162,17 +162,25 @@ def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer, ane
 
 def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
     """Build the configured model with freshly drawn weights; they depend on the seed alone."""
-    m, vocab_size = config.model, config.model.vocab_size or tokenizer.vocab_size
+    vocab_size = config.model.vocab_size or tokenizer.vocab_size
     if vocab_size < tokenizer.vocab_size:
         raise ConfigError(
             [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
         )
     torch.manual_seed(config.training.seed)
-    model: LanguageModel
-    if m.kind == "bigram":
-        model = Bigram(BigramConfig(vocab_size, m.block_size))
-    else:
-        shape = (m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout)
-        model = GPT2(GPT2Config(vocab_size, *shape))
+    model = blank_model(config, shape_of(config, vocab_size))
     _freeze(config, model)
     return model
+
+
+def shape_of(config: Config, vocab_size: int) -> GPT2Config:
+    """Return the configured shape; a bigram has its vocabulary and its context."""
+    m = config.model
+    return GPT2Config(vocab_size, m.block_size, m.n_layer, m.n_head, m.n_embd, m.dropout)
+
+
+def blank_model(config: Config, shape: GPT2Config) -> LanguageModel:
+    """Build a model of the configured kind, as it is before anything is done to it."""
+    if config.model.kind == "bigram":
+        return Bigram(BigramConfig(shape.vocab_size, shape.block_size))
+    return GPT2(shape)
