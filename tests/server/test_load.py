@@ -101,6 +101,7 @@ def test_stop_stops_the_computation_within_a_tenth_of_a_second(serving, models, 
 
         async def start_and_stop():
             body = {"prompt": "a", "max_tokens": 100_000, "stream": stream, "n": 4}
+            body["ignore_eos"] = True
             asking = asyncio.ensure_future(ask(running.port, body))
             while worker.taken < 4:
                 await asyncio.sleep(0.005)

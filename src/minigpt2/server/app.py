@@ -1,7 +1,7 @@
 """The routes, and what the small ones answer."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ from minigpt2.errors import MiniGPT2Error
 from minigpt2.server.completions import Defaults, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.openapi import describe
-from minigpt2.server.schema import DetokenizeRequest, TokenizeRequest
+from minigpt2.server.schema import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
 from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import Tokenizer, converses
 
@@ -28,27 +33,60 @@ POST /v1/completions  GET /v1/models  GET /openapi.json
 _LOADING = {"Retry-After": "1"}
 
 
+async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+    """Return the ids of a text; a text that is exactly the end-of-text token is that token."""
+    tokenizer, text = worker.tokenizer, wanted.prompt or ""
+    ids = [tokenizer.eos_id] if text == _end_of_text(tokenizer) else tokenizer.encode(text)
+    return json_response({"tokens": ids})
+
+
+async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+    """Return the text of ids."""
+    tokenizer = worker.tokenizer
+    if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
+        raise RefusedError(400, f"tokens: there is no token {bad[0]}", param="tokens")
+    return json_response({"prompt": tokenizer.decode(wanted.tokens)})
+
+
+def _end_of_text(tokenizer: Tokenizer) -> str | None:
+    return None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
+
+
+Asked = CompletionRequest | ChatRequest | TokenizeRequest | DetokenizeRequest
+Get = Callable[[Request], Response]
+Post = Callable[[Any, Worker, Defaults], Awaitable[Response]]
+POSTS: dict[str, tuple[type[Asked], Post]] = {
+    "/v1/completions": (CompletionRequest, complete),
+    "/v1/chat/completions": (ChatRequest, converse),
+    "/tokenize": (TokenizeRequest, tokenize),
+    "/detokenize": (DetokenizeRequest, detokenize),
+}
+
+
 class Api:
     """The models that are served, by name, and what requests get that say nothing."""
 
     def __init__(self, workers: Mapping[str, Worker], defaults: Defaults) -> None:
         self._workers, self._defaults = workers, defaults
-        self._description = describe()
+        self._gets: dict[str, Get] = {
+            "/health": self.health,
+            "/v1/models": self.models,
+            "/v1/models/{model:path}": self.one_model,
+            "/tokenizer_info": self.tokenizer_info,
+            "/openapi.json": self.openapi,
+        }
 
     def routes(self) -> list[BaseRoute]:
         """Return all routes, the page's last."""
-        return [
-            Route("/health", self.health),
-            Route("/openapi.json", self.openapi),
-            Route("/v1/models", self.models),
-            Route("/v1/models/{model:path}", self.one_model),
-            Route("/v1/completions", self.completions, methods=["POST"]),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
-            Route("/tokenizer_info", self.tokenizer_info),
-            Route("/tokenize", self.tokenize, methods=["POST"]),
-            Route("/detokenize", self.detokenize, methods=["POST"]),
-            *page_routes(),
-        ]
+        gets = [Route(path, answer) for path, answer in self._gets.items()]
+        return [*gets, *(self._post(path, *told) for path, told in POSTS.items()), *page_routes()]
+
+    def _post(self, path: str, kind: type[Asked], answer: Post) -> Route:
+        async def endpoint(request: Request) -> Response:
+            wanted = await read(request, kind)
+            return await answer(wanted, self.worker(wanted.model), self._defaults)
+
+        return Route(path, endpoint, methods=["POST"])
 
     def worker(self, name: str | None) -> Worker:
         """Return the model of this name, the first without one; raise RefusedError."""
@@ -61,60 +99,32 @@ class Api:
             raise RefusedError(503, f"{worker.name} is being loaded", "loading", headers=_LOADING)
         return worker
 
-    async def health(self, request: Request) -> Response:
-        """Say whether all models are ready, and how much each has to do."""
+    def health(self, request: Request) -> Response:
+        """Whether all models are ready (503 until then), and how much each has to do."""
         ready = all(worker.ready for worker in self._workers.values())
         models = {name: worker.load() for name, worker in self._workers.items()}
         told = {"status": "ok" if ready else "loading", "models": models}
         return json_response(told, 200 if ready else 503, None if ready else _LOADING)
 
-    async def openapi(self, request: Request) -> Response:
-        """Return the description of this API."""
-        return json_response(self._description)
+    def openapi(self, request: Request) -> Response:
+        """This description."""
+        gets = {path: answer.__doc__ for path, answer in self._gets.items()}
+        return json_response(describe(gets, POSTS))
 
-    async def models(self, request: Request) -> Response:
-        """List the models."""
+    def models(self, request: Request) -> Response:
+        """The models."""
         listed = [self._model(self.worker(name)) for name in self._workers]
         return json_response({"object": "list", "data": listed})
 
-    async def one_model(self, request: Request) -> Response:
-        """Tell of one model."""
+    def one_model(self, request: Request) -> Response:
+        """One model."""
         return json_response(self._model(self.worker(request.path_params["model"])))
 
-    async def completions(self, request: Request) -> Response:
-        """Complete a text."""
-        return await complete(request, self.worker, self._defaults)
-
-    async def chat(self, request: Request) -> Response:
-        """Answer in a conversation."""
-        return await converse(request, self.worker, self._defaults)
-
-    async def tokenizer_info(self, request: Request) -> Response:
-        """Tell what an evaluating client must know of the tokenizer."""
+    def tokenizer_info(self, request: Request) -> Response:
+        """What an evaluating client must know of the tokenizer."""
         tokenizer = self.worker(request.query_params.get("model")).tokenizer
-        eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
-        return json_response(
-            {
-                "eos_token": eos,
-                "bos_token": None,
-                "pad_token": None,
-                "chat_template": tokenizer.chat_template,
-            }
-        )
-
-    async def tokenize(self, request: Request) -> Response:
-        """Return the ids of a text."""
-        wanted = await read(request, TokenizeRequest)
-        tokenizer = self.worker(wanted.model).tokenizer
-        return json_response({"tokens": _ids(tokenizer, wanted.prompt or "")})
-
-    async def detokenize(self, request: Request) -> Response:
-        """Return the text of ids."""
-        wanted = await read(request, DetokenizeRequest)
-        tokenizer = self.worker(wanted.model).tokenizer
-        if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
-            raise RefusedError(400, f"tokens: there is no token {bad[0]}", param="tokens")
-        return json_response({"prompt": tokenizer.decode(wanted.tokens)})
+        told = {"bos_token": None, "pad_token": None, "chat_template": tokenizer.chat_template}
+        return json_response({"eos_token": _end_of_text(tokenizer), **told})
 
     def _model(self, worker: Worker) -> dict[str, Any]:
         assert worker.model is not None
@@ -126,13 +136,8 @@ class Api:
             "chat": converses(worker.tokenizer),
             "overflow": self._defaults.overflow,
         }
-        return {
-            "id": worker.name,
-            "object": "model",
-            "created": worker.created,
-            "owned_by": "minigpt2",
-            "minigpt2": own,
-        }
+        usual = {"id": worker.name, "object": "model", "created": worker.created}
+        return {**usual, "owned_by": "minigpt2", "minigpt2": own}
 
 
 def page_routes() -> list[BaseRoute]:
@@ -146,13 +151,6 @@ def page_routes() -> list[BaseRoute]:
         return [Route("/", lambda request: PlainTextResponse(_NO_PAGE))]
     assets = Mount("/assets", StaticFiles(directory=STATIC_DIR / "assets"))
     return [file("/", "index.html"), file("/favicon.svg", "favicon.svg"), assets]
-
-
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return a text's ids; a text that is exactly one special token is that token."""
-    if tokenizer.eos_id is not None and text == tokenizer.decode([tokenizer.eos_id]):
-        return [tokenizer.eos_id]
-    return tokenizer.encode(text)
 
 
 def make_app(

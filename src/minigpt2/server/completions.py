@@ -2,34 +2,23 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from minigpt2.generation import Piece, prompt_ids
 from minigpt2.sampling import Overflow, Sampling
-from minigpt2.server.errors import RefusedError, json_response, read
-from minigpt2.server.replies import (
-    Chat,
-    Completion,
-    Form,
-    Sample,
-    likelihood,
-    new_reply,
-    usage,
-)
+from minigpt2.server.errors import RefusedError, json_response
+from minigpt2.server.replies import Chat, Completion, Form, Sample, likelihood, new_reply, usage
 from minigpt2.server.schema import ChatRequest, CompletionRequest, Reply, Wanted
 from minigpt2.server.worker import Job, Worker
 from minigpt2.tokenizers import NEXT_TURN, Tokenizer, converses, transcript
 
 _QUICK = 10_000  # characters that are encoded at once; more, in a thread beside
-
-Find = Callable[[str | None], Worker]
 
 
 @dataclass(frozen=True)
@@ -64,10 +53,8 @@ class Order:
         return Sample(place * self.n + number, tokenizer, self.echoes[place], first)
 
 
-async def complete(request: Request, find: Find, defaults: Defaults) -> Response:
-    """Answer `POST /v1/completions`."""
-    wanted = await read(request, CompletionRequest)
-    worker = find(wanted.model)
+async def complete(wanted: CompletionRequest, worker: Worker, defaults: Defaults) -> Response:
+    """Continue texts."""
     if wanted.suffix:
         raise RefusedError(400, "suffix: GPT-2 cannot write what comes before it", param="suffix")
     n = wanted.n or 1
@@ -78,34 +65,29 @@ async def complete(request: Request, find: Find, defaults: Defaults) -> Response
     sampling = defaults.sampling(wanted, wanted.logprobs)
     if best_of > n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)  # by which they are compared
-    order = Order(
-        Completion(wanted.logprobs is not None),
-        prompts,
-        [text if wanted.echo else "" for text in texts],
-        sampling,
-        n,
-        best_of,
-        score=bool(wanted.echo) and wanted.logprobs is not None,
-    )
+    told = wanted.logprobs is not None
+    echoes = texts if wanted.echo else [""] * len(texts)
+    score = bool(wanted.echo) and told
+    order = Order(Completion(told), prompts, echoes, sampling, n, best_of, score)
     return await _answer(order, wanted, worker)
 
 
-async def converse(request: Request, find: Find, defaults: Defaults) -> Response:
-    """Answer `POST /v1/chat/completions`, for a model trained on conversations."""
-    wanted = await read(request, ChatRequest)
-    worker = find(wanted.model)
+async def converse(wanted: ChatRequest, worker: Worker, defaults: Defaults) -> Response:
+    """Answer in a conversation; only by a model that was trained on some."""
     if not converses(worker.tokenizer):
         message = f"{worker.name} was not trained on conversations; use /v1/completions"
         raise RefusedError(400, message, "no_chat_template", "model")
+    if wanted.logprobs:
+        message = "logprobs: of conversations they are not told; /v1/completions tells them"
+        raise RefusedError(400, message, param="logprobs")
     said = [{"role": item.speaker(), "content": item.text()} for item in wanted.messages]
     prompts = await _encode([transcript(said)], worker.tokenizer)
     if wanted.max_completion_tokens is not None:
         wanted.max_tokens = wanted.max_completion_tokens
-    sampling = defaults.sampling(wanted, (wanted.top_logprobs or 0) if wanted.logprobs else None)
+    sampling = defaults.sampling(wanted, None)
     sampling = replace(sampling, stop=(*sampling.stop, NEXT_TURN))
     n = wanted.n or 1
-    order = Order(Chat(bool(wanted.logprobs)), prompts, [""], sampling, n, n, score=False)
-    return await _answer(order, wanted, worker)
+    return await _answer(Order(Chat(), prompts, [""], sampling, n, n, False), wanted, worker)
 
 
 async def _prompts(prompt: Any, tokenizer: Tokenizer) -> tuple[list[list[int]], list[str]]:

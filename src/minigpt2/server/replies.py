@@ -11,12 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigpt2.generation import Piece, Token
+from minigpt2.generation import Piece, Token, Top
 from minigpt2.server.schema import (
-    Alternative,
     ChatChoice,
-    ChatLogprobs,
-    ChatToken,
     Context,
     Logprobs,
     Reply,
@@ -54,8 +51,8 @@ class Sample:
         self._offset += len(self._decoder.feed(token_id))
         return place
 
-    def alternative(self, token_id: int, logprob: float) -> Alternative:
-        """Return a token with its text, log-probability and bytes.
+    def named(self, token_id: int, logprob: float | None) -> tuple[str, float | None]:
+        """Return a token's text and its log-probability as JSON can tell it.
 
         Bytes that are no text alone are written out, so that every token has a name of its own.
         """
@@ -64,8 +61,7 @@ class Sample:
             text = spelt.decode()
         except UnicodeDecodeError:
             text = "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelt)
-        least = _LEAST if logprob == -math.inf else logprob
-        return Alternative(text, least, list(spelt))
+        return text, _LEAST if logprob == -math.inf else logprob
 
 
 @dataclass(frozen=True)
@@ -84,27 +80,26 @@ class Completion:
 
     def _told(self, sample: Sample, pieces: Sequence[Piece], new: bool) -> Logprobs:
         told = Logprobs([], [], [], [])
+        known: list[tuple[int, float | None, Top | None]] = []
         if new and sample.first_id is not None:  # nothing stands before it that it could follow
-            told.tokens.append(sample.alternative(sample.first_id, 0).token)
-            told.token_logprobs.append(None)
-            told.top_logprobs.append(None)
-            told.text_offset.append(sample.offset(sample.first_id))
-        for token in _tokens(pieces):
-            one = sample.alternative(token.id, token.logprob or 0.0)
+            known.append((sample.first_id, None, None))
+        known += [(token.id, token.logprob, token.top) for token in _tokens(pieces)]
+        for token_id, logprob, top in known:
+            one = sample.named(token_id, logprob)
             # The likelier one keeps its place where two tokens have one text.
-            top = [sample.alternative(*pair) for pair in reversed(token.top)]
-            told.tokens.append(one.token)
-            told.token_logprobs.append(one.logprob)
-            told.top_logprobs.append({each.token: each.logprob for each in (one, *top)})
-            told.text_offset.append(sample.offset(token.id))
+            likeliest = [sample.named(*pair) for pair in reversed(top or ())]
+            told.tokens.append(one[0])
+            told.token_logprobs.append(one[1])
+            told.top_logprobs.append(None if top is None else dict([one, *likeliest]))
+            told.text_offset.append(sample.offset(token_id))
         return told
 
 
 @dataclass(frozen=True)
 class Chat:
-    """How a message of a conversation is told; `logprobs` says whether log-probabilities are."""
+    """How a message of a conversation is told."""
 
-    logprobs: bool
+    logprobs = False
     prefix, whole, chunk = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
     def choice(self, sample: Sample, pieces: Sequence[Piece], streamed: bool) -> ChatChoice:
@@ -114,18 +109,8 @@ class Chat:
             text = text.lstrip()
             sample.spoken = bool(text)
         said = Said("assistant" if sample.begin() else None, text)
-        tokens = [self._token(sample, token) for token in _tokens(pieces)]
         place: dict[str, Any] = {"delta": said} if streamed else {"message": said}
-        return ChatChoice(
-            **_ending(sample, pieces),
-            **place,
-            logprobs=ChatLogprobs(tokens) if self.logprobs else None,
-        )
-
-    def _token(self, sample: Sample, token: Token) -> ChatToken:
-        one = sample.alternative(token.id, token.logprob or 0.0)
-        top = [sample.alternative(*pair) for pair in token.top]
-        return ChatToken(one.token, one.logprob, one.bytes, top)
+        return ChatChoice(**_ending(sample, pieces), **place)
 
 
 Form = Completion | Chat

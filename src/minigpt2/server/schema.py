@@ -118,7 +118,6 @@ class ChatRequest(Wanted, kw_only=True):
     messages: Annotated[list[Message], Meta(min_length=1, max_length=1024)]
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
 
 
 class TokenizeRequest(Struct):
@@ -153,7 +152,7 @@ class Logprobs(Struct):
 
     tokens: list[str]
     token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
+    top_logprobs: list[dict[str, float | None] | None]
     text_offset: list[int]
 
 
@@ -179,26 +178,6 @@ class TextChoice(Choice, kw_only=True):
     logprobs: Logprobs | None
 
 
-class Alternative(Struct):
-    """A token that might have been."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class ChatToken(Alternative):
-    """A token that was chosen."""
-
-    top_logprobs: list[Alternative]
-
-
-class ChatLogprobs(Struct):
-    """Log-probabilities in the shape of chat."""
-
-    content: list[ChatToken]
-
-
 class Said(Struct, omit_defaults=True):
     """A message of the assistant, or what a chunk adds to it."""
 
@@ -211,7 +190,6 @@ class ChatChoice(Choice, kw_only=True):
 
     message: Said | UnsetType = UNSET
     delta: Said | UnsetType = UNSET
-    logprobs: ChatLogprobs | None
 
 
 class Reply(Struct):
