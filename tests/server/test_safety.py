@@ -255,6 +255,13 @@ def test_what_cannot_be_served_says_so(arguments, code, words, tmp_path):
     assert len([line for line in result.stderr.splitlines() if line.startswith("minigpt2:")]) == 1
 
 
+def test_without_its_libraries_it_says_what_to_install():
+    code = "import sys; sys.modules['uvicorn'] = None; from minigpt2.__main__ import main; main()"
+    line = [sys.executable, "-c", code, "serve"]
+    result = subprocess.run(line, capture_output=True, text=True)
+    assert result.returncode == 69 and 'pip install "minigpt2[serve]"' in result.stderr
+
+
 def test_a_port_in_use_and_a_broken_model_are_told(served, tmp_path):
     taken = run("--port", str(served.port))
     assert taken.returncode == 69 and f"port {served.port}" in taken.stderr

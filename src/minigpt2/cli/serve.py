@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from minigpt2.cli.options import say
 from minigpt2.cli.writing import Dtype, open_to_write
-from minigpt2.errors import UnavailableError, UsageError
+from minigpt2.errors import UsageError, optional_library
 from minigpt2.sampling import Overflow
 
 if TYPE_CHECKING:
@@ -65,14 +65,10 @@ def serve(
         Precision of the weights: bfloat16 and int8 are faster where the model is large.
     """
     _check(host, port, token, max_concurrency, queue, default_max_tokens)
-    try:
-        from minigpt2.server.completions import Defaults
-        from minigpt2.server.listening import Server, bind
-        from minigpt2.server.worker import Worker
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f'{error.name} is not installed: pip install "minigpt2[serve]"'
-        ) from None
+    optional_library("minigpt2.server.listening", "serve", "serving needs starlette and uvicorn")
+    from minigpt2.server.completions import Defaults
+    from minigpt2.server.listening import Server, bind
+    from minigpt2.server.worker import Worker
 
     def worker(name: str, folder: Path) -> "Worker":
         def opened():

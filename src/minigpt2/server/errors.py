@@ -44,6 +44,12 @@ class RefusedError(Exception):
         return json_response(self.body(), self.status, self.headers)
 
 
+def no_room() -> RefusedError:
+    """Return the answer where the queue is full; in a second a place may be free."""
+    wait = {"Retry-After": "1"}
+    return RefusedError(429, "the queue is full; try again", "queue_full", headers=wait)
+
+
 def refusal(error: Exception) -> RefusedError:
     """Return the answer to any error; what is not the client's fault tells nothing of itself."""
     if isinstance(error, RefusedError):

@@ -9,12 +9,12 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from minigpt2.server.errors import RefusedError
+from minigpt2.server.errors import RefusedError, no_room
 
 _LOG = logging.getLogger("minigpt2.server")
 
@@ -42,15 +42,17 @@ _CLOSE = {"Connection": "close"}
 class Guard:
     """Wraps an application: only what passes reaches it, its body read and within bounds.
 
-    `hosts` are names by which we may be asked, beside those of this machine to itself; with
-    `any_address` also every IP address. With a `token` all but the page itself wants it.
+    While all is `full` a crowd is turned away here, which costs little. `hosts` are names by which
+    we may be asked, beside those of this machine to itself; with `any_address` also every IP
+    address. With a `token` all but the page itself wants it.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Iterable[str] = (), any_address: bool = False,
-        token: str | None = None,
+        self, app: ASGIApp, full: Callable[[], bool], hosts: Iterable[str] = (),
+        any_address: bool = False, token: str | None = None,
     ) -> None:  # fmt: skip
-        self._app, self._any_address, self._token = app, any_address, token
+        self._app, self._full = app, full
+        self._any_address, self._token = any_address, token
         self._hosts = {*_LOCAL, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +92,8 @@ class Guard:
             if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
                 wants = {"WWW-Authenticate": "Bearer", **_CLOSE}
                 raise RefusedError(401, "a token is needed: OPENAI_API_KEY", headers=wants)
+        if scope["path"].startswith("/v1/") and scope["method"] == "POST" and self._full():
+            raise no_room()
 
     def _is_ours(self, host: str) -> bool:
         parts = _HOST.fullmatch(host.lower())

@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         self._workers, self._announce = workers, announce
         super().__init__(
             uvicorn.Config(
-                Guard(make_app(workers, defaults, self.stop), **guarded),
+                Guard(make_app(workers, defaults, self.stop), self._is_full, **guarded),
                 http=Connection,
                 ws="none",
                 log_level="warning",
@@ -81,6 +81,9 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
             )
         )
+
+    def _is_full(self) -> bool:
+        return all(worker.full for worker in self._workers.values())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""

@@ -18,16 +18,15 @@ from typing import Any
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.generation import Engine, Piece, Sampling, Writer
 from minigpt2.model import LanguageModel
-from minigpt2.server.errors import RefusedError, refusal
+from minigpt2.server.errors import RefusedError, no_room, refusal
 from minigpt2.tokenizers import Tokenizer
 
 _LOG = logging.getLogger("minigpt2.server")
 _STEP_SECONDS = 10.0  # a thread left within torch would abort the process at its end
 _LONGEST_LAG = 1.0  # seconds that the engine waits for the loop
-_RETRY_SECONDS = "1"  # after which a place in the queue may be free
 
 # Of all streams together: a chunk costs the loop 0.1 ms, which the engine's thread goes without.
-_CHUNKS_PER_SECOND, _LONGEST_PACE = 1000, 0.05
+_CHUNKS_PER_SECOND, _LONGEST_PACE = 1000, 0.1
 
 Opened = tuple[LanguageModel, Tokenizer]
 
@@ -110,6 +109,11 @@ class Worker:
         """Say whether the model is open."""
         return self.model is not None
 
+    @property
+    def full(self) -> bool:
+        """Say whether not even one more sample can be taken."""
+        return self.taken >= self.slots + self.queue
+
     def load(self) -> dict[str, int]:
         """Return how many samples are written now, and how many wait."""
         writing = min(self.taken, self.slots)
@@ -125,8 +129,7 @@ class Worker:
                 400, f"{rows} samples in one request; this server takes at most {room}", param="n"
             )
         if self.taken + rows > room:
-            wait = {"Retry-After": _RETRY_SECONDS}
-            raise RefusedError(429, "the queue is full; try again", "queue_full", headers=wait)
+            raise no_room()
         named = {next(self._names): ids for ids in prompts}
         job = Job(named, sampling, {"n": n, **wanted}, rows, every)
         self.taken += rows
