@@ -175,7 +175,7 @@ def main():
         alone()
         return
     given = [argument for argument in sys.argv[1:] if argument != "--small"]
-    repeats = int(given[0]) if given else 3
+    repeats = 1 if SMALL else int(given[0]) if given else 3
     print(f"{platform.platform()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{REQUESTS} requests of {NEW} tokens, {SLOTS} slots; tokens/s")
     rates, others = {"alone": [], "whole": [], "streamed": []}, []

@@ -30,6 +30,7 @@ SMALL = {
 }
 SMALL_SCRIPTS = {
     "compare.py": "1", "data.py": "--small", "hellaswag.py": "2 1", "generation.py": "--small",
+    "serving.py": "--small",
 }  # fmt: skip
 
 

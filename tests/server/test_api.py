@@ -304,7 +304,7 @@ BAD = [
     ({"n": 2, "best_of": 1}, "best_of"),
     ({"best_of": 2, "stream": True}, "best_of"),
     ({"suffix": "b"}, "suffix"),
-    ({"logprobs": 101}, "logprobs"),
+    ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
     ({"logit_bias": {"x": 1}}, "logit_bias"),
     ({"logit_bias": {"29": 1}}, "no token 29"),

@@ -159,7 +159,7 @@ def test_who_reads_nothing_or_asks_by_halves_slows_nobody(serving, models, monke
                 reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=64)
                 reader._transport.pause_reading()
                 body = json.dumps(
-                    {"prompt": "a", "max_tokens": 5000, "stream": True, "logprobs": 99}
+                    {"prompt": "a", "max_tokens": 5000, "stream": True, "logprobs": 20}
                 )
                 head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                 writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())

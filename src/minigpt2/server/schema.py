@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from minigpt2.sampling import Overflow, Sampling
 
-MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 64, 1000, 1024, 100
+MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 64, 1000, 1024, 20
 MOST_TOKENS = 100_000  # of a sample: beyond every window, and not for ever
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]

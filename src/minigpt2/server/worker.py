@@ -147,19 +147,20 @@ class Worker:
     def _run(self) -> None:
         try:
             model, tokenizer = self._open_model()
+            writer = Writer(Engine(model, self.slots, tokenizer.vocab_size), tokenizer)
         except Exception as error:
             self.error = error
             self._tell(self._failed)
             return
         self.tokenizer, self.model = tokenizer, model
         while True:
-            writer = Writer(Engine(model, self.slots, tokenizer.vocab_size), tokenizer)
             try:
                 self._write(writer)
                 return
             except Exception as error:  # of a step: all that was being written is lost with it
                 _LOG.exception("the engine failed and begins anew")
                 self._tell(self._lost, error)
+            writer = Writer(Engine(model, self.slots, tokenizer.vocab_size), tokenizer)
 
     def _write(self, writer: Writer) -> None:
         """Obey orders and take steps until told to stop."""
