@@ -63,13 +63,12 @@ def run_server(models, slots=5, queue=64, defaults=Defaults(), **guarded):  # no
         name: Worker(name, lambda opened=opened: opened, slots, queue)
         for name, opened in models.items()
     }
-    listening, ready = bind("127.0.0.1", 0), threading.Event()
+    listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = Server(workers, defaults, ready.set, **guarded)
+    server = Server(workers, defaults, **guarded)
     thread = threading.Thread(target=server.serve_until_stopped, args=(listening,))
     thread.start()
     try:
-        assert ready.wait(10)
         while not all(worker.ready for worker in workers.values()):
             time.sleep(0.001)
         yield Serving(server, f"http://127.0.0.1:{port}", workers)

@@ -81,16 +81,13 @@ def serve(
     place = f"[{host}]" if ":" in host else host
     address = f"http://{place}:{listening.getsockname()[1]}"
 
-    def announce() -> None:
-        say(f"serving {', '.join(workers)}")
-        say(f"the page:    {address}/")
-        key = "unused" if token is None else "the token"
-        say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY='{key}'")
-
+    say(f"serving {', '.join(workers)}")
+    say(f"the page:    {address}/")
+    key = "unused" if token is None else "the token"
+    say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY='{key}'")
     server = Server(
         workers,
         Defaults(default_max_tokens, context_overflow),
-        announce,
         hosts=(host, *allow_host),
         any_address=host in _EVERYWHERE,
         token=token,

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
@@ -41,12 +41,6 @@ class Connection(H11Protocol):
         if self.conn.trailing_data[0]:
             self._watch()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        super().connection_lost(exc)
-        if self._timer is not None:
-            self._timer.cancel()
-
     def _watch(self) -> None:
         waits = self.conn.their_state is h11.IDLE
         if waits and self._timer is None:  # a byte now and then does not make it longer
@@ -57,16 +51,10 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, around our application: it says when it listens, and ends without losing answers.
+    """uvicorn's, around our application; `guarded` are settings of the Guard."""
 
-    `guarded` are settings of the Guard.
-    """
-
-    def __init__(
-        self, workers: Mapping[str, Worker], defaults: Defaults,
-        announce: Callable[[], None] = lambda: None, **guarded: Any,
-    ) -> None:  # fmt: skip
-        self._workers, self._announce = workers, announce
+    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, **guarded: Any) -> None:
+        self._workers = workers
         super().__init__(
             uvicorn.Config(
                 Guard(make_app(workers, defaults, self.stop), self._is_full, **guarded),
@@ -84,11 +72,6 @@ class Server(uvicorn.Server):
 
     def _is_full(self) -> bool:
         return all(worker.full for worker in self._workers.values())
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self._announce()
 
     def stop(self) -> None:
         """Take no more requests, and end after what is being answered."""
@@ -108,13 +91,17 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket at this address; raise UnavailableError if there is none to be had."""
+    """Return a socket that listens at this address; raise UnavailableError if it cannot be had.
+
+    From now on clients may connect; they are answered when a server takes it.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(_BACKLOG)
     except OSError as error:
         reason = error.strerror or error
         raise UnavailableError(
