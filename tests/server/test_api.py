@@ -155,8 +155,8 @@ def test_the_end_of_a_text_is_kept_among_the_tokens(client, models):
 def test_minus_infinity_is_a_number():
     token = Token(0, 0, 65, float("-inf"), ((66, 0.0),))
     choice = Completion(True).choice(Sample(0, ByteTokenizer()), [Piece(0, 0, "A", token)], False)
-    assert choice.logprobs.token_logprobs == [-9999.0]
-    assert choice.logprobs.top_logprobs == [{"A": -9999.0, "B": 0.0}]
+    assert choice["logprobs"].token_logprobs == [-9999.0]
+    assert choice["logprobs"].top_logprobs == [{"A": -9999.0, "B": 0.0}]
 
 
 @pytest.mark.parametrize("stop", ["e", ["zz", "e", "q", "x", "k"]])

@@ -19,13 +19,13 @@ _EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 def serve(
-    models: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    models: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     /,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     token: Annotated[str | None, Parameter(env_var="MINIGPT2_TOKEN")] = None,
-    allow_host: tuple[str, ...] = (),
+    allow_host: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     max_concurrency: int = 32,
     queue: int = 256,
     default_max_tokens: int = 16,

@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigpt2.generation import Piece, Token, Top
-from minigpt2.server.schema import (
-    ChatChoice,
-    Context,
-    Logprobs,
-    Reply,
-    Said,
-    TextChoice,
-    Usage,
-)
+from minigpt2.server.schema import Logprobs, Reply
 from minigpt2.tokenizers import IncrementalDecoder, Tokenizer
 
 _LEAST = -9999.0  # stands for minus infinity, which JSON does not have
@@ -71,12 +63,12 @@ class Completion:
     logprobs: bool
     prefix, whole, chunk = "cmpl-", "text_completion", "text_completion"
 
-    def choice(self, sample: Sample, pieces: Sequence[Piece], streamed: bool) -> TextChoice:
+    def choice(self, sample: Sample, pieces: Sequence[Piece], streamed: bool) -> dict[str, Any]:
         """Return what the pieces amount to."""
         new = sample.begin()
         text = "".join(piece.text for piece in pieces)
         told = self._told(sample, pieces, new) if self.logprobs else None
-        return TextChoice(**_ending(sample, pieces), text=sample.echo * new + text, logprobs=told)
+        return {**_ending(sample, pieces), "text": sample.echo * new + text, "logprobs": told}
 
     def _told(self, sample: Sample, pieces: Sequence[Piece], new: bool) -> Logprobs:
         told = Logprobs([], [], [], [])
@@ -102,15 +94,15 @@ class Chat:
     logprobs = False
     prefix, whole, chunk = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
-    def choice(self, sample: Sample, pieces: Sequence[Piece], streamed: bool) -> ChatChoice:
+    def choice(self, sample: Sample, pieces: Sequence[Piece], streamed: bool) -> dict[str, Any]:
         """Return what the pieces amount to."""
         text = "".join(piece.text for piece in pieces)
         if not sample.spoken:  # the blank behind "Assistant:"
             text = text.lstrip()
             sample.spoken = bool(text)
-        said = Said("assistant" if sample.begin() else None, text)
-        place: dict[str, Any] = {"delta": said} if streamed else {"message": said}
-        return ChatChoice(**_ending(sample, pieces), **place)
+        who = {"role": "assistant"} if sample.begin() else {}
+        said = {"delta" if streamed else "message": {**who, "content": text}}
+        return {**_ending(sample, pieces), **said}
 
 
 Form = Completion | Chat
@@ -129,7 +121,7 @@ def _ending(sample: Sample, pieces: Sequence[Piece]) -> dict[str, Any]:
     last = pieces[-1]
     fields: dict[str, Any] = {"index": sample.index, "finish_reason": last.ended}
     if last.cut or last.slides:
-        fields["context"] = Context(last.cut, last.slides)
+        fields["context"] = {"prompt_tokens_left_out": last.cut, "window_slides": last.slides}
     return fields
 
 
@@ -145,7 +137,7 @@ def new_reply(form: Form, model: str, streamed: bool) -> Reply:
     return Reply(form.prefix + secrets.token_hex(12), name, int(time.time()), model, [])
 
 
-def usage(prompts: Sequence[list[int]], written: int) -> Usage:
+def usage(prompts: Sequence[list[int]], written: int) -> dict[str, int]:
     """Return what was read and written, in tokens."""
     read = sum(map(len, prompts))
-    return Usage(read, written, read + written)
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

@@ -135,14 +135,6 @@ class DetokenizeRequest(Struct):
     model: str | None = None
 
 
-class Usage(Struct):
-    """How many tokens were read and written."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
 class Logprobs(Struct):
     """Log-probabilities in the legacy shape: lists with an entry for every token.
 
@@ -156,51 +148,19 @@ class Logprobs(Struct):
     text_offset: list[int]
 
 
-class Context(Struct):
-    """Where the window was too small: tokens of the prompt left out, and how often it slid."""
-
-    prompt_tokens_left_out: int
-    window_slides: int
-
-
-class Choice(Struct, kw_only=True):
-    """One sample, or what a chunk adds to it."""
-
-    index: int
-    finish_reason: str | None
-    context: Context | UnsetType = UNSET
-
-
-class TextChoice(Choice, kw_only=True):
-    """A sample of a completion."""
-
-    text: str
-    logprobs: Logprobs | None
-
-
-class Said(Struct, omit_defaults=True):
-    """A message of the assistant, or what a chunk adds to it."""
-
-    role: str | None = None
-    content: str | None = None
-
-
-class ChatChoice(Choice, kw_only=True):
-    """A sample of a chat completion; a chunk has `delta`, a whole one `message`."""
-
-    message: Said | UnsetType = UNSET
-    delta: Said | UnsetType = UNSET
-
-
 class Reply(Struct):
-    """A completion: whole, or a chunk of a stream."""
+    """A completion, whole or a chunk of a stream.
+
+    A choice has `index` and `finish_reason`; `text` and `logprobs`, or, in a conversation,
+    `message` (`delta` in a chunk); and `context` where the window was too small for all of it.
+    """
 
     id: str
     object: str
     created: int
     model: str
-    choices: list[Any]  # of the kind that the address names
-    usage: Usage | UnsetType | None = UNSET
+    choices: list[dict[str, Any]]
+    usage: dict[str, int] | UnsetType | None = UNSET
 
 
 class Problem(Struct):
