@@ -8,6 +8,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.table import Column, Table
 from rich.text import Text
 
+from minigpt2.terminal.layouts import filled
 from minigpt2.terminal.live import LiveView
 from minigpt2.text import printable
 
@@ -59,19 +60,4 @@ def statistics_table(found: dict[str, Any]) -> Group:
     for key in ("least", "median", "most") if several else ():
         lengths = (column["document_tokens"].get(key, 0) for column in columns)
         sizes.add_row(f"tokens a document, {key}", *(f"{length:,}" for length in lengths))
-    vocabulary = found["vocabulary"]
-    frequent = ", ".join(f"{one['text']!r} {one['count']:,}" for one in found["most_frequent"])
-    lines = [
-        f"vocabulary: {vocabulary['used_in_training']:,} of {vocabulary['size']:,} ids are used; "
-        f"{vocabulary['validation_tokens_unseen_in_training']:,} validation tokens "
-        f"({vocabulary['validation_ids_unseen_in_training']:,} ids) never occur in training",
-        f"most frequent: {printable(frequent)}",
-    ]
-    if found["unigram_loss"] is not None and found["bigram_bits_per_byte"] is not None:
-        lines.append(
-            "what counting predicts, and a model has to beat, in nats a token: "
-            f"{found['unigram_loss']:.4f} by frequency alone "
-            f"({found['unigram_bits_per_byte']:.3f} bits per byte), {found['bigram_loss']:.4f} by "
-            f"a table of pairs ({found['bigram_bits_per_byte']:.3f})"
-        )
-    return Group(sizes, *map(Text, lines))
+    return Group(sizes, Text(printable(filled("statistics", **found))))

@@ -61,7 +61,8 @@ class MemoryEstimate:
         """Return the estimate as one line."""
         names = ("parameters", "gradients", "optimizer", "activations")
         parts = (f"{name} {gigabytes(getattr(self, name))}" for name in names)
-        return f"about {gigabytes(self.total)}: {', '.join(parts)}"
+        free = "" if self.room is None else f"; {gigabytes(self.room)} free"
+        return f"about {gigabytes(self.total)}: {', '.join(parts)}{free}"
 
 
 def estimate_memory(
