@@ -32,12 +32,6 @@ from minigpt2.training.plan import Plan, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
 from minigpt2.training.transforms import apply_transforms
 
-# Keys of a run that may change when it is resumed; the second group asks for a new plan.
-_FREE_KEYS = {f"training.{name}" for name in ("patience", "activation_checkpointing")}
-_FREE_KEYS.update(schema.LENGTH_KEYS)
-_PLAN_NAMES = ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
-_PLAN_KEYS = {f"training.{name}" for name in _PLAN_NAMES}
-
 _FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
 
@@ -253,14 +247,14 @@ def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     stored = stored_config(run.path).config
     old, new = schema.flatten(stored), schema.flatten(config)
     changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
-    if fixed := sorted(changed - _FREE_KEYS - _PLAN_KEYS):
+    if fixed := sorted(changed - schema.marked("free") - schema.marked("planned")):
         told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
         raise ConfigError(
             [f"{run.path} was begun with another {told}; use its values or another --out"]
         )
     plan = _facts(run)["plan"]
     here = make_plan(config)
-    if changed & _PLAN_KEYS:
+    if changed & schema.marked("planned"):
         say(f"{run.path}: new plan, so losses may differ in their last digits: {here.describe()}")
         return here
     if torch.device(plan.device) != torch.device(find_device(config.training.device)):
