@@ -1,6 +1,7 @@
 """How preparing data looks: one line that moves, and the statistics as a table."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group
@@ -17,7 +18,7 @@ class ProgressLine(LiveView):
     """One bar for the stage at hand; lines said meanwhile stand above it."""
 
     def __init__(self, console: Console) -> None:
-        name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
+        name, amount = map(TextColumn, ("{task.description:<16}", "{task.completed:,.0f}"))
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
         super().__init__(console, console, *columns, transient=True)
 
@@ -26,28 +27,13 @@ class ProgressLine(LiveView):
         if [stage] != [task.description for task in self.tasks]:
             for task in self.task_ids:
                 self.remove_task(task)
-            self.add_task(stage, total=total or None, amount="")
-        self.update(self.task_ids[0], completed=done, amount=_amount(done))
+            self.add_task(stage, total=total or None)
+        self.update(self.task_ids[0], completed=done)
 
     def counter(self, stage: str, total: int) -> Callable[[int], None]:
         """Return a function that is told, again and again, how much more of a stage is done."""
-        done = 0
-
-        def count(amount: int) -> None:
-            nonlocal done
-            done += amount
-            self.progress(stage, done, total)
-
-        return count
-
-
-def _amount(number: int) -> str:
-    """Write a number short.
-
-    >>> _amount(1234), _amount(5_600_000)
-    ('1,234', '5.6 M')
-    """
-    return f"{number / 1e6:,.1f} M" if number >= 1_000_000 else f"{number:,}"
+        self.progress(stage, 0, total)
+        return partial(self.advance, self.task_ids[0])
 
 
 def statistics_table(found: dict[str, Any]) -> Group:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.text import Text
 
@@ -32,7 +32,6 @@ class TrainingView(LiveView):
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
         super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
-        self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
         self._start_loss: float | None = None  # of a model that is trained further
@@ -87,15 +86,13 @@ class TrainingView(LiveView):
         self.say(filled("started", **vars(event)))
         self._plan = event.plan.describe()
         self._curve = LossCurve(event.total_steps)
-        self._task = self.add_task(
-            "training", total=event.total_steps, completed=event.step, figures=""
-        )
+        self.add_task("training", total=event.total_steps, completed=event.step, figures="")
 
     def _show_step(self, event: Step) -> None:
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
-        assert self._task is not None and self._curve is not None
+        assert self._curve is not None
         self._curve.add(event.step, event.loss)
-        self.update(self._task, completed=event.step, figures=figures)
+        self.update(self.task_ids[0], completed=event.step, figures=figures)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
