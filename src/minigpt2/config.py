@@ -205,11 +205,11 @@ class LoggingSection:
         the run directory; --out for short
     """
 
-    log_interval: int = option(10, low=1)
-    save_interval: int = option(500, low=1)
-    sample_interval: int | None = option(500, low=1)
-    keep_last: int = option(2, low=1)
-    model_save_path: str | None = None
+    log_interval: int = option(10, low=1, free=True)
+    save_interval: int = option(500, low=1, free=True)
+    sample_interval: int | None = option(500, low=1, free=True)
+    keep_last: int = option(2, low=1, free=True)
+    model_save_path: str | None = option(None, free=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Set
 from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
@@ -242,19 +243,24 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
     return {name: data.manifest[name] for name in names}
 
 
+def refuse_changes(place: Path, there: dict, here: dict, free: Set[str]) -> None:
+    """Raise ConfigError where values that are not `free` differ from those `place` has."""
+    changed = sorted(key for key in there.keys() - free if there[key] != here[key])
+    told = ", ".join(f"{key} ({there[key]} there, {here[key]} here)" for key in changed)
+    if changed:
+        problem = f"{place} was begun with another {told}; use its values or another --out"
+        raise ConfigError([problem])
+
+
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     """Return the recorded plan of a run, after checking that it may go on under `config`."""
     stored = stored_config(run.path).config
     old, new = schema.flatten(stored), schema.flatten(config)
-    changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
-    if fixed := sorted(changed - schema.marked("free") - schema.marked("planned")):
-        told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
-        raise ConfigError(
-            [f"{run.path} was begun with another {told}; use its values or another --out"]
-        )
+    planned = schema.marked("planned")
+    refuse_changes(run.path, old, new, schema.marked("free") | planned)
     plan = _facts(run)["plan"]
     here = make_plan(config)
-    if changed & schema.marked("planned"):
+    if any(old[key] != new[key] for key in planned):
         say(f"{run.path}: new plan, so losses may differ in their last digits: {here.describe()}")
         return here
     if torch.device(plan.device) != torch.device(find_device(config.training.device)):
