@@ -13,12 +13,12 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {"grouped": "{:,}".format, "repr": repr, "ascii": ascii}
 
 
-def filled(name: str, **values: Any) -> str:
+def filled(name: str, /, **values: Any) -> str:
     """Return the text of one template with the values in it."""
     return _TEMPLATES.get_template(f"{name}.txt").render(values).rstrip("\n")
 
 
-def filled_table(name: str, **values: Any) -> Table:
+def filled_table(name: str, /, **values: Any) -> Table:
     """Return a template whose lines are rows, a name and what it is, parted by " | "."""
     table = Table(show_header=False, box=None)
     for row in filled(name, **values).split("\n"):
