@@ -219,7 +219,7 @@ def test_every_alias_is_an_option():
     from minigpt2.cli import nanogpt
 
     known = {key.replace("_", "-") for key, _ in schema.options()} | {"out"}
-    assert set(nanogpt._TRAIN.values()) <= known
+    assert set(nanogpt._NAMES["train"].values()) <= known
 
 
 def test_accumulation_and_start_are_translated():

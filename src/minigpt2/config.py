@@ -19,8 +19,10 @@ from minigpt2.errors import ConfigError
 def option(default: Any, **about: float) -> Any:
     """Declare one key: its default, and what else there is to know about it.
 
-    `low`, `above` and `high` are the bounds of its values; `common`: the short help shows it. Its
-    help line stands in the docstring of its section.
+    `low`, `above` and `high` are the bounds of its values. The help of `train` shows what is
+    `common`, that of `finetune` what is `tuned`. Of a run that is resumed what is `free` may
+    change, and so may what is `planned`, which asks for a new plan. The line of help stands in the
+    docstring of its section.
     """
     return field(default=default, metadata=about)
 
@@ -53,9 +55,9 @@ class ModelSection:
     n_layer: int = option(4, low=1, high=10_000, common=True)
     n_head: int = option(4, low=1, high=2**20, common=True)
     n_embd: int = option(128, low=1, high=2**20, common=True)
-    block_size: int = option(64, low=1, high=2**24, common=True)
+    block_size: int = option(64, low=1, high=2**24, common=True, tuned=True)
     vocab_size: int | None = option(None, low=1, high=2**31)
-    dropout: float = option(0.0, low=0.0, high=0.99)
+    dropout: float = option(0.0, low=0.0, high=0.99, tuned=True)
     init: str | None = None
 
 
@@ -84,7 +86,7 @@ class DataSection:
     tokenizer: str = option("char", common=True)
     batching: Literal["auto", "packed", "documents"] = "auto"
     mask_documents: bool = False
-    special_tokens: str | None = None
+    special_tokens: str | None = option(None, tuned=True)
     val_fraction: float = option(0.1, above=0.0, high=0.9)
 
 
@@ -154,13 +156,13 @@ class TrainingSection:
         CPU threads; null: one a core
     """
 
-    max_steps: int | None = option(None, low=1, high=10**12, common=True)
-    num_epochs: int | None = option(None, low=1, high=10**5, common=True)
-    batch_size: int = option(12, low=1, high=2**20, common=True)
-    micro_batch_size: int | None = option(None, low=1)
-    sequence_length: int | None = option(None, low=1, high=2**24)
+    max_steps: int | None = option(None, low=1, high=10**12, common=True, tuned=True, free=True)
+    num_epochs: int | None = option(None, low=1, high=10**5, common=True, tuned=True, free=True)
+    batch_size: int = option(12, low=1, high=2**20, common=True, tuned=True)
+    micro_batch_size: int | None = option(None, low=1, tuned=True, planned=True)
+    sequence_length: int | None = option(None, low=1, high=2**24, tuned=True)
     optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = option(1e-3, above=0.0, common=True)
+    learning_rate: float = option(1e-3, above=0.0, common=True, tuned=True)
     min_learning_rate: float | None = option(None, low=0.0)
     warmup_steps: int | None = option(100, low=0)
     decay_steps: int | None = option(None, low=1)
@@ -170,19 +172,19 @@ class TrainingSection:
     beta2: float = option(0.99, low=0.0, high=0.999999)
     grad_clip: float = option(1.0, low=0.0)
     eval_interval: int | None = option(250, low=1)
-    patience: int | None = option(None, low=1)
-    seed: int = option(1337, low=0, high=2**63 - 1, common=True)
-    device: str = option("auto", common=True)
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    attention: Literal["auto", "explicit", "fused", "fused-fp32"] = "auto"
-    compile: bool = False
-    freeze: str | None = None
-    lora_rank: int | None = option(None, low=1, high=65536)
+    patience: int | None = option(None, low=1, tuned=True, free=True)
+    seed: int = option(1337, low=0, high=2**63 - 1, common=True, tuned=True)
+    device: str = option("auto", common=True, tuned=True, planned=True)
+    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", planned=True)
+    attention: Literal["auto", "explicit", "fused", "fused-fp32"] = option("auto", planned=True)
+    compile: bool = option(False, planned=True)
+    freeze: str | None = option(None, tuned=True)
+    lora_rank: int | None = option(None, low=1, high=65536, tuned=True)
     lora_alpha: float | None = option(None, above=0.0)
     lora_dropout: float = option(0.0, low=0.0, high=0.99)
-    lora_targets: str = "c_attn,c_proj,c_fc"
-    activation_checkpointing: int | None = option(None, low=1)
-    threads: int | None = option(None, low=1, high=4096)
+    lora_targets: str = option("c_attn,c_proj,c_fc", tuned=True)
+    activation_checkpointing: int | None = option(None, low=1, tuned=True, free=True)
+    threads: int | None = option(None, low=1, high=4096, planned=True)
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,11 @@ class LoggingSection:
         the run directory; --out for short
     """
 
-    log_interval: int = option(10, low=1)
-    save_interval: int = option(500, low=1)
-    sample_interval: int | None = option(500, low=1)
-    keep_last: int = option(2, low=1)
-    model_save_path: str | None = None
+    log_interval: int = option(10, low=1, free=True)
+    save_interval: int = option(500, low=1, free=True)
+    sample_interval: int | None = option(500, low=1, free=True)
+    keep_last: int = option(2, low=1, free=True)
+    model_save_path: str | None = option(None, free=True)
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,11 @@ def options() -> Iterator[tuple[str, dataclasses.Field]]:
     for section, kind in SECTIONS.items():
         for item in dataclasses.fields(kind):
             yield f"{section}.{item.name}", item
+
+
+def marked(mark: str) -> frozenset[str]:
+    """Return the dotted keys that are declared with this mark, as `common` is one."""
+    return frozenset(key for key, item in options() if item.metadata.get(mark))
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -19,6 +19,9 @@ SHAPE = {"model.n_layer": 5, "model.n_head": 3, "model.n_embd": 48, "model.block
          "model.dropout": 0.3, "training.batch_size": 8, "training.max_steps": 2}  # fmt: skip
 
 
+TINY = GPT2Config(29, 31, 5, 3, 48, 0.3)
+
+
 def settled(**more):
     flags = {**SHAPE, "training.dtype": "float32", "training.attention": "explicit", **more}
     config = resolve(environment={}, flags=flags).config
@@ -44,27 +47,27 @@ def living(config, plan):
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_a_step_on_fakes_takes_what_a_real_one_does(attention, dtype):
     config, plan = settled(**{"training.attention": attention, "training.dtype": dtype})
-    estimate = estimate_memory(config, plan, 29)
+    estimate = estimate_memory(config, plan, TINY)
     assert estimate.activations == pytest.approx(living(config, plan), rel=0.03)
     assert estimate.parameters == estimate.gradients == estimate.optimizer / 2
 
 
 def test_recomputed_blocks_and_smaller_micro_batches_take_less():
     config, plan = settled()
-    whole = estimate_memory(config, plan, 29).activations
+    whole = estimate_memory(config, plan, TINY).activations
     every = [
-        estimate_memory(settled(**{"training.activation_checkpointing": k})[0], plan, 29)
+        estimate_memory(settled(**{"training.activation_checkpointing": k})[0], plan, TINY)
         for k in (1, 2, 4)
     ]
     assert every[0].activations < every[1].activations < every[2].activations < whole
-    half = estimate_memory(config, replace(plan, micro_batch_size=4), 29).activations
+    half = estimate_memory(config, replace(plan, micro_batch_size=4), TINY).activations
     assert 0.4 * whole < half < 0.6 * whole
 
 
 def test_of_frozen_parameters_there_are_no_moments():
     config, plan = settled()
     lora = replace(config, training=replace(config.training, lora_rank=2))
-    plain, adapted = estimate_memory(config, plan, 29), estimate_memory(lora, plan, 29)
+    plain, adapted = estimate_memory(config, plan, TINY), estimate_memory(lora, plan, TINY)
     assert adapted.optimizer < plain.optimizer / 5
     assert adapted.parameters > plain.parameters
 
@@ -73,20 +76,22 @@ def test_of_frozen_parameters_there_are_no_moments():
 def test_frozen_blocks_are_counted_where_they_are(frozen):
     config, plan = settled()
     some = replace(config, training=replace(config.training, freeze=frozen))
-    whole, part = estimate_memory(config, plan, 29), estimate_memory(some, plan, 29)
+    whole, part = estimate_memory(config, plan, TINY), estimate_memory(some, plan, TINY)
     assert part.optimizer < whole.optimizer or frozen == "h.9"  # which is told elsewhere
     assert 0 < part.activations <= whole.activations
 
 
 def test_the_cheapest_change_that_fits_is_named():
     config, plan = settled()
-    rooms = [estimate_memory(config, replace(plan, micro_batch_size=n), 29).step for n in (4, 2, 1)]
-    told = [cheapest_fit(config, plan, 29, room) for room in (rooms[0], rooms[1], rooms[2] - 1)]
+    rooms = [
+        estimate_memory(config, replace(plan, micro_batch_size=n), TINY).step for n in (4, 2, 1)
+    ]
+    told = [cheapest_fit(config, plan, TINY, room) for room in (rooms[0], rooms[1], rooms[2] - 1)]
     one = "the cheapest change: --training.micro-batch-size"
     assert told[0].startswith(f"{one} 4 needs about")
     assert told[1].startswith(f"{one} 2 needs about")
     assert told[2].startswith(f"{one} 1 --training.activation-checkpointing 1")
-    assert cheapest_fit(config, plan, 29, rooms[2] // 4) == "a smaller model is needed here"
+    assert cheapest_fit(config, plan, TINY, rooms[2] // 4) == "a smaller model is needed here"
 
 
 def test_the_cache_is_keys_and_values_of_a_whole_context():

@@ -64,10 +64,10 @@ def doctor(*, preset: str | None = None) -> int:
 
 def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
     """Yield (name, line) about the memory that training and generating take, and what is free."""
-    from minigpt2.training import memory
+    from minigpt2.training import memory, shape_of
 
-    size = vocabulary(config)
-    estimate = memory.estimate_memory(config, plan, size)
+    shape = shape_of(config, vocabulary(config))
+    estimate = memory.estimate_memory(config, plan, shape)
     yield "memory to train it", estimate.describe()
     generating = memory.gigabytes(estimate.parameters + memory.cache_bytes(config))
     yield "memory to generate", f"about {generating}, a full cache included"
@@ -75,7 +75,7 @@ def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
     if room is not None:
         yield "memory free", memory.gigabytes(room)
         if estimate.step > room:
-            yield "it will not fit", memory.cheapest_fit(config, plan, size, room)
+            yield "it will not fit", memory.cheapest_fit(config, plan, shape, room)
 
 
 def vocabulary(config: Config) -> int:

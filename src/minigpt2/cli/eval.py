@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
 from minigpt2 import __version__
 from minigpt2.cli.options import say
@@ -107,9 +108,9 @@ def measure(
     if json_output:
         print(content, end="")
     else:
-        from minigpt2.terminal.measured import show_measured
+        from minigpt2.terminal.layouts import filled_table
 
-        show_measured(record)
+        Console().print(filled_table("measured", record=record, **record))
     if out is not None:
         replace_file(out, content.encode())
     if subject.run is not None:
@@ -189,8 +190,6 @@ def _wikitext(subject: _Subject, task: str, data: str | None, stride: int | None
 def _answers(
     subject: _Subject, task: str, data: str | None, style: Any, limit: int | None
 ) -> Record:
-    from rich.console import Console
-
     from minigpt2.evaluation import tasks
     from minigpt2.terminal.preparing import ProgressLine
 

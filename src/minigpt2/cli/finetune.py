@@ -5,18 +5,12 @@ from typing import Literal
 
 from minigpt2.cli.options import dotted, with_config_flags
 from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start, with_named
+from minigpt2.config import marked
 from minigpt2.errors import UsageError
 from minigpt2.settings import find_value, resolve
 
 _THE_MODELS = ["model.n_layer", "model.n_head", "model.n_embd", "model.block_size",
                "model.dropout", "data.tokenizer"]  # fmt: skip
-_SHOWN = frozenset([
-    "model.block_size", "model.dropout", "data.special_tokens", "training.num_epochs",
-    "training.max_steps", "training.batch_size", "training.micro_batch_size",
-    "training.sequence_length", "training.learning_rate", "training.patience", "training.freeze",
-    "training.lora_rank", "training.lora_targets", "training.activation_checkpointing",
-    "training.seed", "training.device",
-])  # fmt: skip
 
 
 def _finetune(
@@ -84,4 +78,4 @@ def defaults() -> dict[str, str]:
     }
 
 
-finetune = with_config_flags(_finetune, _SHOWN, defaults())
+finetune = with_config_flags(_finetune, marked("tuned"), defaults())

@@ -4,29 +4,14 @@ Options may be written with `_` or `-`. nanoGPT's short names become ours; what 
 is left out and said.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+import yaml
 
 from minigpt2.errors import UsageError
 
-# nanoGPT's configuration files, which are programs and never run: the presets that equal them.
-CONFIG_FILES = {"train_shakespeare_char.py": "shakespeare-char-10m"}
-
-# What is called alike there and here, by our section.
-_ALIKE = {
-    "model": ["block-size", "n-layer", "n-head", "n-embd", "dropout"],
-    "training": ["batch-size", "learning-rate", "weight-decay", "beta1", "beta2", "grad-clip",
-                 "eval-interval", "device", "dtype", "compile", "seed"],
-    "logging": ["log-interval"],
-}  # fmt: skip
-_TRAIN = {name: f"{section}.{name}" for section, names in _ALIKE.items() for name in names} | {
-    "max-iters": "training.max-steps",
-    "lr-decay-iters": "training.decay-steps",
-    "min-lr": "training.min-learning-rate",
-    "warmup-iters": "training.warmup-steps",
-    "out-dir": "out",
-}
+_NAMES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _FREE_TEXT = ("--prompt", "--stop", "--unknown")
-_GENERATE = {"start": "prompt", "num-samples": "n", "out-dir": "model"}
 
 
 def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -36,7 +21,7 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     ['train', '--model.n-layer', '4']
     """
     verb = arguments[0] if arguments else ""
-    rest = _rename_all(arguments, {"train": _TRAIN, "generate": _GENERATE}.get(verb, {}))
+    rest = _rename_all(arguments, _NAMES[verb] if verb in ("train", "generate") else {})
     remarks: list[str] = []
     if verb == "generate":
         released = _take(rest, "--init-from") or "resume"
@@ -46,7 +31,7 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
             remarks.append("--eval_iters is not needed: every evaluation uses the whole split")
         start, steps = _take(rest, "--init-from"), _take(rest, "--gradient-accumulation-steps")
         for place, argument in enumerate(rest):
-            if preset := CONFIG_FILES.get(PurePosixPath(argument).name):
+            if preset := _NAMES["config_files"].get(PurePosixPath(argument).name):
                 remarks.append(f"{argument}: its values are those of --preset {preset}")
                 rest[place : place + 1] = ["--preset", preset]
         rest = _accumulation([*rest, *_init_from(start)], steps)

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from minigpt2 import config as schema
 
-COMMON = frozenset(key for key, item in schema.options() if item.metadata.get("common"))
+COMMON = schema.marked("common")
 EVERY = frozenset(key for key, _ in schema.options())
 
 

@@ -163,18 +163,11 @@ def _print_summary(manifest: dict[str, Any]) -> None:
         sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
         ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
         table.add_row(name, *sizes, ratio, str(len(split["shards"])))
+    from minigpt2.terminal.layouts import filled
+
     console = Console(highlight=False, markup=False)
     console.print(table)
-    how = {"position": "by position", "document": "by document", "files": "as given"}
-    console.print(
-        f"{manifest['vocab_size']:,} tokens in the vocabulary, {manifest['dtype']}; "
-        f"split {how[manifest['split']]}"
-    )
-    for rule, report in manifest["cleaning"].items():
-        touched = f"{report['characters']:,} characters in {report['documents']:,} documents"
-        shown = [ascii(part)[:80] if part else "nothing" for part in report["example"] or ()]
-        example = f", as in {' -> '.join(shown)}" if shown else ""
-        console.print(f"{rule}: {touched}{example}")
+    console.print(filled("prepared", **manifest))
 
 
 def _say_next(data: "Dataset") -> None:

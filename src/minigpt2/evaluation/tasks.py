@@ -39,16 +39,7 @@ ADDRESSES = {task: told["address"] for task, told in _PUBLISHED.items() if "addr
 REFERENCES = {task: told["references"] for task, told in _PUBLISHED.items()}
 _Z = 1.959964  # of a normal distribution 95 % lie within so many standard deviations
 
-# A blank that WikiText put beside a sign, and what stood there before, in this order.
-_BLANKS = [
-    ("s '", "s'"), (" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."),
-    *((f" {sign} ", f"{sign} ") for sign in ":;.!?,"),
-]  # fmt: skip
-_PAIRS = ("()", "[]", "{}", '""', "''")
-_LAYOUT = [
-    ("= = = =", "===="), ("= = =", "==="), ("= =", "=="), (" ° ", "°"),
-    (" \n", "\n"), ("\n ", "\n"), (" N ", " 1 "), (" 's", "'s"),
-]  # fmt: skip
+_WIKITEXT = yaml.safe_load(Path(__file__).with_name("wikitext.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -227,12 +218,12 @@ def plain(article: str) -> str:
     >>> plain("a well @-@ known ( big ) one , of 1 @,@ 000 .\\n")
     'a well-known (big) one, of 1,000 .\\n'
     """
-    for found, meant in _BLANKS:
+    for found, meant in _WIKITEXT["blanks"]:
         article = article.replace(found, meant)
-    for left, right in _PAIRS:
+    for left, right in _WIKITEXT["pairs"]:
         inside = rf"{re.escape(left)}\s*([^{re.escape(right)}]*?)\s*{re.escape(right)}"
         article = re.sub(inside, rf"{left}\1{right}", article)
-    for found, meant in _LAYOUT:
+    for found, meant in _WIKITEXT["layout"]:
         article = article.replace(found, meant)
     return article
 

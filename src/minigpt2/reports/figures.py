@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from minigpt2.files import replace_file
 from minigpt2.reports.curves import Curve, Log, band, points, smoothed, thinned
 
@@ -47,18 +49,11 @@ class Picture(NamedTuple):
     name: str
     title: str
     x: str
-    measures: tuple[str, ...]
+    measures: list[str]
 
 
-PICTURES = [
-    Picture("loss", "loss (nats a token)", "step", tuple(_MEANINGS)),
-    Picture("loss-by-tokens", "loss (nats a token)", "tokens", tuple(_MEANINGS)),
-    Picture("loss-by-seconds", "loss (nats a token)", "seconds", tuple(_MEANINGS)),
-    Picture("learning-rate", "learning rate", "step", ("learning_rate",)),
-    Picture("gradient-norm", "gradient norm", "step", ("grad_norm",)),
-    Picture("gap", "validation loss above training loss (nats a token)", "step", ("gap",)),
-    Picture("speed", "tokens a second", "step", ("tokens_per_second",)),
-]
+_TOLD = Path(__file__).with_name("pictures.yaml").read_text(encoding="utf-8")
+PICTURES = [Picture(**told) for told in yaml.safe_load(_TOLD)]
 
 
 def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = None) -> None:

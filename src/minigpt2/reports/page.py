@@ -42,10 +42,10 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
     evaluations = [(run, record) for run in every for record in runs.read_evaluations(run, say)]
     bigrams = {number(run.facts.get("bigram_loss")) for run in every}
     baseline = bigrams.pop() if len(bigrams) == 1 else None
-    drawn = {picture: figures.draw(picture, curves, baseline) for picture in figures.PICTURES}
+    drawn = {p.name: figures.draw(p, curves, baseline) for p in figures.PICTURES}
     names = ", ".join(curve.label for curve in curves[:_SHOWN_RUNS])
     bests = [(*best, run.name) for run in every if (best := best_loss(run.log))]
-    shown = {p: f"{p.title} against {p.x}: {names}" for p in drawn}
+    shown = {p.name: f"{p.title} against {p.x}: {names}" for p in figures.PICTURES}
     page = _template().render(
         version=__version__,
         command=shlex.join(["minigpt2", "report", *runs.short_names(paths)]),
@@ -56,12 +56,12 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
         samples=[(run, runs.read_samples(run, _SAMPLES)) for run, *_ in groups[:_SHOWN_RUNS]],
         evaluations=evaluations,
         columns=[key for key in _EVALUATED.split() if any(key in row for _, row in evaluations)],
-        pictures={p.name: figures.svg(drawn[p], p.name, shown[p]) for p in drawn},
+        pictures={name: figures.svg(drawn[name], name, shown[name]) for name in drawn},
     )
     # The page first: by it the next report knows that the pictures may be replaced.
     replace_file(page_path, page.encode())
-    for picture, figure in drawn.items():
-        replace_file(out_dir / f"{picture.name}.png", figures.png(figure))
+    for name, figure in drawn.items():
+        replace_file(out_dir / f"{name}.png", figures.png(figure))
     return page_path
 
 

@@ -26,6 +26,7 @@ from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sea
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
+from minigpt2.training.begin import refuse_changes
 from minigpt2.training.memory import foresee_memory
 
 Begin = Callable[[Config], Iterator[Event]]
@@ -283,14 +284,7 @@ def _begin(config: Config, search: Search, out_dir: Path) -> None:
     if path.exists():
         stored, begun = stored_search(out_dir)
         there = schema.flatten(stored) | asdict(begun)
-        changed = [
-            f"{key} ({there[key]} there, {value} here)"
-            for key, value in sorted((values | searched).items())
-            if there[key] != value and key not in ("trials", "logging.model_save_path")
-        ]
-        if changed:
-            told = f"{out_dir} was begun with another {', '.join(changed)}"
-            raise errors.ConfigError([f"{told}; use its values or another --out"])
+        refuse_changes(out_dir, there, values | searched, {"trials", "logging.model_save_path"})
     elif out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise errors.UsageError(f"{out_dir} holds something that is no sweep; choose another --out")
     replace_file(path, sealed({"config": values, "search": searched}))

@@ -1,6 +1,7 @@
 """How preparing data looks: one line that moves, and the statistics as a table."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group
@@ -8,6 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.table import Column, Table
 from rich.text import Text
 
+from minigpt2.terminal.layouts import filled
 from minigpt2.terminal.live import LiveView
 from minigpt2.text import printable
 
@@ -16,7 +18,7 @@ class ProgressLine(LiveView):
     """One bar for the stage at hand; lines said meanwhile stand above it."""
 
     def __init__(self, console: Console) -> None:
-        name, amount = map(TextColumn, ("{task.description:<16}", "{task.fields[amount]}"))
+        name, amount = map(TextColumn, ("{task.description:<16}", "{task.completed:,.0f}"))
         columns = (name, BarColumn(), TaskProgressColumn(), amount, TimeElapsedColumn())
         super().__init__(console, console, *columns, transient=True)
 
@@ -25,28 +27,13 @@ class ProgressLine(LiveView):
         if [stage] != [task.description for task in self.tasks]:
             for task in self.task_ids:
                 self.remove_task(task)
-            self.add_task(stage, total=total or None, amount="")
-        self.update(self.task_ids[0], completed=done, amount=_amount(done))
+            self.add_task(stage, total=total or None)
+        self.update(self.task_ids[0], completed=done)
 
     def counter(self, stage: str, total: int) -> Callable[[int], None]:
         """Return a function that is told, again and again, how much more of a stage is done."""
-        done = 0
-
-        def count(amount: int) -> None:
-            nonlocal done
-            done += amount
-            self.progress(stage, done, total)
-
-        return count
-
-
-def _amount(number: int) -> str:
-    """Write a number short.
-
-    >>> _amount(1234), _amount(5_600_000)
-    ('1,234', '5.6 M')
-    """
-    return f"{number / 1e6:,.1f} M" if number >= 1_000_000 else f"{number:,}"
+        self.progress(stage, 0, total)
+        return partial(self.advance, self.task_ids[0])
 
 
 def statistics_table(found: dict[str, Any]) -> Group:
@@ -59,19 +46,4 @@ def statistics_table(found: dict[str, Any]) -> Group:
     for key in ("least", "median", "most") if several else ():
         lengths = (column["document_tokens"].get(key, 0) for column in columns)
         sizes.add_row(f"tokens a document, {key}", *(f"{length:,}" for length in lengths))
-    vocabulary = found["vocabulary"]
-    frequent = ", ".join(f"{one['text']!r} {one['count']:,}" for one in found["most_frequent"])
-    lines = [
-        f"vocabulary: {vocabulary['used_in_training']:,} of {vocabulary['size']:,} ids are used; "
-        f"{vocabulary['validation_tokens_unseen_in_training']:,} validation tokens "
-        f"({vocabulary['validation_ids_unseen_in_training']:,} ids) never occur in training",
-        f"most frequent: {printable(frequent)}",
-    ]
-    if found["unigram_loss"] is not None and found["bigram_bits_per_byte"] is not None:
-        lines.append(
-            "what counting predicts, and a model has to beat, in nats a token: "
-            f"{found['unigram_loss']:.4f} by frequency alone "
-            f"({found['unigram_bits_per_byte']:.3f} bits per byte), {found['bigram_loss']:.4f} by "
-            f"a table of pairs ({found['bigram_bits_per_byte']:.3f})"
-        )
-    return Group(sizes, *map(Text, lines))
+    return Group(sizes, Text(printable(filled("statistics", **found))))

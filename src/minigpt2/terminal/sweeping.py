@@ -7,6 +7,7 @@ from rich.table import Table
 from minigpt2.sweeps.outcome import Record, equals_of_the_best, results_table, shown
 from minigpt2.sweeps.search import SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.space import Dimension
+from minigpt2.terminal.layouts import filled
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.training import Step
@@ -49,13 +50,10 @@ class SweepView(LiveView):
         if event.interrupted:
             again = f"{command()} sweep --out {event.out_dir}"
             self.say(f"stopped after {len(event.records)} trials; go on with: {again}")
-        elif event.best is None:
-            self.tell("no trial was completed")
         else:
-            best = f"best: trial {event.best['trial']}, validation loss {event.best['loss']:.4f}"
-            self.tell(f"{best}; picture: {event.out_dir}/sweep.png")
-            self.tell(_certainty(event.records))
-            self.tell(f"next:\n  {command()} train --config {event.out_dir}/best.yaml")
+            equals, reach = equals_of_the_best(event.records) or (None, None)
+            told = filled("swept", **vars(event), equals=equals, reach=reach, command=command())
+            self.tell(told)
 
     def _show_table(self, event: SweepEnded) -> None:
         space = [Dimension(key) for key in event.records[0]["values"]]
@@ -66,15 +64,3 @@ class SweepView(LiveView):
         self._out.print(table)
         if more := rows[_ROWS_SHOWN:]:
             self.tell(f"... {len(more)} more in {event.out_dir}/results.md")
-
-
-def _certainty(records: list[Record]) -> str:
-    """Say what the seeds allow to say of the best trial."""
-    found = equals_of_the_best(records)
-    if found is None:
-        return "one seed a trial: small differences may be chance; --seeds 3 would tell"
-    equals, reach = found
-    if not equals:
-        return f"no other comes within {reach:.4f}, which is what chance explains"
-    names = ", ".join(str(record["trial"]) for record in equals[:8])
-    return f"as good, for all these seeds tell (within {reach:.4f}): trial {names}"

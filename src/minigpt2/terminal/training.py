@@ -4,17 +4,18 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
 from minigpt2.terminal.curve import LossCurve
+from minigpt2.terminal.layouts import filled
 from minigpt2.terminal.live import LiveView
 from minigpt2.terminal.plain import command
 from minigpt2.text import printable
-from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step, gigabytes
+from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step
 
 _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
@@ -31,7 +32,6 @@ class TrainingView(LiveView):
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
         super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
-        self._task: TaskID | None = None
         self._last_line = 0.0
         self._sample, self._plan = "", ""
         self._start_loss: float | None = None  # of a model that is trained further
@@ -83,30 +83,16 @@ class TrainingView(LiveView):
             self._show_finished(event)
 
     def _show_started(self, event: Started) -> None:
-        train, val = (
-            event.data.manifest["splits"][name]["characters"] for name in ("train", "val")
-        )
-        symbols = event.data.tokenizer.vocab_size
-        self.say(
-            f"text: {train:,} characters to learn from, {val:,} to validate; {symbols} symbols"
-        )
-        part = "" if event.trained == event.parameters else f", {event.trained:,} of them trained"
-        self.say(f"model: {event.parameters:,} parameters{part}; run: {event.run_dir}")
-        self.say(f"plan: {event.plan.describe()}")
-        room = event.memory.room
-        free = "" if room is None else f"; {gigabytes(room)} free"
-        self.say(f"memory: {event.memory.describe()}{free}")
+        self.say(filled("started", **vars(event)))
         self._plan = event.plan.describe()
         self._curve = LossCurve(event.total_steps)
-        self._task = self.add_task(
-            "training", total=event.total_steps, completed=event.step, figures=""
-        )
+        self.add_task("training", total=event.total_steps, completed=event.step, figures="")
 
     def _show_step(self, event: Step) -> None:
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
-        assert self._task is not None and self._curve is not None
+        assert self._curve is not None
         self._curve.add(event.step, event.loss)
-        self.update(self._task, completed=event.step, figures=figures)
+        self.update(self.task_ids[0], completed=event.step, figures=figures)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
@@ -127,23 +113,5 @@ class TrainingView(LiveView):
             self._out.rule("what it writes")
             self._out.print(Text(printable(self._sample).strip("\n")))
             self._out.rule()
-        self._show_result(event, run)
-
-    def _show_result(self, event: Finished, run: RunDirectory) -> None:
-        if event.best_loss is not None:
-            baseline = event.bigram_loss
-            beside = "" if baseline is None else f"; a bigram table reaches {baseline:.4f}"
-            if self._start_loss is not None:
-                worse = ", and training made it worse" if event.best_loss > self._start_loss else ""
-                beside += f"; before training it was {self._start_loss:.4f}{worse}"
-            self.tell(
-                f"validation loss {event.best_loss:.4f} nats a token over the whole split, at step "
-                f"{event.best_step}{beside}"
-            )
-        reason = " (no better evaluation came)" if event.reason == "patience" else ""
-        self.tell(
-            f"{event.step} steps in {event.seconds:.0f} s{reason}; curve: {run.path}/loss.png"
-        )
-        self.tell("next:")
-        self.tell(f"  {command()} chat {run.path}")
-        self.tell(f"  {command()} generate {run.path} --max-new-tokens 1000")
+        start = self._start_loss
+        self.tell(filled("finished", **vars(event), start_loss=start, command=command()))

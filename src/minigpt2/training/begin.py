@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Set
 from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
@@ -31,12 +32,6 @@ from minigpt2.training.optimizers import build_optimizer, load_optimizer_tensors
 from minigpt2.training.plan import Plan, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
 from minigpt2.training.transforms import apply_transforms
-
-# Keys of a run that may change when it is resumed; the second group asks for a new plan.
-_FREE_KEYS = {f"training.{name}" for name in ("patience", "activation_checkpointing")}
-_FREE_KEYS.update(schema.LENGTH_KEYS)
-_PLAN_NAMES = ("device", "dtype", "attention", "compile", "threads", "micro_batch_size")
-_PLAN_KEYS = {f"training.{name}" for name in _PLAN_NAMES}
 
 _FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
@@ -248,19 +243,24 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
     return {name: data.manifest[name] for name in names}
 
 
+def refuse_changes(place: Path, there: dict, here: dict, free: Set[str]) -> None:
+    """Raise ConfigError where values that are not `free` differ from those `place` has."""
+    changed = sorted(key for key in there.keys() - free if there[key] != here[key])
+    told = ", ".join(f"{key} ({there[key]} there, {here[key]} here)" for key in changed)
+    if changed:
+        problem = f"{place} was begun with another {told}; use its values or another --out"
+        raise ConfigError([problem])
+
+
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     """Return the recorded plan of a run, after checking that it may go on under `config`."""
     stored = stored_config(run.path).config
     old, new = schema.flatten(stored), schema.flatten(config)
-    changed = {key for key in old if old[key] != new[key] and not key.startswith("logging.")}
-    if fixed := sorted(changed - _FREE_KEYS - _PLAN_KEYS):
-        told = ", ".join(f"{key} ({old[key]} there, {new[key]} here)" for key in fixed)
-        raise ConfigError(
-            [f"{run.path} was begun with another {told}; use its values or another --out"]
-        )
+    planned = schema.marked("planned")
+    refuse_changes(run.path, old, new, schema.marked("free") | planned)
     plan = _facts(run)["plan"]
     here = make_plan(config)
-    if changed & _PLAN_KEYS:
+    if any(old[key] != new[key] for key in planned):
         say(f"{run.path}: new plan, so losses may differ in their last digits: {here.describe()}")
         return here
     if torch.device(plan.device) != torch.device(find_device(config.training.device)):

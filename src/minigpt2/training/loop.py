@@ -29,6 +29,7 @@ from minigpt2.training.memory import cheapest_fit
 from minigpt2.training.optimizers import optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.schedules import learning_rate
+from minigpt2.training.start import shape_of
 from minigpt2.training.tracking import Track, tracking
 
 SAMPLE_TOKENS = 500
@@ -111,8 +112,8 @@ def _accumulate_or_advise(job: Job, tokens: Tensor, targets: Tensor) -> float:
         detail = next(iter(str(error).splitlines()), type(error).__name__)
     # Out of the except clause: what the failed step held is free again.
     room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
-    size: int = job.model.config.vocab_size
-    hint = cheapest_fit(job.config, job.plan, size, room)
+    shape = shape_of(job.config, job.model.config.vocab_size)
+    hint = cheapest_fit(job.config, job.plan, shape, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 

@@ -61,17 +61,15 @@ class MemoryEstimate:
         """Return the estimate as one line."""
         names = ("parameters", "gradients", "optimizer", "activations")
         parts = (f"{name} {gigabytes(getattr(self, name))}" for name in names)
-        return f"about {gigabytes(self.total)}: {', '.join(parts)}"
+        free = "" if self.room is None else f"; {gigabytes(self.room)} free"
+        return f"about {gigabytes(self.total)}: {', '.join(parts)}{free}"
 
 
-def estimate_memory(
-    config: Config, plan: Plan, vocab_size: int, shape: GPT2Config | None = None, held: int = 0
-) -> MemoryEstimate:
-    """Return what training `config` by `plan` takes at its peak.
+def estimate_memory(config: Config, plan: Plan, shape: GPT2Config, held: int = 0) -> MemoryEstimate:
+    """Return what training a model of that shape as `config` says, by `plan`, takes at its peak.
 
-    `shape` is that of a model which is there already, `held` its bytes in this process.
+    `held` are the bytes of a model that is in this process already.
     """
-    shape = shape or shape_of(config, vocab_size)
     with _fakes():
         model = _fake_model(config, shape)
     parameters = sum(parameter.nbytes for parameter in model.parameters())
@@ -111,12 +109,12 @@ def foresee_memory(
     `model` is there already, or None: then `vocab_size` is the tokenizer's.
     """
     size = model.config.vocab_size if model else config.model.vocab_size or vocab_size
-    shape = model.config if isinstance(model, GPT2) else None
+    shape = model.config if isinstance(model, GPT2) else shape_of(config, size)
     held = sum(parameter.nbytes for parameter in model.parameters()) if model else 0
-    estimate = estimate_memory(config, plan, size, shape, held)
+    estimate = estimate_memory(config, plan, shape, held)
     room = available_memory(plan.device)
     if room is not None and estimate.step - held > room:
-        hint = cheapest_fit(config, plan, size, room + held, shape)
+        hint = cheapest_fit(config, plan, shape, room + held)
         say(f"memory: {estimate.describe()}; only {gigabytes(room)} is free: {hint}")
     return replace(estimate, room=room)
 
@@ -132,9 +130,7 @@ def available_memory(device: str) -> int | None:
     return min((number for number in found if number is not None), default=None)
 
 
-def cheapest_fit(
-    config: Config, plan: Plan, vocab_size: int, room: int, shape: GPT2Config | None = None
-) -> str:
+def cheapest_fit(config: Config, plan: Plan, shape: GPT2Config, room: int) -> str:
     """Say by which change, as options and its figure, a step fits into `room` most cheaply.
 
     Smaller micro-batches change nothing but speed, recomputed blocks cost a forward pass, shorter
@@ -147,7 +143,7 @@ def cheapest_fit(
     for values in changes:
         changed = replace(config, training=replace(config.training, **values))
         smaller = replace(plan, micro_batch_size=values["micro_batch_size"])
-        needed = estimate_memory(changed, smaller, vocab_size, shape).step
+        needed = estimate_memory(changed, smaller, shape).step
         if needed <= room:
             flags = (f"--training.{key.replace('_', '-')} {n}" for key, n in values.items())
             return f"the cheapest change: {' '.join(flags)} needs about {gigabytes(needed)}"

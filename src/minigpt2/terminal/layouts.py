@@ -1,0 +1,27 @@
+"""What is told in several lines at once: each such text is a template under layouts/."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from rich.table import Table
+from rich.text import Text
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_suffix("")), trim_blocks=True, lstrip_blocks=True
+)
+_TEMPLATES.filters |= {"grouped": "{:,}".format, "repr": repr, "ascii": ascii}
+
+
+def filled(name: str, /, **values: Any) -> str:
+    """Return the text of one template with the values in it."""
+    return _TEMPLATES.get_template(f"{name}.txt").render(values).rstrip("\n")
+
+
+def filled_table(name: str, /, **values: Any) -> Table:
+    """Return a template whose lines are rows, a name and what it is, parted by " | "."""
+    table = Table(show_header=False, box=None)
+    for row in filled(name, **values).split("\n"):
+        what, _, value = row.partition(" | ")
+        table.add_row(what, Text(value))
+    return table
