@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.generation.test_engine import written
 
 from minigpt2 import evaluate, from_pretrained, gpt2_tokenizer, prepare
 from minigpt2.evaluation.tasks import ask, hellaswag_items, lambada_items, wikitext, word_perplexity
-from minigpt2.generation import Sampling, generate_ids
+from minigpt2.generation import Sampling
 from minigpt2.interop.hub import RELEASED
 
 pytestmark = pytest.mark.released_weights
@@ -66,7 +67,7 @@ def test_the_greedy_continuation_is_known():
     model, _ = opened("gpt2")
     known = [373, 1043, 287, 257, 2214, 1474, 262, 16246, 286, 2688, 290, 2688, 27262, 13, 198,
              198, 464, 3290]  # fmt: skip
-    assert list(generate_ids(model, [464, 3290], Sampling(18, 0.0))) == known
+    assert written(model, [464, 3290], Sampling(18, 0.0)) == known
 
 
 @pytest.mark.parametrize(

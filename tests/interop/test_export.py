@@ -228,9 +228,11 @@ ALLOWED = {"f32": 1e-3, "f16": 1e-3, "bf16": 1e-3, "q8_0": 1e-2}  # of perplexit
 def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     """Same ids, same greedy tokens in f32, perplexity within 0.1 % in bf16 and 1 % in q8_0."""
     llama_cpp = pytest.importorskip("llama_cpp")
+    from tests.generation.test_engine import written
+
     from minigpt2.data import open_dataset
     from minigpt2.data.sources import read_text
-    from minigpt2.generation import Sampling, generate_ids
+    from minigpt2.generation import Sampling
 
     text = "".join(c for c in read_text("shakespeare")[:200_000] if ord(c) < 128)
     (tmp_path / "plays.txt").write_text(text, encoding="utf-8")
@@ -271,7 +273,7 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
     sample = "".join(c for c in sample if c in text)
     assert full.tokenize(sample.encode(), add_bos=False) == tokenizer.encode(sample)
     prompt = tokenizer.encode("ROMEO:\n")
-    ours = list(generate_ids(model, prompt, Sampling(40, 0.0)))
+    ours = written(model, prompt, Sampling(40, 0.0))
     theirs, context = [], list(prompt)
     while len(theirs) < 40:
         full.reset()

@@ -8,8 +8,10 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
+from tests.generation.test_engine import written  # noqa: E402
+
 from minigpt2 import from_pretrained, save_pretrained  # noqa: E402
-from minigpt2.generation import Sampling, generate_ids  # noqa: E402
+from minigpt2.generation import Sampling  # noqa: E402
 from minigpt2.model import GPT2, GPT2Config  # noqa: E402
 from minigpt2.tokenizers import (  # noqa: E402
     ByteTokenizer,
@@ -51,7 +53,7 @@ def assert_same(ours, theirs, tokens):
 
 
 def assert_same_greedy(ours, theirs, prompt, count):
-    ids = list(generate_ids(ours, prompt, Sampling(count, 0.0)))
+    ids = written(ours, prompt, Sampling(count, 0.0))
     tokens = torch.tensor([prompt])
     again = theirs.generate(
         tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False,

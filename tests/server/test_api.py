@@ -7,8 +7,9 @@ from dataclasses import replace
 import openai
 import pytest
 import torch
+from tests.generation.test_engine import written
 
-from minigpt2.generation import Engine, Piece, Sampling, Token, generate, generate_ids
+from minigpt2.generation import Engine, Piece, Sampling, Token, generate
 from minigpt2.server.completions import Defaults
 from minigpt2.server.replies import Completion, Sample
 from minigpt2.tokenizers import NEXT_TURN, ByteTokenizer, transcript
@@ -93,7 +94,7 @@ def test_echo_scores_every_token_as_the_model_does(client, models, name, streame
                 tokens + known.tokens, values + known.token_logprobs, tops + known.top_logprobs,
                 offsets + known.text_offset, text + choice.text,
             )  # fmt: skip
-    new = list(generate_ids(model, ids, replace(OPENAI, temperature=0, max_new_tokens=3)))
+    new = written(model, ids, replace(OPENAI, temperature=0, max_new_tokens=3))
     logprobs = model(torch.tensor([ids + new]))[0].log_softmax(dim=1)
     for tokens, values, tops, offsets, text in told.values():
         assert len(tokens) == len(ids) + 3 and text == tokenizer.decode(ids + new)

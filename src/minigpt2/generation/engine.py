@@ -285,13 +285,6 @@ class Engine:
             self._runner.move(len(self._rows), slot)
 
 
-def generate_ids(model: LanguageModel, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-    """Yield the continuation of one prompt of ids, for who has no need of a queue."""
-    engine = Engine(model)
-    engine.submit(Request(prompt, sampling))
-    yield from (event.id for event in engine.run() if isinstance(event, Token))
-
-
 def _logprobs(logits_TV: Tensor, ids: list[int], sampling: Sampling) -> list[tuple[float, Top]]:
     """Return the log-probabilities of `ids`, one a row, each beside the likeliest of its row."""
     logprobs_TV = logits_TV.log_softmax(dim=1)
