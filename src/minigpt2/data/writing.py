@@ -129,20 +129,12 @@ class ShardWriter:
             self.file = path.open("r+b" if count else "w+b")
             self.file.truncate(HEADER.size + count * dtype.itemsize)
             self.file.seek(0, os.SEEK_END)
-        self._crc32 = _checksums(path)
 
     def write(self, ids: np.ndarray) -> None:
         """Append ids."""
-        content, width = ids.astype(self._dtype, copy=False).tobytes(), self._dtype.itemsize
-        while content:
-            filled = self.count * width % BLOCK_BYTES
-            if not filled:
-                self._crc32.append(0)
-            part, content = content[: BLOCK_BYTES - filled], content[BLOCK_BYTES - filled :]
-            self._crc32[-1] = zlib.crc32(part, self._crc32[-1])
-            self.count += len(part) // width
-            with storage_errors(self._path):
-                self.file.write(part)
+        with storage_errors(self._path):
+            self.file.write(ids.astype(self._dtype, copy=False).tobytes())
+        self.count += len(ids)
 
     def sync(self) -> None:
         """Make durable what is written."""
@@ -157,4 +149,4 @@ class ShardWriter:
             width = self._dtype.itemsize
             file.write(HEADER.pack(MAGIC, VERSION, width, vocab_size, self.count))
             self.sync()
-        return {"file": self._path.name, "tokens": self.count, "crc32": self._crc32}
+        return {"file": self._path.name, "tokens": self.count, "crc32": _checksums(self._path)}
