@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 
 # What the common refusals mean for a person; any other is told in the system's own words.
@@ -222,6 +224,11 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise DataError(f"{where} holds no JSON object")
     return tree
+
+
+def facts(module: str) -> Any:
+    """Return the table of facts that lies beside a module, as YAML under its name."""
+    return yaml.safe_load(Path(module).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def utf8(content: bytes, where: str) -> str:
