@@ -246,20 +246,16 @@ class _Work:
         todo = (
             job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
         )
-        try:
-            with ThreadPoolExecutor(cores) as pool:
-                for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
-                    if state := writers[job.split].add(job, ids, starts):
-                        states[job.split] = state
-                        self._save()
-                    done = sum(writer.now["characters"] for writer in writers.values())
-                    self.progress("encoding", done, found.characters)
-            if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
-                raise DataError("the text changed while it was read; prepare it again")
-            return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
-        finally:
-            for writer in writers.values():
-                writer.abandon()
+        with ThreadPoolExecutor(cores) as pool:
+            for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
+                if state := writers[job.split].add(job, ids, starts):
+                    states[job.split] = state
+                    self._save()
+                done = sum(writer.now["characters"] for writer in writers.values())
+                self.progress("encoding", done, found.characters)
+        if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
+            raise DataError("the text changed while it was read; prepare it again")
+        return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
 
 
 def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None) -> dict[str, Any]:

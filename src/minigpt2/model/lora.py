@@ -39,12 +39,15 @@ class LoRALinear(nn.Linear):
 
     def merged(self) -> nn.Linear:
         """Return a plain layer that computes the same, in memory of its own."""
-        # On the meta device nothing is allocated, and nothing drawn, before the weight is there.
-        plain = nn.Linear(self.in_features, self.out_features, device="meta")
         correction = self.lora_B.weight.detach() @ self.lora_A.weight.detach()
-        plain.weight = nn.Parameter(self.weight.detach() + self.scaling * correction)
-        plain.bias = self.bias
-        return plain
+        return self.plain(nn.Parameter(self.weight.detach() + self.scaling * correction))
+
+    def plain(self, weight: Tensor) -> nn.Linear:
+        """Return a plain layer of this weight and the same bias."""
+        # On the meta device nothing is allocated, and nothing drawn, before the weight is there.
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")
+        layer.weight, layer.bias = weight, self.bias
+        return layer
 
 
 def add_lora(
@@ -85,9 +88,7 @@ def without_lora(model: Model) -> Iterator[Model]:
     """Lend the model beneath the corrections: the same parameters, in plain layers."""
     layers = lora_layers(model)
     for name, layer in layers.items():
-        plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
-        plain.weight, plain.bias = layer.weight, layer.bias
-        model.set_submodule(name, plain)
+        model.set_submodule(name, layer.plain(layer.weight))
     try:
         yield model
     finally:
