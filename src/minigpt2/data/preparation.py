@@ -19,6 +19,7 @@ from typing import Any
 
 from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
+from minigpt2.config import bpe_size
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
@@ -29,15 +30,8 @@ from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
 from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
-from minigpt2.tokenizers import (
-    END_OF_TEXT,
-    TRANSCRIPT,
-    Tokenizer,
-    bpe_size,
-    load_tokenizer,
-    make_tokenizer,
-    tokenizer_files,
-)
+from minigpt2.tokenizers import END_OF_TEXT, TRANSCRIPT, Tokenizer, load_tokenizer, make_tokenizer
+from minigpt2.tokenizers.directory import tokenizer_files
 
 # Told (stage, done, of how many); the total is 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
