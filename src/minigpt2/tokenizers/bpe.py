@@ -99,7 +99,7 @@ class BPETokenizer(Vocabulary):
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
         cutter = {**LAYOUT["byte_level"], "use_regex": True}
-        return self.tree(cutter, cutter, model)
+        return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
 class ByteTokenizer(BPETokenizer):
@@ -127,7 +127,7 @@ class ByteTokenizer(BPETokenizer):
         symbols = byte_symbols()
         model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
         cutter = {**LAYOUT["byte_level"], "use_regex": False}
-        return self.tree(cutter, cutter, model)
+        return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
 @cache

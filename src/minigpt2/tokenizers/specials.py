@@ -22,20 +22,13 @@ class Vocabulary:
         self.chat_template: str | None = None
         self._recognised = recognised(self.specials)
 
-    def tree(
-        self, pre_tokenizer: dict[str, Any], decoder: dict[str, Any], model: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return the content of a `tokenizer.json` around these parts."""
-        return {
-            **LAYOUT["tokenizer"],
-            "added_tokens": [
-                {**LAYOUT["added_token"], "id": number, "content": text}
-                for text, number in self.specials.items()
-            ],
-            "pre_tokenizer": pre_tokenizer,
-            "decoder": decoder,
-            "model": model,
-        }
+    def tree(self, **parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of a `tokenizer.json` with these parts."""
+        added = [
+            {**LAYOUT["added_token"], "id": number, "content": text}
+            for text, number in self.specials.items()
+        ]
+        return {**LAYOUT["tokenizer"], "added_tokens": added, **parts}
 
 
 def recognised(specials: dict[str, int]) -> dict[str, int]:
