@@ -249,7 +249,7 @@ def point(link: Path, target_name: str) -> None:
             with contextlib.suppress(OSError):  # the file system has none
                 temporary.symlink_to(target_name, target_is_directory=True)
         if not temporary.is_symlink():
-            temporary.write_text(target_name, encoding="utf-8")
+            temporary.write_bytes(target_name.encode())
 
 
 def pointed(link: Path) -> Path | None:

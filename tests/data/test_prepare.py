@@ -27,6 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minigpt2 import files
 from minigpt2.cli.prepare import prepare as command
 from minigpt2.data import RULES, Recipe, open_dataset, pieces, prepare
 from minigpt2.data.cleaning import Cleaner
