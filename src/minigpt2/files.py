@@ -11,9 +11,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 
@@ -48,22 +50,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {reason}") from error
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write and fsync a new file; only ever called on a path nobody reads yet."""
-    write_by(path, lambda new: new.write_bytes(content))
-
-
-def write_by(path: Path, write: Callable[[Path], object]) -> None:
-    """Let a library write a new file, then fsync it and give it the usual permissions."""
-    with storage_errors(path):
-        path.touch()  # with what the umask leaves; libraries tend to choose 0600
-        mode = path.stat().st_mode
-        write(path)
-        path.chmod(mode)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
 def replace_file(path: Path, content: bytes) -> None:
     """Give `path` this content atomically, creating its folder where needed."""
     with replace_by(path) as temporary:
@@ -80,8 +66,7 @@ def replace_by(path: Path) -> Iterator[Path]:
         yield folder / path.name
         # The file itself last: what it refers to is there when it appears.
         for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
-            with written.open("rb+") as file:
-                os.fsync(file.fileno())
+            _make_durable(written)
             written.replace(path.parent / written.name)
         sync_folder(path.parent)
 
@@ -96,7 +81,17 @@ def new_directory(final_dir: Path) -> Iterator[Path]:
     check_replaceable(final_dir)
     with _scratch_beside(final_dir) as temporary:
         yield temporary
+        for written in temporary.iterdir():
+            _make_durable(written)
         put_in_place(temporary, final_dir)
+
+
+def _make_durable(path: Path) -> None:
+    """Fsync a new file and give it the usual permissions; libraries tend to choose 0600."""
+    if not path.is_symlink():
+        path.chmod(path.parent.stat().st_mode & 0o666)  # what the umask left of the folder's
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -224,6 +219,11 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     return tree
 
 
+def facts(module: str) -> Any:
+    """Return the table of facts that lies beside a module, as YAML under its name."""
+    return yaml.safe_load(Path(module).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
 def utf8(content: bytes, where: str) -> str:
     """Decode UTF-8, without its mark; raise DataError naming `where` for anything else."""
     try:
@@ -244,15 +244,12 @@ def sha256_of(path: Path) -> str:
 
 def point(link: Path, target_name: str) -> None:
     """Make `link` name its sibling `target_name`: a relative link, or a text file without links."""
-    temporary = link.with_name(f".tmp-{link.name}-{os.getpid()}")
-    with storage_errors(link):
-        temporary.unlink(missing_ok=True)
+    with replace_by(link) as temporary:
         if os.name != "nt":  # links need a privilege there, and cannot be replaced
             with contextlib.suppress(OSError):  # the file system has none
                 temporary.symlink_to(target_name, target_is_directory=True)
         if not temporary.is_symlink():
-            write_file(temporary, target_name.encode())
-        temporary.replace(link)
+            temporary.write_bytes(target_name.encode())
 
 
 def pointed(link: Path) -> Path | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
@@ -133,12 +134,11 @@ def test_a_failed_save_leaves_the_old_checkpoint(run, tiny, tokenizer, monkeypat
     def full(path, content):
         calls.append(path)
         if len(calls) == 4:
-            with files.storage_errors(path):
-                raise OSError(28, "No space left on device")
+            raise OSError(28, "No space left on device")
         return write(path, content)
 
-    write = files.write_file
-    monkeypatch.setattr("minigpt2.files.write_file", full)
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="disk is full"):
         save_steps(run, tiny, tokenizer, [30], best=10)
     assert run.latest(said([])).name == "step-00000020"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt2.data import batches as batches_module
-from minigpt2.data.batches import IGNORED, Batches, permute, permuted, windows
+from minigpt2.data.batches import IGNORED, Batches, permute, windows
 from minigpt2.errors import DataError
 
 
@@ -28,13 +28,11 @@ class Stream:
         assert 0 <= start < stop <= len(self.ids)
         return self.ids[start:stop]
 
-    def gather(self, starts, length):
-        return np.stack([self.read(start, start + length) for start in starts])
-
 
 def drawn(batches, samples):
     """The target positions of the first samples, each as a list."""
-    return [list(range(low, high)) for low, high in zip(*batches.targets(0, samples), strict=True)]
+    rows = (batches.window(sample) for sample in range(samples))
+    return [list(range(first, stop)) for _, stop, first in rows]
 
 
 @settings(max_examples=60)
@@ -99,11 +97,10 @@ def test_permute_is_a_permutation(count, key):
     assert sorted(permute(np.arange(count), count, key).tolist()) == list(range(count))
 
 
-def test_a_permutation_is_served_in_blocks(monkeypatch):
-    monkeypatch.setattr(batches_module, "_PERMUTED_AT_ONCE", 7)
-    order = permute(np.arange(50), 50, 9).tolist()
-    for low, high in [(0, 50), (3, 5), (6, 22), (40, 50), (7, 7)]:
-        assert permuted(low, high, 50, 9).tolist() == order[low:high]
+def test_rows_arranged_at_once_are_those_arranged_one_by_one(monkeypatch):
+    at_once = drawn(Batches(Stream(311), 6, 7, seed=3), 150)
+    monkeypatch.setattr(batches_module, "_BATCHES_ARRANGED", 1)
+    assert drawn(Batches(Stream(311), 6, 7, seed=3), 150) == at_once
 
 
 def test_permute_spreads():

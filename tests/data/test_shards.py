@@ -48,13 +48,7 @@ def test_reading_crosses_shards_and_blocks(tmp_path, monkeypatch):
     content = "".join(chr(97 + i % 23) for i in range(1003))
     data = make(tmp_path / "d", content, shard_tokens=101)
     assert len(data.manifest["splits"]["train"]["shards"]) == 9
-    starts = np.array([5, 90, 99, 400, 897])
-    rows = data.train.gather(starts, 5).tolist()
-    assert rows == [data.train.read(start, start + 5).tolist() for start in starts]
-    inside = np.array([3, 50, 95])
-    rows = data.train.gather(inside, 6).tolist()
-    assert rows == [data.train.read(start, start + 6).tolist() for start in inside]
-    for start, stop in [(0, 902), (95, 120), (101, 202), (500, 501), (801, 902), (7, 7)]:
+    for start, stop in [(0, 902), (95, 120), (101, 202), (500, 501), (801, 902), (7, 7), (99, 104)]:
         assert data.tokenizer.decode(data.train.read(start, stop)) == content[start:stop]
 
 

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from minigpt2.model import (
     ATTENTION,
     GPT2,
-    MLP,
     Bigram,
     BigramConfig,
     Block,
@@ -18,6 +17,7 @@ from minigpt2.model import (
     set_attention,
 )
 from minigpt2.model.attention import attention_weights
+from minigpt2.model.gpt2 import MLP
 
 B, T, V = 5, 11, 29
 

@@ -8,17 +8,9 @@ import torch
 from minigpt2 import from_pretrained, save_pretrained
 from minigpt2.config import TrainingSection
 from minigpt2.errors import DataError, InputMissingError
-from minigpt2.model import (
-    LoRALinear,
-    add_lora,
-    freeze,
-    grow_vocabulary,
-    lora_layers,
-    lora_state,
-    merge_lora,
-    resize_positions,
-    without_lora,
-)
+from minigpt2.model import add_lora, lora_layers, lora_state, merge_lora
+from minigpt2.model.lora import LoRALinear, without_lora
+from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions
 from minigpt2.training.optimizers import build_optimizer, optimizer_tensors
 
 TOKENS = torch.randint(29, (5, 11), generator=torch.Generator().manual_seed(1))

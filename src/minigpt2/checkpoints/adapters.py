@@ -11,23 +11,13 @@ from torch import Tensor
 
 from minigpt2.checkpoints.weights import PREFIX, misfits, read_safetensors
 from minigpt2.errors import DataError
-from minigpt2.files import read_json
+from minigpt2.files import facts, read_json
 from minigpt2.model import LanguageModel, add_lora, load_lora_state, lora_layers, lora_state
 
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model." + PREFIX
 _MOST_RANK, _MOST_ALPHA = 1 << 16, 1e9  # a damaged number must not ask for all memory
-# Settings that change what is computed, with the values that mean plain LoRA.
-_ABSENT = ["use_dora", "bias", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias",
-           "use_qalora", "alora_invocation_tokens", "layer_replication", "target_parameters",
-           "trainable_token_indices"]  # fmt: skip
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(_ABSENT, (None, False, "none", [], {})),
-    "peft_type": ("LORA",),
-    "use_rslora": (None, False, True),
-    # Others change the base model's weights at the start, which are then not the released ones.
-    "init_lora_weights": (None, True, False, "gaussian", "orthogonal"),
-}
+_FACTS = facts(__file__)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -45,20 +35,13 @@ def adapter_to_disk(
     layers = lora_layers(model)
     first = next(iter(layers.values()))
     tree = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        **_FACTS["written"],
         "base_model_name_or_path": base,
         "r": first.rank,
         "lora_alpha": first.alpha,
         "lora_dropout": first.lora_dropout.p,
         # By whole names: a shorter one could mean another model's other layers too.
         "target_modules": [PREFIX + name for name in layers],
-        "fan_in_fan_out": True,
-        "bias": "none",
-        **dict.fromkeys(("use_rslora", "use_dora"), False),
-        "modules_to_save": None,
-        "init_lora_weights": True,
-        "inference_mode": True,
     }
     return tree, {_PREFIX + name: value for name, value in lora_state(model).items()}
 
@@ -72,7 +55,7 @@ def adapter_base(folder: Path) -> str | None:
 def add_adapter(model: LanguageModel, folder: Path) -> None:
     """Put the adapter in `folder`, ours or PEFT's, on the model it was trained on."""
     tree, where = read_json(folder / ADAPTER_CONFIG), folder / ADAPTER_CONFIG
-    for field, allowed in _PLAIN.items():
+    for field, allowed in _FACTS["plain"].items():
         if tree.get(field) not in allowed:
             raise DataError(f"{where}: {field} {tree.get(field)!r} is not supported here")
     names = sorted({name.rpartition(".lora_")[0] for name in _named_tensors(folder)})

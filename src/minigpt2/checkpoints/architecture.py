@@ -9,19 +9,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from minigpt2.errors import DataError
+from minigpt2.files import facts
 from minigpt2.model import ATTENTION, Bigram, BigramConfig, LanguageModel
 from minigpt2.model.gpt2 import ACTIVATIONS, GPT2, MLP, Block, CausalSelfAttention, GPT2Config
 
 _MOST_LAYERS = 10_000  # a damaged number must not build modules for hours
-# Fields that change the mathematics, with the one value that is GPT-2 as built here. The others,
-# activation_function, n_inner and layer_norm_epsilon, are honoured.
-_FIXED = {
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
-    "tie_word_embeddings": True,
-    "add_cross_attention": False,
-}
+_FACTS = facts(__file__)
 # What has one name in config.json and here.
 _SIZES = ("vocab_size", "n_layer", "n_head", "n_embd")
 _OPTIONAL = ("n_inner", "activation_function", "layer_norm_epsilon")
@@ -38,16 +31,13 @@ def config_to_json(model: nn.Module, eos_id: int | None) -> dict[str, Any]:
     c = model.config
     standard = type(model) is GPT2 and all(_is_gpt2s(block) for block in model.h)
     return {
+        **_FACTS["written"],
         "model_type": "gpt2" if standard else "minigpt2-variant",
         "architectures": ["GPT2LMHeadModel"] if standard else [],
         **{name: getattr(c, name) for name in (*_SIZES, *_OPTIONAL)},
         **dict.fromkeys(("n_positions", "n_ctx"), c.block_size),
-        **_FIXED,
         **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), c.dropout),
-        "initializer_range": 0.02,
         **dict.fromkeys(("bos_token_id", "eos_token_id"), eos_id),
-        "use_cache": True,
-        "dtype": "float32",
     }
 
 
@@ -92,7 +82,8 @@ def _gpt2_config(tree: dict[str, Any], where: Path) -> GPT2Config:
         kind, classes = tree.get("model_type"), tree.get("architectures")
         named = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) else ""
         raise DataError(f"{where}: model_type is {kind!r}{named}; only gpt2 can be opened")
-    for field, value in _FIXED.items():
+    for field in _FACTS["fixed"]:
+        value = _FACTS["written"][field]
         if tree.get(field, value) not in (value, None):
             raise DataError(f"{where}: {field} {tree[field]!r} is not supported, only {value}")
     activation = tree.get("activation_function") or "gelu_new"

@@ -9,7 +9,6 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,16 @@ def save_checkpoint(
         tensors[_OPTIMIZER] = progress.optimizer
     with files.new_directory(folder) as temporary:
         for name, content in contents.items():
-            files.write_file(temporary / name, content)
+            (temporary / name).write_bytes(content)
         for name, named in tensors.items():
-            files.write_by(temporary / name, partial(_write_tensors, named))
+            _write_tensors(named, temporary / name)
         entries = {}
         for path in (temporary / name for name in (*contents, *tensors)):
             entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
         if adapted and base and (Path(base) / MANIFEST).is_file():
             manifest["base"] = files.sha256_of(Path(base) / MANIFEST)
-        files.write_file(temporary / MANIFEST, files.sealed(manifest))
+        (temporary / MANIFEST).write_bytes(files.sealed(manifest))
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:

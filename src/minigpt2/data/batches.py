@@ -1,9 +1,9 @@
 """The batch of a step, as a pure function of (seed, step, world): resuming is a number.
 
-An epoch cuts the stream into windows of T targets, at a phase of its own, and serves them in an
-order of its own. Every token but the stream's first is a target exactly once an epoch. Epochs
-follow one another without end; step s takes samples s*B to (s+1)*B - 1 of that chain, whatever
-the number of ranks. Nothing here grows with the corpus.
+An epoch serves the rows of a split in an order of its own, and epochs follow one another without
+end; step s takes samples s*B to (s+1)*B - 1 of that chain, whatever the number of ranks. Packed
+rows are made here: an epoch cuts the stream into windows of T targets, at a phase of its own, and
+every token but the stream's first is a target exactly once. Nothing here grows with the corpus.
 """
 
 from bisect import bisect_right
@@ -14,16 +14,77 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minigpt2.data.shards import TokenStream
+from minigpt2.data.shards import Ids, TokenStream
 from minigpt2.errors import DataError
 
+# Of a row (start, stop, first target) tokens [start, stop - 1) are fed, and [first target, stop)
+# are what is to be predicted.
+Window = tuple[int, int, int]
+
 IGNORED = -100  # torch's cross_entropy leaves such targets out
+_BATCHES_ARRANGED = 64  # batches whose rows are found at once, and kept
 _FEISTEL_ROUNDS = 6
-_PERMUTED_AT_ONCE = 4096
 _GOLDEN, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
-class Batches:
+class Rows:
+    """Rows of `stream` as batches of (tokens, targets), both (B / world, up to `length`) int64.
+
+    What the rows are, and which of an epoch's samples are which, subclasses say.
+    """
+
+    width: int | None = None  # targets a row is padded to; None: as many as the batch's longest has
+
+    def __init__(self, stream: TokenStream, batch_size: int, length: int, seed: int) -> None:
+        self._stream, self._seed = stream, seed
+        self.batch_size, self.length = batch_size, length
+        self._arranged = lru_cache(1)(self._arrange)
+        self._epoch_starts = [0]  # the first sample of each epoch met so far
+
+    def count(self, epoch: int) -> int:
+        """Return how many rows an epoch has."""
+        raise NotImplementedError
+
+    def arranged(self, epoch: int, samples: range, numbers: np.ndarray) -> dict[int, Window]:
+        """Give an epoch's `samples` the rows of these numbers."""
+        raise NotImplementedError
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
+        first = step * self.batch_size
+        low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
+        return rows_as_batch(self._stream, [self.window(n) for n in range(low, high)], self.width)
+
+    def steps(self, epochs: int) -> int:
+        """Return the optimizer steps that `epochs` epochs take; the last may reach beyond."""
+        return -(-self.samples(epochs) // self.batch_size)
+
+    def samples(self, epochs: int) -> int:
+        """Return how many samples the first `epochs` epochs hold."""
+        for epoch in range(len(self._epoch_starts) - 1, epochs):
+            self._epoch_starts.append(self._epoch_starts[epoch] + self.count(epoch))
+        return self._epoch_starts[epochs]
+
+    def window(self, sample: int) -> Window:
+        """Return the row that sample number `sample` is."""
+        while self._epoch_starts[-1] <= sample:
+            self.samples(len(self._epoch_starts))
+        epoch = bisect_right(self._epoch_starts, sample) - 1
+        return self._arranged(epoch, sample // (self.batch_size * _BATCHES_ARRANGED))[sample]
+
+    def key(self, epoch: int) -> int:
+        """Return the number that decides about an epoch."""
+        return mix(mix(self._seed) ^ epoch)
+
+    def _arrange(self, epoch: int, group: int) -> dict[int, Window]:
+        begin, end = self.samples(epoch), self.samples(epoch + 1)
+        span = self.batch_size * _BATCHES_ARRANGED
+        samples = range(max(group * span, begin), min((group + 1) * span, end))
+        numbers = permute(np.array(samples) - begin, end - begin, self.key(epoch))
+        return self.arranged(epoch, samples, numbers)
+
+
+class Batches(Rows):
     """Windows of `stream` as batches of (tokens, targets), both (B / world, T) int64."""
 
     def __init__(self, stream: TokenStream, batch_size: int, length: int, seed: int) -> None:
@@ -32,71 +93,41 @@ class Batches:
                 f"the training split has {len(stream)} tokens, fewer than one window of "
                 f"{length} + 1; give more text or a smaller --training.sequence-length"
             )
-        self._stream, self._seed = stream, seed
-        self.batch_size, self.length = batch_size, length
-        self._cut = lru_cache(16)(self._cut_anew)
-        self._epoch_starts = [0]  # the first sample of each epoch met so far
+        super().__init__(stream, batch_size, length, seed)
+        self.width = length
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-        """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
-        first = step * self.batch_size
-        low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
-        begin, end = self.targets(low, high)
-        if (end - begin == self.length).all():
-            ids = torch.from_numpy(self._stream.gather(begin - 1, self.length + 1))
-            return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-        pairs = zip(begin.tolist(), end.tolist(), strict=True)
-        return collate([self._stream.read(start - 1, stop) for start, stop in pairs], self.length)
+    def count(self, epoch: int) -> int:
+        """Return how many windows an epoch is cut into."""
+        phase = self._phase(epoch)
+        return (phase > 0) + -(-(len(self._stream) - 1 - phase) // self.length)
 
-    def targets(self, low: int, high: int) -> np.ndarray:
-        """Return what samples number `low` to `high` - 1 predict: (2, n) begins and ends."""
-        ranges = [np.empty((2, 0), np.int64)]
-        while low < high:
-            epoch, index = self._locate(low)
-            key, phase, count = self._cut(epoch)
-            many = min(high - low, count - index)
-            window = permuted(index, index + many, count, key)
-            start = 1 + window * self.length - (-phase % self.length)
-            stop = np.minimum(start + self.length, len(self._stream))
-            ranges.append(np.array([np.maximum(start, 1), stop]))
-            low += many
-        return np.concatenate(ranges, axis=1)
+    def arranged(self, epoch: int, samples: range, numbers: np.ndarray) -> dict[int, Window]:
+        """Give an epoch's `samples` the windows of these numbers."""
+        begin = 1 + numbers * self.length - (-self._phase(epoch) % self.length)
+        stop = np.minimum(begin + self.length, len(self._stream))
+        first = np.maximum(begin, 1)
+        rows = zip((first - 1).tolist(), stop.tolist(), first.tolist(), strict=True)
+        return dict(zip(samples, rows, strict=True))
 
-    def samples(self, epochs: int) -> int:
-        """Return how many samples the first `epochs` epochs hold."""
-        while len(self._epoch_starts) <= epochs:
-            last = len(self._epoch_starts) - 1
-            self._epoch_starts.append(self._epoch_starts[last] + self._cut(last)[2])
-        return self._epoch_starts[epochs]
-
-    def steps(self, epochs: int) -> int:
-        """Return the optimizer steps that `epochs` epochs take; the last may reach beyond."""
-        return -(-self.samples(epochs) // self.batch_size)
-
-    def _locate(self, sample: int) -> tuple[int, int]:
-        while self._epoch_starts[-1] <= sample:
-            self.samples(len(self._epoch_starts))
-        epoch = bisect_right(self._epoch_starts, sample) - 1
-        return epoch, sample - self._epoch_starts[epoch]
-
-    def _cut_anew(self, epoch: int) -> tuple[int, int, int]:
-        """Return an epoch's key, its phase and its number of windows."""
-        key = mix(mix(self._seed) ^ epoch)
-        phase = mix(key ^ 0x5EED) % self.length
-        targets = len(self._stream) - 1
-        return key, phase, (phase > 0) + -(-(targets - phase) // self.length)
+    def _phase(self, epoch: int) -> int:
+        return mix(self.key(epoch) ^ 0x5EED) % self.length
 
 
-def collate(rows: list[np.ndarray], length: int) -> tuple[Tensor, Tensor]:
-    """Stack rows of up to length + 1 ids into (tokens, targets), short rows padded at the end.
+def rows_as_batch(
+    stream: Ids, rows: list[Window], width: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return rows as (tokens, targets), padded to `width` targets or to the longest row.
 
-    Padding is ignored as a target, and being at the end no causal position can see it.
+    What is not scored, padding too, is IGNORED; being at the end no causal position can see it.
     """
-    tokens = np.zeros((len(rows), length), np.int64)
-    targets = np.full((len(rows), length), IGNORED, np.int64)
-    for i, row in enumerate(rows):
-        tokens[i, : len(row) - 1] = row[:-1]
-        targets[i, : len(row) - 1] = row[1:]
+    if width is None:
+        width = max((stop - start for start, stop, _ in rows), default=1) - 1
+    tokens = np.zeros((len(rows), width), np.int64)
+    targets = np.full((len(rows), width), IGNORED, np.int64)
+    for i, (start, stop, first) in enumerate(rows):
+        ids = stream.read(start, stop)
+        tokens[i, : stop - start - 1] = ids[:-1]
+        targets[i, first - start - 1 : stop - start - 1] = ids[first - start :]
     return torch.from_numpy(tokens), torch.from_numpy(targets)
 
 
@@ -117,24 +148,6 @@ def windows(total: int, length: int, stride: int | None = None) -> Iterator[tupl
         if stop > scored:
             yield start, stop, scored
         scored = max(scored, stop)
-
-
-def permuted(low: int, high: int, count: int, key: int) -> np.ndarray:
-    """Return where a keyed permutation of range(count) sends low to high - 1.
-
-    It is made, and kept, a block at a time: memory is constant, and neighbours come cheap.
-    """
-    blocks = range(low // _PERMUTED_AT_ONCE, -(-high // _PERMUTED_AT_ONCE))
-    parts = [np.empty(0, np.int64)]
-    for first in (block * _PERMUTED_AT_ONCE for block in blocks):
-        block = _permuted_block(first, min(first + _PERMUTED_AT_ONCE, count), count, key)
-        parts.append(block[max(0, low - first) : high - first])
-    return np.concatenate(parts)
-
-
-@lru_cache(16)
-def _permuted_block(first: int, last: int, count: int, key: int) -> np.ndarray:
-    return permute(np.arange(first, last), count, key)
 
 
 def permute(numbers: np.ndarray, count: int, key: int) -> np.ndarray:

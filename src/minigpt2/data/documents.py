@@ -5,20 +5,16 @@ an epoch, and memory does not grow with the corpus but for eight bytes in a thou
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minigpt2.data.batches import IGNORED, collate, mix, permute
-from minigpt2.data.shards import Ids, TokenStream
+from minigpt2.data.batches import Rows, Window, mix
+from minigpt2.data.shards import TokenStream
 from minigpt2.errors import DataError
 
-Window = tuple[int, int, int]
-
 _COARSE = 1024  # documents between two entries of the table of rows
-_BATCHES_SORTED = 64  # batches whose documents are sorted by length together
 
 
 class DocumentRows:
@@ -78,53 +74,26 @@ class DocumentRows:
         return np.where(target < end, rows, 0), start, low, target, end
 
 
-class DocumentBatches:
+class DocumentBatches(Rows):
     """Batches of (tokens, targets), both (B / world, up to `length`) int64, from one split."""
 
     def __init__(self, stream: TokenStream, batch_size: int, length: int, seed: int) -> None:
-        self._stream, self._seed = stream, seed
+        super().__init__(stream, batch_size, length, seed)
         self.rows = DocumentRows(stream, length)
-        self.batch_size = batch_size
-        self._arranged = lru_cache(1)(self._arrange)
         if not len(self.rows):
             raise DataError("the training split has nothing to predict; give more text")
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-        """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
-        first = step * self.batch_size
-        low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
-        return rows_as_batch(self._stream, [self.window(n) for n in range(low, high)])
+    def count(self, epoch: int) -> int:
+        """Return how many rows an epoch has: all."""
+        return len(self.rows)
 
-    def steps(self, epochs: int) -> int:
-        """Return the optimizer steps that `epochs` epochs take; the last may reach beyond."""
-        return -(-epochs * len(self.rows) // self.batch_size)
-
-    def window(self, sample: int) -> Window:
-        """Return the row that sample number `sample` is: epochs follow one another without end."""
-        epoch = sample // len(self.rows)
-        return self._arranged(epoch, sample // (self.batch_size * _BATCHES_SORTED))[sample]
-
-    def _arrange(self, epoch: int, group: int) -> dict[int, Window]:
-        """Give an epoch's samples of one group their rows: near lengths in one batch."""
-        count, span = len(self.rows), self.batch_size * _BATCHES_SORTED
-        begin = epoch * count
-        samples = range(max(group * span, begin), min((group + 1) * span, begin + count))
-        key = mix(mix(self._seed) ^ epoch)
-        rows = self.rows.windows(permute(np.array(samples) - begin, count, key))
-        rows.sort(key=lambda row: row[1] - row[0])
+    def arranged(self, epoch: int, samples: range, numbers: np.ndarray) -> dict[int, Window]:
+        """Give an epoch's `samples` the rows of these numbers: near lengths in one batch."""
+        rows = sorted(self.rows.windows(numbers), key=lambda row: row[1] - row[0])
         batches = {sample // self.batch_size for sample in samples}
-        order = {batch: mix(key ^ mix(batch)) for batch in batches}
+        order = {batch: mix(self.key(epoch) ^ mix(batch)) for batch in batches}
         slots = sorted(samples, key=lambda sample: (order[sample // self.batch_size], sample))
         return dict(zip(slots, rows, strict=True))
-
-
-def rows_as_batch(stream: Ids, rows: list[Window]) -> tuple[Tensor, Tensor]:
-    """Return rows as (tokens, targets), padded to the longest; what is not scored is IGNORED."""
-    length = max((stop - start for start, stop, _ in rows), default=1) - 1
-    tokens, targets = collate([stream.read(start, stop) for start, stop, _ in rows], length)
-    for row, (start, _, first) in enumerate(rows):
-        targets[row, : first - start - 1] = IGNORED
-    return tokens, targets
 
 
 def restart_at(tokens: Tensor, separator: int) -> dict[str, Tensor]:

@@ -12,16 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from minigpt2.errors import DataError, InputMissingError, UnavailableError
-from minigpt2.files import cache_dir, sha256_of, storage_errors
+from minigpt2.files import cache_dir, facts, sha256_of, storage_errors
 
-# An address may end in #sha256=...; hf:// names files of a data set repository by a pattern.
-DATASETS = {
-    "tinyshakespeare": (
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-        "#sha256=86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-    ),
-    "fineweb-edu-10bt": "hf://datasets/HuggingFaceFW/fineweb-edu/sample/10BT/*.parquet",
-}
+DATASETS: dict[str, str] = facts(__file__)
 
 
 def is_address(name: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
+from minigpt2.config import bpe_size
 from minigpt2.data.cleaning import Cleaner
 from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
@@ -29,15 +30,8 @@ from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
 from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
-from minigpt2.tokenizers import (
-    END_OF_TEXT,
-    TRANSCRIPT,
-    Tokenizer,
-    bpe_size,
-    load_tokenizer,
-    make_tokenizer,
-    tokenizer_files,
-)
+from minigpt2.tokenizers import END_OF_TEXT, TRANSCRIPT, Tokenizer, load_tokenizer, make_tokenizer
+from minigpt2.tokenizers.directory import tokenizer_files
 
 # Told (stage, done, of how many); the total is 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
@@ -152,6 +146,7 @@ class _Work:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
             left = files.read_sealed(self._path)
+            Survey.from_dict(left["survey"])  # or there was none yet
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
             return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
@@ -160,31 +155,32 @@ class _Work:
     def _save(self) -> None:
         files.replace_file(self._path, files.sealed(self._done))
 
-    def _pieces(self, cleaner: Cleaner) -> Iterator[Piece]:
-        """Yield every piece, read and cleaned; whenever it is asked for, the same."""
+    def _pieces(self, cleaner: Cleaner, stage: str = "", total: int = 0) -> Iterator[Piece]:
+        """Yield every piece, read and cleaned; whenever it is asked for, the same.
+
+        A `stage` is told how many characters there were.
+        """
+        done = 0
         for source in self.sources:
-            yield from cleaner.clean(read_source(source, self.recipe, cleaner.repairs))
+            for piece in cleaner.clean(read_source(source, self.recipe, cleaner.repairs)):
+                yield piece
+                done += len(piece.text)
+                if stage:
+                    self.progress(stage, done, total)
 
     def _surveyed(self) -> Survey:
         if self._done:
             return Survey.from_dict(self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
-        found = survey(self._shown(cleaner), self.recipe, cleaner, self.folder, self.say)
+        found = survey(self._pieces(cleaner, "reading"), self.recipe, cleaner, self.say)
         states = dict.fromkeys(("train", "val"), BEGINNING)
         self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
         self._save()
         return found
 
-    def _shown(self, cleaner: Cleaner) -> Iterator[Piece]:
-        done = 0
-        for piece in self._pieces(cleaner):
-            yield piece
-            done += len(piece.text)
-            self.progress("reading", done, 0)
-
-    def _assigned(self, found: Survey) -> Iterator[tuple[str, Piece]]:
-        return found.assign(self._pieces(Cleaner(self.recipe.rules)))
+    def _assigned(self, found: Survey, stage: str = "") -> Iterator[tuple[str, Piece]]:
+        return found.assign(self._pieces(Cleaner(self.recipe.rules), stage, found.characters))
 
     def _tokenizer(self, found: Survey, given: Tokenizer | None, processes: int) -> Tokenizer:
         """Return the tokenizer, made once: what learned from the text is kept with the work."""
@@ -223,11 +219,9 @@ class _Work:
     def _training_sample(self, found: Survey) -> Iterator[str]:
         """Yield the training text, or pieces spread evenly over it if it is very long."""
         share = min(1.0, _LEARN_CHARACTERS / found.characters)
-        taken, done = 0.0, 0
-        for split, piece in self._assigned(found):
+        taken = 0.0
+        for split, piece in self._assigned(found, "counting words"):
             if split == "train":
-                done += len(piece.text)
-                self.progress("counting words", done, found.characters)
                 taken += share
                 if taken >= 1:
                     taken -= 1
@@ -246,20 +240,16 @@ class _Work:
         todo = (
             job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
         )
-        try:
-            with ThreadPoolExecutor(cores) as pool:
-                for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
-                    if state := writers[job.split].add(job, ids, starts):
-                        states[job.split] = state
-                        self._save()
-                    done = sum(writer.now["characters"] for writer in writers.values())
-                    self.progress("encoding", done, found.characters)
-            if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
-                raise DataError("the text changed while it was read; prepare it again")
-            return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
-        finally:
-            for writer in writers.values():
-                writer.abandon()
+        with ThreadPoolExecutor(cores) as pool:
+            for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
+                if state := writers[job.split].add(job, ids, starts):
+                    states[job.split] = state
+                    self._save()
+                done = sum(writer.now["characters"] for writer in writers.values())
+                self.progress("encoding", done, found.characters)
+        if sum(writer.now["characters"] for writer in writers.values()) != found.characters:
+            raise DataError("the text changed while it was read; prepare it again")
+        return {split: writer.finish(tokenizer, separator) for split, writer in writers.items()}
 
 
 def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None) -> dict[str, Any]:

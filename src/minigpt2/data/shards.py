@@ -8,7 +8,7 @@ writes both.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,6 @@ MAGIC, VERSION = b"MINIGPT2", 2
 HEADER = struct.Struct("<8sIIQQ32x")
 BLOCK_BYTES = 1 << 20
 SHARD_TOKENS = 100_000_000
-_NO_IDS = np.empty(0, np.int64)
 
 
 def id_dtype(vocab_size: int) -> np.dtype:
@@ -41,7 +40,34 @@ class Ids(Protocol):
         ...
 
 
-class TokenStream:
+class _Shards:
+    """Files of ids as if they were one array."""
+
+    def __init__(self, shards: list["_Shard"]) -> None:
+        self._shards = shards
+        self._starts = np.cumsum([0] + [shard.count for shard in shards])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return ids [start, stop) as int64; raises DataError where a block is damaged."""
+        parts = [np.empty(0, np.int64)]
+        first = int(np.searchsorted(self._starts, start, side="right")) - 1
+        for shard, begin in zip(self._shards[first:], self._starts[first:].tolist(), strict=False):
+            if begin >= stop:
+                break
+            parts.append(shard.read(max(start - begin, 0), min(stop - begin, shard.count)))
+        return np.concatenate(parts)
+
+    def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
+        """Check every block there is; raises DataError at the first damaged one."""
+        for shard in self._shards:
+            shard.verify()
+            told(shard.count)
+
+
+class TokenStream(_Shards):
     """The ids of one split, or of several in a row, as if they were one array.
 
     `target_bytes` is how many bytes of text all ids but the first stand for.
@@ -49,79 +75,42 @@ class TokenStream:
 
     def __init__(self, folder: Path, splits: list[dict[str, Any]], vocab_size: int) -> None:
         entries = [entry for split in splits for entry in split["shards"]]
-        self._shards = [_Shard(folder, entry, vocab_size) for entry in entries]
-        self._starts = np.cumsum([0] + [shard.count for shard in self._shards])
+        super().__init__([_Shard(folder, entry, vocab_size) for entry in entries])
         self.target_bytes = splits[0]["target_bytes"] + sum(split["bytes"] for split in splits[1:])
         self.documents = DocumentIndex(folder, splits)
 
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return ids [start, stop) as int64; raises DataError where a block is damaged."""
-        spans = _spans(self._starts, start, stop)
-        return np.concatenate([_NO_IDS, *(self._shards[i].read(*span) for i, *span in spans)])
-
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the ids [s, s + length) for each s of `starts`: (n, length) int64."""
-        places = np.searchsorted(self._starts, (starts, starts + length - 1), side="right") - 1
-        if len(starts) and (places == places[0, 0]).all():
-            which = int(places[0, 0])
-            return self._shards[which].gather(starts - self._starts[which], length)
-        return np.stack([self.read(start, start + length) for start in starts.tolist()])
-
     def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
-        """Check every block there is; raises DataError at the first damaged one."""
-        for shard in self.documents.shards:
-            shard.verify()
-        for shard in self._shards:
-            shard.verify()
-            told(shard.count)
+        """Check every block of the index and of the ids; raises DataError at a damaged one."""
+        self.documents.table.verify()
+        super().verify(told)
 
 
 class DocumentIndex:
     """Where documents start in a stream, and where what is to be predicted of each begins."""
 
     def __init__(self, folder: Path, splits: list[dict[str, Any]]) -> None:
-        sizes = [int(split["tokens"]) for split in splits]
-        self.shards = [_Shard(folder, split["index"], split["tokens"] + 1) for split in splits]
-        self._offsets = np.cumsum([0, *sizes])  # of each split's ids in the stream
-        self._firsts = np.cumsum([0] + [shard.count // 2 for shard in self.shards])
+        shards, self._end = [], 0
+        for split in splits:
+            shards.append(_Shard(folder, split["index"], split["tokens"] + 1, self._end))
+            self._end += int(split["tokens"])
+        self.table = _Shards(shards)  # two numbers a document
 
     def __len__(self) -> int:
-        return int(self._firsts[-1])
+        return len(self.table) // 2
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return start, first target and end of documents [start, stop), int64 each."""
-        table = self._table(start, stop)
-        after = self._table(stop, stop + 1)[:, 0] if stop < len(self) else self._offsets[-1:]
-        return table[:, 0], table[:, 1], np.concatenate([table[1:, 0], after])[: len(table)]
-
-    def _table(self, start: int, stop: int) -> np.ndarray:
-        rows = [_NO_IDS.reshape(0, 2)]
-        for i, low, high in _spans(self._firsts, start, stop):
-            rows.append(self.shards[i].read(2 * low, 2 * high).reshape(-1, 2) + self._offsets[i])
-        return np.concatenate(rows)
-
-
-def _spans(starts: np.ndarray, low: int, high: int) -> Iterator[tuple[int, int, int]]:
-    """Yield, for each part that holds some of [low, high), its number and what of it is meant.
-
-    Parts begin at `starts`, whose last is where the last one ends.
-    """
-    for part in range(int(np.searchsorted(starts, low, side="right")) - 1, len(starts) - 1):
-        begin, end = int(starts[part]), int(starts[part + 1])
-        if begin >= high:
-            return
-        yield part, max(low - begin, 0), min(high, end) - begin
+        starts, targets = self.table.read(2 * start, 2 * stop).reshape(-1, 2).T
+        after = self.table.read(2 * stop, 2 * stop + 1) if stop < len(self) else [self._end]
+        return starts, targets, np.concatenate([starts[1:], after])[: len(starts)]
 
 
 class _Shard:
-    """One file of ids, its blocks verified as they are first touched."""
+    """One file of ids, its blocks verified as they are first touched; `base` is added to each."""
 
-    def __init__(self, folder: Path, entry: dict[str, Any], vocab_size: int) -> None:
+    def __init__(self, folder: Path, entry: dict[str, Any], vocab_size: int, base: int = 0) -> None:
         self.path = path = folder / entry["file"]
-        self.count, self._vocab_size = int(entry["tokens"]), vocab_size
+        self.count, self._vocab_size, self._base = int(entry["tokens"]), vocab_size, base
         self._checksums: list[int] = entry["crc32"]
         width = _check_header(path, self.count, vocab_size)
         self._ids = np.memmap(path, np.dtype(f"<u{width}"), "r", HEADER.size, (self.count,))
@@ -134,13 +123,7 @@ class _Shard:
         for block in range(start // self._block, -(-stop // self._block)):
             if not self._verified[block]:
                 self._verify(block)
-        return self._ids[start:stop].astype(np.int64)
-
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
-        for place in (starts, starts + length - 1):
-            for block in (place // self._block)[~self._verified[place // self._block]].tolist():
-                self._verify(block)
-        return self._ids[starts[:, None] + np.arange(length)].astype(np.int64)
+        return self._ids[start:stop].astype(np.int64) + self._base
 
     def verify(self) -> None:
         for block in range(len(self._checksums)):

@@ -12,7 +12,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from minigpt2.data.cleaning import Cleaner
@@ -71,15 +70,16 @@ class Survey:
             position += len(piece.prompt) + len(piece.text)
 
 
-def survey(
-    pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, scratch_dir: Path, say: Say
-) -> Survey:
+def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, say: Say) -> Survey:
     """Read everything once; `cleaner` is what cleans the pieces, and is told what is left out.
 
     Validation files come first. What stands in them, word for word, is left out of training.
     """
     found, counts, last_start = Survey(), Counter[int](), 0
-    with _digests(scratch_dir / "seen.sqlite") as seen:
+    # A nameless data base lies on disk, so any number of digests fits, and goes when it is closed.
+    with contextlib.closing(sqlite3.connect("")) as seen:
+        seen.execute("PRAGMA journal_mode = OFF")
+        seen.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID")
         for end, characters, digest in _documents(pieces):
             reason = _reason_to_leave_out(end, characters, digest, recipe, seen)
             if reason in cleaner.tallies:
@@ -196,15 +196,3 @@ def _reason_to_leave_out(
     if before == ("val",) and not end.held_out:
         return "training documents left out that validation holds too"
     return "duplicates" if "duplicates" in recipe.rules else None
-
-
-@contextlib.contextmanager
-def _digests(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a table of the digests met so far, on disk: any number of them fits."""
-    path.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(path)) as base:
-        base.execute("PRAGMA journal_mode = OFF")
-        base.execute("PRAGMA synchronous = OFF")  # scratch: a crash begins it anew
-        base.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID")
-        yield base
-    path.unlink()

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,6 @@ class SplitWriter:
             "index": self._index.close(now["tokens"] + 1),
         }
 
-    def abandon(self) -> None:
-        """Let go of the files; what is not in a finished shard is forgotten."""
-        for writer in (self._index, self._shard):
-            if writer is not None:
-                with contextlib.suppress(OSError):  # the disk may be full: that is told already
-                    writer.file.close()
-
     def _open_shard(self) -> "ShardWriter":
         if self._shard is None:
             path = self._folder / f"{self._split}-{len(self.now['shards']):05d}.bin"
@@ -125,36 +119,29 @@ class ShardWriter:
 
     def __init__(self, path: Path, dtype: np.dtype, count: int = 0) -> None:
         self._path, self._dtype, self.count = path, dtype, count
-        with storage_errors(path):
-            self.file = path.open("r+b" if count else "w+b")
-            self.file.truncate(HEADER.size + count * dtype.itemsize)
-            self.file.seek(0, os.SEEK_END)
-        self._crc32 = _checksums(path)
+        with self._opened("ab") as file:
+            file.truncate(HEADER.size + count * dtype.itemsize)
 
     def write(self, ids: np.ndarray) -> None:
         """Append ids."""
-        content, width = ids.astype(self._dtype, copy=False).tobytes(), self._dtype.itemsize
-        while content:
-            filled = self.count * width % BLOCK_BYTES
-            if not filled:
-                self._crc32.append(0)
-            part, content = content[: BLOCK_BYTES - filled], content[BLOCK_BYTES - filled :]
-            self._crc32[-1] = zlib.crc32(part, self._crc32[-1])
-            self.count += len(part) // width
-            with storage_errors(self._path):
-                self.file.write(part)
+        with self._opened("ab") as file:
+            file.write(ids.astype(self._dtype, copy=False).tobytes())
+        self.count += len(ids)
 
     def sync(self) -> None:
         """Make durable what is written."""
-        with storage_errors(self._path):
-            self.file.flush()
-            os.fsync(self.file.fileno())
+        with self._opened("r+b") as file:
+            os.fsync(file.fileno())
 
     def close(self, vocab_size: int) -> dict[str, Any]:
         """Write the header, durably; return the entry for the manifest."""
-        with storage_errors(self._path), self.file as file:
-            file.seek(0)
-            width = self._dtype.itemsize
-            file.write(HEADER.pack(MAGIC, VERSION, width, vocab_size, self.count))
-            self.sync()
-        return {"file": self._path.name, "tokens": self.count, "crc32": self._crc32}
+        with self._opened("r+b") as file:
+            file.write(HEADER.pack(MAGIC, VERSION, self._dtype.itemsize, vocab_size, self.count))
+        self.sync()
+        return {"file": self._path.name, "tokens": self.count, "crc32": _checksums(self._path)}
+
+    @contextlib.contextmanager
+    def _opened(self, mode: str) -> Iterator[Any]:
+        """Open the file for one thing: whatever happens, none stays open."""
+        with storage_errors(self._path), self._path.open(mode) as file:
+            yield file

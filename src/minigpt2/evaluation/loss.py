@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minigpt2.data import TokenStream, bigram_loss
-from minigpt2.data.batches import IGNORED, windows
-from minigpt2.data.documents import DocumentRows, Window, restart_at, rows_as_batch
+from minigpt2.data.batches import IGNORED, Window, rows_as_batch, windows
+from minigpt2.data.documents import DocumentRows, restart_at
 from minigpt2.data.shards import Ids
 from minigpt2.data.statistics import head, unigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError

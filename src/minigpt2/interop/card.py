@@ -21,12 +21,6 @@ from minigpt2.settings import stored_config
 from minigpt2.tokenizers import TRANSCRIPT, Tokenizer, transcript
 
 _EXCERPT = 600  # characters of a sample
-_KINDS = {
-    "CharTokenizer": "characters",
-    "ByteTokenizer": "bytes",
-    "BPETokenizer": "byte-level BPE",
-    "ForeignTokenizer": "another program's tokenizer.json",
-}
 
 
 def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> str:
@@ -44,7 +38,7 @@ def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Pa
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         shape=model.config,
         tokenizer=tokenizer,
-        vocabulary=_KINDS.get(type(tokenizer).__name__, "its own"),
+        kind=type(tokenizer).__name__,
         asked=question if tokenizer.chat_template == TRANSCRIPT else "",
         version=__version__,
         **(_training(run, folder) if run else {}),

@@ -10,15 +10,10 @@ from typing import Any
 
 from minigpt2.checkpoints import Say
 from minigpt2.errors import InputMissingError, optional_library
+from minigpt2.files import facts
 
-# The released models under the names everybody uses, and where they live today.
-_SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-RELEASED = {name: f"openai-community/{name}" for name in _SIZES}
-RELEASED["distilgpt2"] = "distilbert/distilgpt2"
-# What a model needs; the same repositories hold it for other frameworks too, and as pickles.
-_WANTED = ["config.json", "generation_config.json", "model.safetensors", "model-*.safetensors",
-           "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "merges.txt",
-           "vocab.json", "adapter_config.json", "adapter_model.safetensors"]  # fmt: skip
+_FACTS = facts(__file__)
+RELEASED: dict[str, str] = _FACTS["released"]
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?")
 
@@ -50,7 +45,7 @@ def fetch_model(name: str, say: Say) -> Path:
     needed = f"{name} is fetched by huggingface_hub, which is not installed; {place}, or install it"
     hub = optional_library("huggingface_hub", "hub", needed)
     say(f"{name}: {repository} on the Hugging Face hub, or its copy in the cache")
-    asked: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED}
+    asked: dict[str, Any] = {"revision": revision, "allow_patterns": _FACTS["wanted"]}
     try:
         return Path(hub.snapshot_download(repository, **asked))
     except hub.errors.LocalEntryNotFoundError:  # offline, and not in the cache

@@ -9,28 +9,9 @@ from torch import nn
 
 from minigpt2.model.attention import ATTENTION
 from minigpt2.model.bigram import Bigram, BigramConfig
-from minigpt2.model.gpt2 import (
-    ACTIVATIONS,
-    GPT2,
-    MLP,
-    Block,
-    CausalSelfAttention,
-    GPT2Config,
-    KVCache,
-    cross_entropy,
-    set_attention,
-)
-from minigpt2.model.lora import (
-    LoRALinear,
-    add_lora,
-    load_lora_state,
-    lora_layers,
-    lora_state,
-    merge_lora,
-    without_lora,
-)
-from minigpt2.model.quantize import PRECISIONS, bytes_read, set_precision
-from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
+from minigpt2.model.gpt2 import GPT2, Block, GPT2Config, KVCache, set_attention
+from minigpt2.model.lora import add_lora, load_lora_state, lora_layers, lora_state, merge_lora
+from minigpt2.model.quantize import bytes_read, set_precision
 
 # What the package itself builds. Anything with the same `config` and `forward` works as well.
 LanguageModel = GPT2 | Bigram

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,12 +38,15 @@ class LoRALinear(nn.Linear):
 
     def merged(self) -> nn.Linear:
         """Return a plain layer that computes the same, in memory of its own."""
-        # On the meta device nothing is allocated, and nothing drawn, before the weight is there.
-        plain = nn.Linear(self.in_features, self.out_features, device="meta")
         correction = self.lora_B.weight.detach() @ self.lora_A.weight.detach()
-        plain.weight = nn.Parameter(self.weight.detach() + self.scaling * correction)
-        plain.bias = self.bias
-        return plain
+        return self.plain(nn.Parameter(self.weight.detach() + self.scaling * correction))
+
+    def plain(self, weight: Tensor) -> nn.Linear:
+        """Return a plain layer of this weight and the same bias."""
+        # On the meta device nothing is allocated, and nothing drawn, before the weight is there.
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")
+        layer.weight, layer.bias = weight, self.bias
+        return layer
 
 
 def add_lora(
@@ -85,9 +87,7 @@ def without_lora(model: Model) -> Iterator[Model]:
     """Lend the model beneath the corrections: the same parameters, in plain layers."""
     layers = lora_layers(model)
     for name, layer in layers.items():
-        plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
-        plain.weight, plain.bias = layer.weight, layer.bias
-        model.set_submodule(name, plain)
+        model.set_submodule(name, layer.plain(layer.weight))
     try:
         yield model
     finally:
@@ -111,6 +111,4 @@ def lora_state(model: nn.Module) -> dict[str, Tensor]:
 
 def load_lora_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Give a model the corrections that `lora_state` returned; names and shapes must be theirs."""
-    with torch.no_grad():
-        for name, parameter in lora_state(model).items():
-            parameter.copy_(state[name])
+    model.load_state_dict(state, strict=False)

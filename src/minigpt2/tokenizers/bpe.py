@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from minigpt2.tokenizers.bytes import byte_level, byte_symbols
-from minigpt2.tokenizers.specials import END_OF_TEXT, Vocabulary
+from minigpt2.tokenizers.bytes import byte_symbols
+from minigpt2.tokenizers.specials import END_OF_TEXT, LAYOUT, Vocabulary
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word
@@ -94,16 +94,12 @@ class BPETokenizer(Vocabulary):
             return "".join(map(symbols.__getitem__, token))
 
         model = {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "fuse_unk": False,
+            **LAYOUT["bpe"],
             "vocab": {write(token): rank for token, rank in self._ranks.items()} | self.specials,
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
-        return self.tree(byte_level(True), byte_level(True), model)
+        cutter = {**LAYOUT["byte_level"], "use_regex": True}
+        return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
 class ByteTokenizer(BPETokenizer):
@@ -130,7 +126,8 @@ class ByteTokenizer(BPETokenizer):
         """Return a byte-level BPE without merges, as `tokenizers` reads it."""
         symbols = byte_symbols()
         model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
-        return self.tree(byte_level(False), byte_level(False), model)
+        cutter = {**LAYOUT["byte_level"], "use_regex": False}
+        return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
 @cache

@@ -1,17 +1,5 @@
 """Bytes as GPT-2's vocabulary writes them: each has a printable stand-in."""
 
-from typing import Any
-
-
-def byte_level(use_regex: bool) -> dict[str, Any]:
-    """Return the cutter and decoder of byte symbols; with the pattern, words are cut first."""
-    return {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": use_regex,
-    }
-
 
 def byte_symbols() -> dict[int, str]:
     """Return GPT-2's printable stand-in for each byte.

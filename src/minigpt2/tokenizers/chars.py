@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,13 @@ class CharTokenizer(Vocabulary):
         if unknown is not None and unknown not in self._ids:
             raise DataError(f"the replacement {unknown!r} is not in the vocabulary itself")
         self.unknown = unknown
+        # The id of each code point; the last entry is that of every other one.
+        points = [ord(character) for character in self.characters]
+        other = self._ids.get(unknown or "", -1)
+        self._table = np.full(max(points, default=0) + 2, other, np.int32)
+        self._table[points] = np.arange(len(points))
         longest_first = sorted(self._recognised, key=len, reverse=True)
-        self._symbol = re.compile("|".join([*map(re.escape, longest_first), r"[\s\S]"]))
-        self._number = self._ids | self._recognised
+        self._special = re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
 
     @classmethod
     def from_text(cls, text: str) -> "CharTokenizer":
@@ -43,37 +46,28 @@ class CharTokenizer(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Return one id a character; raises DataError at an unknown one."""
-        symbols = self._symbol.findall(text)
-        if self.unknown is not None:
-            default = self._ids[self.unknown]
-            return [self._number.get(symbol, default) for symbol in symbols]
-        try:
-            return [self._number[symbol] for symbol in symbols]
-        except KeyError as missing:
-            character = missing.args[0]
-            known = len(self.characters)
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids as an array; raises DataError at an unknown character."""
+        parts = []
+        for place, part in enumerate(self._special.split(text)):
+            is_special = place % 2 == 1  # what was split at stands between the rest
+            parts.append([self.specials[part]] if is_special else self._letters(part, text))
+        return np.concatenate(parts)
+
+    def _letters(self, part: str, text: str) -> np.ndarray:
+        points = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids = self._table[np.minimum(points, len(self._table) - 1)]
+        if (ids < 0).any():
+            character, known = part[int(np.argmin(ids))], len(self.characters)
             raise DataError(
                 f"character {character!r} (U+{ord(character):04X}) at position "
                 f"{text.index(character)} is not among the {known} this model knows; "
                 "leave it out, replace such ones (generate, chat, eval: --unknown ' '), or train "
                 "with --data.tokenizer byte, which knows every text"
-            ) from None
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """Return the ids as an array; raises DataError at an unknown character."""
-        if self._recognised:
-            return np.array(self.encode(text), np.int64)
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        ids = self._table[np.minimum(points, len(self._table) - 1)]
-        return ids if (ids >= 0).all() else np.array(self.encode(text))
-
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """The id of each code point, -1 where there is none; the last entry is such a one."""
-        points = [ord(character) for character in self.characters]
-        table = np.full(max(points, default=0) + 2, -1, np.int32)
-        table[points] = np.arange(len(points))
-        return table
+            )
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the characters of `ids`; a special token is written out."""
@@ -88,4 +82,4 @@ class CharTokenizer(Vocabulary):
         cutter: dict[str, Any] = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}}
         cutter |= {"behavior": "Isolated", "invert": False}
         model = {"type": "WordLevel", "vocab": self._ids, "unk_token": "<unk>"}
-        return self.tree(cutter, {"type": "Fuse"}, model)
+        return self.tree(pre_tokenizer=cutter, decoder={"type": "Fuse"}, model=model)

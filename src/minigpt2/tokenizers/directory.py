@@ -11,7 +11,7 @@ from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, read_merges
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
 from minigpt2.tokenizers.protocol import Tokenizer
-from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.specials import END_OF_TEXT, LAYOUT
 
 _OLD_MERGES = ("merges.txt", "vocab.bpe")  # what GPT-2 directories had before tokenizer.json
 
@@ -55,14 +55,8 @@ def tokenizer_from_json(tree: dict[str, Any], path: Path) -> Tokenizer:
 def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
     """Return the two files that let AutoTokenizer open a directory, as {name: content}."""
     eos = None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
-    config = {
-        # Without the class AutoTokenizer picks GPT-2's own and silently gives wrong ids.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": block_size,
-        "bos_token": eos,
-        "eos_token": eos,
-    }
+    ends = {"bos_token": eos, "eos_token": eos}
+    config = {**LAYOUT["config"], "model_max_length": block_size, **ends}
     if tokenizer.chat_template is not None:
         config["chat_template"] = tokenizer.chat_template
     return {

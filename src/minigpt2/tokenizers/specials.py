@@ -6,6 +6,9 @@ Added ones are recognised wherever they stand in a text: that is what they are a
 from collections.abc import Iterable
 from typing import Any
 
+from minigpt2.files import facts
+
+LAYOUT = facts(__file__)
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's separator between documents
 
 
@@ -19,25 +22,13 @@ class Vocabulary:
         self.chat_template: str | None = None
         self._recognised = recognised(self.specials)
 
-    def tree(
-        self, pre_tokenizer: dict[str, Any], decoder: dict[str, Any], model: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return the content of a `tokenizer.json` around these parts."""
-        rules = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [
-                {"id": number, "content": text, **rules, "special": True}
-                for text, number in self.specials.items()
-            ],
-            "normalizer": None,
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": None,
-            "decoder": decoder,
-            "model": model,
-        }
+    def tree(self, **parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of a `tokenizer.json` with these parts."""
+        added = [
+            {**LAYOUT["added_token"], "id": number, "content": text}
+            for text, number in self.specials.items()
+        ]
+        return {**LAYOUT["tokenizer"], "added_tokens": added, **parts}
 
 
 def recognised(specials: dict[str, int]) -> dict[str, int]:

@@ -10,6 +10,7 @@ line, up to the end of the text, is its answer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from minigpt2.tokenizers.protocol import Tokenizer
 
@@ -19,12 +20,7 @@ ROLES = ("system", "user", "assistant")
 # Where an answer ends if the model goes on by itself: the next turn begins.
 NEXT_TURN = "\nUser:"
 # The same as a Jinja template: what `transformers` and servers read in tokenizer_config.json.
-TRANSCRIPT = (
-    "{% for message in messages %}"
-    "{{ message['role'] | capitalize }}: {{ message['content'] | trim }}{{ '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
+TRANSCRIPT = Path(__file__).with_suffix(".jinja").read_text(encoding="utf-8").rstrip("\n")
 
 
 def transcript(messages: Messages) -> str:
