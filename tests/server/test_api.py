@@ -153,6 +153,13 @@ def test_the_end_of_a_text_is_kept_among_the_tokens(client, models):
     assert more.finish_reason == "length" and len(more.logprobs.tokens) == 4
 
 
+def test_what_stands_behind_a_broken_character_is_told_where_it_is(client):
+    got = client.completions.create(
+        model="talk", prompt=[0xC3, 0x2E, 0xC3, 0xA9, 0x2E], max_tokens=0, echo=True, logprobs=0
+    ).choices[0]
+    assert (got.text, got.logprobs.text_offset) == ("\ufffd.é.", [0, 1, 2, 2, 3])
+
+
 def test_minus_infinity_is_a_number():
     token = Token(0, 0, 65, float("-inf"), ((66, 0.0),))
     choice = Completion(True).choice(Sample(0, ByteTokenizer()), [Piece(0, 0, "A", token)], False)
@@ -305,6 +312,8 @@ BAD = [
     ({"n": 2, "best_of": 1}, "best_of"),
     ({"best_of": 2, "stream": True}, "best_of"),
     ({"suffix": "b"}, "suffix"),
+    ({"n": 60, "max_tokens": 30000, "model": "talk"}, "tokens and log-probabilities"),
+    ({"prompt": [""] * 1_000_000}, "1000000 samples"),
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
     ({"logit_bias": {"x": 1}}, "logit_bias"),
@@ -312,8 +321,8 @@ BAD = [
     ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
     ({"logit_bias": {"1": 1e300}}, "logit-bias"),
     ({"stop": [""]}, "stop"),
-    ({"stop": ["a"] * 65}, "stop"),
-    ({"stop": "a" * 1001}, "stop"),
+    ({"stop": ["a"] * 33}, "stop"),
+    ({"stop": "a" * 201}, "stop"),
     ({"stop_token_ids": [29]}, "no token 29"),
     ({"min_tokens": 17}, "min-new-tokens"),
     ({"seed": 1.5}, "seed"),

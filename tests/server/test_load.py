@@ -179,3 +179,27 @@ def test_who_reads_nothing_or_asks_by_halves_slows_nobody(serving, models, monke
 
         assert asyncio.run(beside()) < 3
         assert running.idle(20)
+
+
+def test_a_long_request_does_not_hold_up_others(serving, models):
+    """Encoding, telling and refusing what is large happens beside the loop, or not at all."""
+    large = [
+        {"prompt": [""] * 500_000},
+        {"prompt": "a" * 3_000_000},
+        {"prompt": [1] * 1_000_000, "max_tokens": 1, "repetition_penalty": 1.1},
+        {"prompt": [5] * 36, "max_tokens": 0, "echo": True, "logprobs": 20, "n": 64},
+    ]
+    with serving({"fox": models["fox"]}, defaults=Defaults(16, "slide")) as running:
+
+        async def beside(body):
+            asking = asyncio.ensure_future(ask(running.port, body))
+            longest = 0.0
+            while not asking.done():
+                start = time.monotonic()
+                await ask(running.port, None, path="/health")
+                longest = max(longest, time.monotonic() - start)
+            return longest
+
+        for body in large:
+            assert asyncio.run(beside(body)) < 1, str(body)[:60]
+        assert running.idle(20)

@@ -122,6 +122,7 @@ def test_without_the_token_nothing_is_told(guarded, path, given):
         return
     assert status == expected and json.loads(text)["error"]["type"] == "authentication_error"
     assert headers["www-authenticate"] == "Bearer" and "s3cret" not in text
+    assert json.loads(text)["error"]["code"] == "invalid_api_key"
 
 
 def test_with_the_token_all_is_told_and_the_page_and_health_are_anyones(guarded):
@@ -132,6 +133,19 @@ def test_with_the_token_all_is_told_and_the_page_and_health_are_anyones(guarded)
     assert ask(guarded, "/v1/models?token=s3cret&api_key=s3cret", None)[0] == 401
 
 
+def test_two_of_a_header_are_none(guarded):
+    assert ask(guarded, Authorization=["Bearer s3cret", "Bearer x"])[0] == 401
+    assert ask(guarded, Authorization="bearer s3cret")[0] == 200
+    ours = f"http://127.0.0.1:{guarded.port}"
+    both = [ours, "http://evil.example"]
+    assert ask(guarded, Authorization="Bearer s3cret", Origin=both)[0] == 403
+
+
+def test_a_body_for_what_takes_none_is_not_kept(guarded):
+    head = b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"
+    assert raw(guarded, head).startswith(b"HTTP/1.1 401")
+
+
 def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
     compared = []
     real = guard.hmac.compare_digest
@@ -139,7 +153,7 @@ def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
         guard.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b)
     )
     ask(guarded, Authorization="Bearer s3cres")
-    assert compared == [(b"Bearer s3cres", b"Bearer s3cret")]
+    assert compared == [(b"s3cres", b"s3cret")]
 
 
 def test_every_answer_has_the_policy(served):
@@ -171,6 +185,9 @@ def test_a_body_is_bounded(served):
 def test_headers_are_bounded(served):
     long = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000
     assert raw(served, long).startswith(b"HTTP/1.1 400")
+    for part in (b"X: " + b"x" * 17_000, b"X: y\r\n" * 4_000 + b"Y: z"):  # in one read
+        whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + part + b"\r\n\r\n"
+        assert raw(served, whole).startswith(b"HTTP/1.1 431")
     many = b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 10_000
     assert raw(served, many).startswith(b"HTTP/1.1 400")
 

@@ -1,5 +1,6 @@
 """`minigpt2 serve`: an OpenAI-compatible server, and a page, for any models."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from minigpt2.cli.options import say
 from minigpt2.cli.writing import Dtype, open_to_write
 from minigpt2.errors import UsageError, optional_library
 from minigpt2.sampling import Overflow
+from minigpt2.text import printable
 
 if TYPE_CHECKING:
     from minigpt2.server.worker import Worker
@@ -31,6 +33,7 @@ def serve(
     default_max_tokens: int = 16,
     context_overflow: Overflow = "error",
     unknown: str | None = None,
+    log_requests: bool = False,
     device: str = "auto",
     dtype: Dtype = "float32",
 ) -> int:
@@ -59,6 +62,8 @@ def serve(
         What happens to a text longer than the window: refuse it, or cut it, or let it slide.
     unknown
         Character that replaces those a character model does not know.
+    log_requests
+        Write a line for every answer.
     device
         auto, cpu, cuda, cuda:N or mps.
     dtype
@@ -81,10 +86,12 @@ def serve(
     place = f"[{host}]" if ":" in host else host
     address = f"http://{place}:{listening.getsockname()[1]}"
 
-    say(f"serving {', '.join(workers)}")
+    if log_requests:
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    say(f"serving {printable(', '.join(workers))}")
     say(f"the page:    {address}/")
-    key = "unused" if token is None else "the token"
-    say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY='{key}'")
+    key = "unused" if token is None else '"$MINIGPT2_TOKEN"  # the token'
+    say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={key}")
     server = Server(
         workers,
         Defaults(default_max_tokens, context_overflow),
@@ -116,7 +123,6 @@ def _named(models: Iterable[str | None]) -> dict[str, Path]:
     """Return where each model lies, by the name it is served under."""
     from minigpt2.checkpoints import run_of
     from minigpt2.interop import resolve_model
-    from minigpt2.interop.hub import hub_address
     from minigpt2.interop.opening import PRETRAINED
 
     found: dict[str, Path] = {}
@@ -126,7 +132,7 @@ def _named(models: Iterable[str | None]) -> dict[str, Path]:
         name = run.path.resolve().name if run else folder.resolve().name
         if folder == PRETRAINED:
             name = "shakespeare"
-        elif model and hub_address(model) and not Path(model).exists():
+        elif model and not Path(model).exists():  # a name of the hub
             name = model
         if name in found:
             raise UsageError(f"two models are called {name}; rename the folder of one of them")

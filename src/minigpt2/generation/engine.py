@@ -86,6 +86,7 @@ class _Row:
     request: Request
     prompt: list[int]
     generator: torch.Generator
+    distinct: list[int]  # the ids of the prompt, for penalties
     output: list[int] = field(default_factory=list)
     slides: int = 0
 
@@ -101,12 +102,9 @@ class Engine:
     """
 
     def __init__(
-        self,
-        model: LanguageModel,
-        slots: int = 1,
-        vocab_size: int | None = None,
+        self, model: LanguageModel, slots: int = 1, vocab_size: int | None = None,
         size: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.size = min(size or model.config.block_size, model.config.block_size)
         self.vocab_size = vocab_size or model.config.vocab_size
         if slots < 1 or self.vocab_size > model.config.vocab_size:
@@ -132,11 +130,11 @@ class Engine:
         not fit where the request's overflow policy says so.
         """
         prompt = self._fit(request)
-        number = next(self._numbers)
+        number, distinct = next(self._numbers), list(set(prompt))
         for sample in range(request.n):
             seed = request.sampling.with_seed(request.sampling.seed + sample).seed
             generator = torch.Generator().manual_seed(seed)
-            self._waiting.append(_Row(number, sample, request, prompt, generator))
+            self._waiting.append(_Row(number, sample, request, prompt, generator, distinct))
         return number
 
     def cancel(self, number: int, sample: int | None = None) -> list[Ended]:
@@ -260,7 +258,7 @@ class Engine:
             row = self._rows[slot]
             request = row.request
             logits_BV[slot] = adjust_logits(
-                logits_BV[slot], request.sampling, row.prompt, row.output, request.stop_ids
+                logits_BV[slot], request.sampling, row.distinct, row.output, request.stop_ids
             )
         return logits_BV
 

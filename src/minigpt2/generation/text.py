@@ -137,12 +137,9 @@ class Writer:
 
 
 def stream(
-    engine: Engine,
-    tokenizer: Tokenizer,
-    prompts: Sequence[list[int]],
-    sampling: Sampling,
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[list[int]], sampling: Sampling,
     n: int = 1,
-) -> Generator[Piece, None, None]:
+) -> Generator[Piece, None, None]:  # fmt: skip
     """Yield the continuations of prompts of ids as they come, `n` of each, side by side.
 
     They are submitted at once, so UsageError comes before the first piece; closing the iterator

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.server.completions import Defaults, complete, converse
+from minigpt2.server.completions import Defaults, aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.openapi import describe
 from minigpt2.server.schema import (
@@ -26,18 +26,16 @@ from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import Tokenizer, converses
 
 STATIC_DIR = Path(__file__).parent / "static"  # built by `make page`, always in the wheel
-_NO_PAGE = """minigpt2 serves its API here; the page is not built in this source checkout: make page
-
-POST /v1/completions  GET /v1/models  GET /openapi.json
-"""
+_NO_PAGE = "The API alone (/openapi.json): in a source checkout make page builds the page.\n"
 _LOADING = {"Retry-After": "1"}
 
 
 async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
     """Return the ids of a text; a text that is exactly the end-of-text token is that token."""
     tokenizer, text = worker.tokenizer, wanted.prompt or ""
-    ids = [tokenizer.eos_id] if text == _end_of_text(tokenizer) else tokenizer.encode(text)
-    return json_response({"tokens": ids})
+    if text == _end_of_text(tokenizer):
+        return json_response({"tokens": [tokenizer.eos_id]})
+    return json_response({"tokens": await aside(len(text), tokenizer.encode, text)})
 
 
 async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
@@ -45,17 +43,17 @@ async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Defaul
     tokenizer = worker.tokenizer
     if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
         raise RefusedError(400, f"tokens: there is no token {bad[0]}", param="tokens")
-    return json_response({"prompt": tokenizer.decode(wanted.tokens)})
+    text = await aside(len(wanted.tokens), tokenizer.decode, wanted.tokens)
+    return json_response({"prompt": text})
 
 
 def _end_of_text(tokenizer: Tokenizer) -> str | None:
     return None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
 
 
-Asked = CompletionRequest | ChatRequest | TokenizeRequest | DetokenizeRequest
 Get = Callable[[Request], Response]
 Post = Callable[[Any, Worker, Defaults], Awaitable[Response]]
-POSTS: dict[str, tuple[type[Asked], Post]] = {
+POSTS: dict[str, tuple[type, Post]] = {
     "/v1/completions": (CompletionRequest, complete),
     "/v1/chat/completions": (ChatRequest, converse),
     "/tokenize": (TokenizeRequest, tokenize),
@@ -81,7 +79,7 @@ class Api:
         gets = [Route(path, answer) for path, answer in self._gets.items()]
         return [*gets, *(self._post(path, *told) for path, told in POSTS.items()), *page_routes()]
 
-    def _post(self, path: str, kind: type[Asked], answer: Post) -> Route:
+    def _post(self, path: str, kind: type, answer: Post) -> Route:
         async def endpoint(request: Request) -> Response:
             wanted = await read(request, kind)
             return await answer(wanted, self.worker(wanted.model), self._defaults)
@@ -93,7 +91,7 @@ class Api:
         worker = self._workers.get(name) if name else next(iter(self._workers.values()))
         if worker is None:
             known = ", ".join(self._workers)
-            message = f"there is no model {name!r} here; there is: {known}"
+            message = f"there is no model {(name or '')[:100]!r} here; there is: {known}"
             raise RefusedError(404, message, "model_not_found", "model")
         if not worker.ready:
             raise RefusedError(503, f"{worker.name} is being loaded", "loading", headers=_LOADING)

@@ -1,8 +1,7 @@
 """`/v1/completions` and `/v1/chat/completions`: from a request to a job, and to an answer."""
 
 import asyncio
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,8 @@ from minigpt2.server.schema import ChatRequest, CompletionRequest, Reply, Wanted
 from minigpt2.server.worker import Job, Worker
 from minigpt2.tokenizers import NEXT_TURN, Tokenizer, converses, transcript
 
-_QUICK = 10_000  # characters that are encoded at once; more, in a thread beside
+_QUICK = 10_000  # characters, ids or values that are worked through at once
+_MOST_VALUES = 1_000_000  # of an answer: some tens of megabytes
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,6 @@ class Defaults:
 
     max_tokens: int = 16
     overflow: Overflow = "error"
-
-    def sampling(self, wanted: Wanted, logprobs: int | None) -> Sampling:
-        """Return how a request is to be written; a seed of chance where it names none."""
-        most = self.max_tokens if wanted.max_tokens is None else wanted.max_tokens
-        seed = secrets.randbits(63)
-        return wanted.sampling(seed, self.overflow, max_new_tokens=most, logprobs=logprobs)
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,12 @@ class Order:
     n: int
     best_of: int
     score: bool
+
+    def values(self) -> int:
+        """Return how many tokens and log-probabilities may have to be told."""
+        echoed = sum(map(len, self.prompts)) if any(self.echoes) else 0
+        tokens = self.best_of * (echoed + len(self.prompts) * self.sampling.max_new_tokens)
+        return tokens * (1 if self.sampling.logprobs is None else self.sampling.logprobs + 2)
 
     def sample(self, tokenizer: Tokenizer, place: int, number: int) -> Sample:
         """Return sample `number` of a prompt, of which nothing has been told."""
@@ -61,14 +61,15 @@ async def complete(wanted: CompletionRequest, worker: Worker, defaults: Defaults
     best_of = wanted.best_of or n
     if best_of < n or (wanted.stream and best_of > n):
         raise RefusedError(400, "best_of: at least n, and without stream", param="best_of")
-    prompts, texts = await _prompts(wanted.prompt, worker.tokenizer)
-    sampling = defaults.sampling(wanted, wanted.logprobs)
+    many = isinstance(wanted.prompt, list) and wanted.prompt and type(wanted.prompt[0]) is not int
+    worker.check_room(best_of * (len(wanted.prompt or "") if many else 1))
+    prompts, texts = await _prompts(wanted.prompt, worker.tokenizer, bool(wanted.echo))
+    sampling = wanted.sampling(defaults.max_tokens, defaults.overflow, wanted.logprobs)
     if best_of > n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)  # by which they are compared
     told = wanted.logprobs is not None
-    echoes = texts if wanted.echo else [""] * len(texts)
     score = bool(wanted.echo) and told
-    order = Order(Completion(told), prompts, echoes, sampling, n, best_of, score)
+    order = Order(Completion(told), prompts, texts, sampling, n, best_of, score)
     return await _answer(order, wanted, worker)
 
 
@@ -84,41 +85,54 @@ async def converse(wanted: ChatRequest, worker: Worker, defaults: Defaults) -> R
     prompts = await _encode([transcript(said)], worker.tokenizer)
     if wanted.max_completion_tokens is not None:
         wanted.max_tokens = wanted.max_completion_tokens
-    sampling = defaults.sampling(wanted, None)
+    sampling = wanted.sampling(defaults.max_tokens, defaults.overflow, None)
     sampling = replace(sampling, stop=(*sampling.stop, NEXT_TURN))
     n = wanted.n or 1
     return await _answer(Order(Chat(), prompts, [""], sampling, n, n, False), wanted, worker)
 
 
-async def _prompts(prompt: Any, tokenizer: Tokenizer) -> tuple[list[list[int]], list[str]]:
-    """Return the prompts' ids and texts; raise RefusedError for a list that mixes kinds."""
-    if prompt is None or isinstance(prompt, str):
-        texts = [prompt or ""]
-        return await _encode(texts, tokenizer), texts
-    kinds = set(map(type, prompt))
+async def _prompts(
+    prompt: Any, tokenizer: Tokenizer, echo: bool
+) -> tuple[list[list[int]], list[str]]:
+    """Return the prompts' ids, and their texts if these are to be told.
+
+    Raises RefusedError for a list that mixes kinds.
+    """
+    texts: list[Any] = prompt if isinstance(prompt, list) else [prompt or ""]
+    kinds = set(map(type, texts))
     if kinds == {str}:
-        return await _encode(prompt, tokenizer), prompt
-    many = [prompt] if kinds == {int} else prompt
+        return await _encode(texts, tokenizer), texts if echo else [""] * len(texts)
+    many = [texts] if kinds == {int} else texts
     if kinds not in ({int}, {list}) or not all(many):
         raise RefusedError(
             400, "prompt: a text, token ids, or a list of texts or of token ids", param="prompt"
         )
-    for token_id in (token_id for ids in many for token_id in ids):
-        if not 0 <= token_id < tokenizer.vocab_size:
-            what = f"there is no token {token_id}; the model's are 0 to {tokenizer.vocab_size - 1}"
-            raise RefusedError(400, f"prompt: {what}", param="prompt")
-    return many, [tokenizer.decode(ids) for ids in many]
+    extremes, most = [*map(min, many), *map(max, many)], tokenizer.vocab_size - 1
+    if wrong := [token_id for token_id in extremes if not 0 <= token_id <= most]:
+        what = f"there is no token {wrong[0]}; the model's are 0 to {most}"
+        raise RefusedError(400, f"prompt: {what}", param="prompt")
+    return many, [tokenizer.decode(ids) if echo else "" for ids in many]
+
+
+async def aside(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function: at once where there is little to do, else in a thread beside the loop."""
+    if size <= _QUICK:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 async def _encode(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
     def encode() -> list[list[int]]:
         return [prompt_ids(tokenizer, text) for text in texts]
 
-    short = sum(map(len, texts)) <= _QUICK
-    return encode() if short else await asyncio.to_thread(encode)
+    return await aside(sum(map(len, texts)), encode)
 
 
 async def _answer(order: Order, wanted: Wanted, worker: Worker) -> Response:
+    values = order.values()
+    if values > _MOST_VALUES:
+        message = f"{values} tokens and log-probabilities in one answer; at most {_MOST_VALUES}"
+        raise RefusedError(400, message)
     job = worker.submit(
         order.prompts, order.sampling, order.best_of, bool(wanted.stream),
         score=order.score, stop_ids=tuple(wanted.stop_token_ids or ()),
@@ -133,9 +147,13 @@ async def _answer(order: Order, wanted: Wanted, worker: Worker) -> Response:
         pieces = [piece async for batch in job.batches() for piece in batch]
     finally:
         worker.cancel(job)
-    reply.choices = _choices(order, worker.tokenizer, list(job.prompts), pieces)
     reply.usage = usage(order.prompts, sum(piece.token is not None for piece in pieces))
-    return json_response(reply)
+
+    def told() -> Response:
+        reply.choices = _choices(order, worker.tokenizer, list(job.prompts), pieces)
+        return json_response(reply)
+
+    return await aside(values, told)
 
 
 def _choices(

@@ -6,7 +6,7 @@ another 4xx.
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -14,10 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minigpt2.errors import DataError, UsageError
-from minigpt2.server.schema import Problem, Refusal
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_WORDS = {404: "there is nothing at this address", 405: "this address does not take that method"}
 
 Wanted = TypeVar("Wanted")
 
@@ -32,12 +30,12 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status, self.code, self.param, self.headers = status, code, param, headers
 
-    def body(self) -> Refusal:
-        """Return what is sent."""
-        kind = _KINDS.get(
-            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
-        )
-        return Refusal(Problem(str(self), kind, self.param, self.code))
+    def body(self) -> dict[str, Any]:
+        """Return what is sent: OpenAI's form of an error."""
+        ours = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = _KINDS.get(self.status, ours)
+        told = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        return {"error": told}
 
     def response(self) -> Response:
         """Return the answer."""
@@ -55,7 +53,7 @@ def refusal(error: Exception) -> RefusedError:
     if isinstance(error, RefusedError):
         return error
     if isinstance(error, HTTPException):
-        message = _WORDS.get(error.status_code, error.detail)
+        message = f"{error.detail}; /openapi.json lists what there is"
         return RefusedError(error.status_code, message, headers=error.headers)
     if isinstance(error, UsageError | DataError):
         full = "exceed the window" in str(error)

@@ -19,6 +19,7 @@ from minigpt2.server.errors import RefusedError, no_room
 _LOG = logging.getLogger("minigpt2.server")
 
 MOST_BYTES = 8 << 20  # of a body: 128 prompts of any window here, with room to spare
+MOST_HEAD_BYTES = 16 << 10
 BODY_SECONDS = 30.0  # in which a body must come
 READER_SECONDS = 60.0  # for which a reader may take nothing
 
@@ -37,6 +38,7 @@ HEADERS = [
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _CLOSE = {"Connection": "close"}
+_BODILESS = ("GET", "HEAD")
 
 
 class Guard:
@@ -63,13 +65,14 @@ class Guard:
 
         async def send_in_time(message: Message) -> None:
             if message["type"] == "http.response.start":
+                _LOG.info("%s %s %d", scope["method"], scope["path"], message["status"])
                 message["headers"] = [*message.get("headers", []), *HEADERS]
             async with asyncio.timeout(READER_SECONDS):
                 await send(message)
 
         try:
             self._check(scope)
-            body = await _read_body(scope, receive)
+            body = b"" if scope["method"] in _BODILESS else await _read_body(scope, receive)
         except RefusedError as refused:
             await refused.response()(scope, receive, send_in_time)
             return
@@ -81,17 +84,25 @@ class Guard:
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
+        length = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if length + len(scope["raw_path"]) + len(scope["query_string"]) > MOST_HEAD_BYTES:
+            raise RefusedError(431, f"a head of more than {MOST_HEAD_BYTES} bytes", headers=_CLOSE)
         hosts, origins = headers.get(b"host", []), headers.get(b"origin", [])
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if not self._is_ours(host):
-            raise RefusedError(403, "this server does not answer to that Host", headers=_CLOSE)
-        if origins and not _same_place(origins[0].decode("latin-1"), host):
+            raise RefusedError(403, "Host is no name of this server (--allow-host)", headers=_CLOSE)
+        if not all(_same_place(origin.decode("latin-1"), host) for origin in origins):
             raise RefusedError(403, "pages of other sites may not ask", headers=_CLOSE)
         if self._token is not None and not _is_public(scope):
-            given = headers.get(b"authorization", [b""])[0]
-            if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
-                wants = {"WWW-Authenticate": "Bearer", **_CLOSE}
-                raise RefusedError(401, "a token is needed: OPENAI_API_KEY", headers=wants)
+            given = b" ".join(headers.get(b"authorization", []))
+            kind, _, token = given.partition(b" ")
+            right = hmac.compare_digest(token, self._token.encode())
+            if not right or kind.lower() != b"bearer":
+                what = "this is not this server's token" if given else "this server wants a token"
+                raise RefusedError(
+                    401, f"{what}: Authorization: Bearer TOKEN, the API key of clients",
+                    "invalid_api_key", headers={"WWW-Authenticate": "Bearer", **_CLOSE},
+                )  # fmt: skip
         if scope["path"].startswith("/v1/") and scope["method"] == "POST" and self._full():
             raise no_room()
 
@@ -115,7 +126,7 @@ def _is_address(name: str) -> bool:
 
 def _is_public(scope: Scope) -> bool:
     """Say whether this is the page itself, or the question whether we are well."""
-    path = scope["path"]
+    path = scope["path"] if scope["method"] in _BODILESS else ""
     return path in ("/", "/health", "/favicon.svg") or path.startswith("/assets/")
 
 

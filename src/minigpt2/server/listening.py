@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, h11
 from minigpt2.errors import UnavailableError
 from minigpt2.server.app import make_app
 from minigpt2.server.completions import Defaults
-from minigpt2.server.guard import Guard
+from minigpt2.server.guard import MOST_HEAD_BYTES, Guard
 from minigpt2.server.worker import Worker
 
 HEAD_SECONDS = 10.0  # in which the head of a request must come
 DRAIN_SECONDS = 30  # for what is being answered, when we are to end
-_MOST_HEAD_BYTES = 16 << 10
 _BACKLOG = 4096  # connections that the system keeps until we take them
 
 
@@ -55,23 +55,22 @@ class Server(uvicorn.Server):
 
     def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, **guarded: Any) -> None:
         self._workers = workers
-        super().__init__(
-            uvicorn.Config(
-                Guard(make_app(workers, defaults, self.stop), self._is_full, **guarded),
-                http=Connection,
-                ws="none",
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-                h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
-            )
-        )
 
-    def _is_full(self) -> bool:
-        return all(worker.full for worker in self._workers.values())
+        def is_full() -> bool:
+            return all(worker.full for worker in workers.values())
+
+        app = Guard(make_app(workers, defaults, self.stop), is_full, **guarded)
+        config = uvicorn.Config(
+            app, http=Connection, ws="none", log_level="error", access_log=False,
+            server_header=False, proxy_headers=False, backlog=_BACKLOG,
+            timeout_graceful_shutdown=DRAIN_SECONDS, h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        )  # fmt: skip
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Say that a signal was heard."""
+        print(f"ending when what is written is done, within {DRAIN_SECONDS} s", file=sys.stderr)
+        super().handle_exit(sig, frame)
 
     def stop(self) -> None:
         """Take no more requests, and end after what is being answered."""

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 
 from minigpt2 import __version__
-from minigpt2.server.schema import Refusal, Reply
+
+# What the answers hold is OpenAI's, and docs/serve.md's, to tell.
+_ANSWERS = {"200": {"description": "OK"}, "default": {"description": "An error, as OpenAI's"}}
 
 
 def describe(
@@ -18,25 +20,13 @@ def describe(
         name, colon, _ = path.partition(":path}")
         given = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
         named = {"parameters": [given]} if colon else {}
-        told = {"summary": text, "responses": _answers(None), **named}
-        paths[name + "}" if colon else name] = {"get": told}
+        paths[name + "}" * bool(colon)] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
     for path, (kind, answer) in posts.items():
-        body = {"required": True, "content": _content(kind)}
-        responses = _answers(Reply if path.startswith("/v1") else None)
-        told = {"summary": answer.__doc__, "requestBody": body, "responses": responses}
+        schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        told = {"summary": answer.__doc__, "requestBody": body, "responses": _ANSWERS}
         paths[path] = {"post": told}
-    kinds = [*(kind for kind, _ in posts.values()), Reply, Refusal]
+    kinds = [kind for kind, _ in posts.values()]
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     info = {"title": "minigpt2", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
-
-
-def _content(kind: type | None) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"} if kind else {"type": "object"}
-    return {"application/json": {"schema": schema}}
-
-
-def _answers(kind: type | None) -> dict[str, Any]:
-    stream: dict[str, Any] = {"text/event-stream": {}} if kind else {}
-    right = {"description": "OK", "content": _content(kind) | stream}
-    return {"200": right, "default": {"description": "An error", "content": _content(Refusal)}}

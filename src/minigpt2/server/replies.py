@@ -37,11 +37,12 @@ class Sample:
         new, self._begun = not self._begun, True
         return new
 
-    def offset(self, token_id: int) -> int:
+    def offset(self, token_id: int, name: str) -> int:
         """Return where the token's text begins, in characters."""
-        place = self._offset
+        before = self._offset
         self._offset += len(self._decoder.feed(token_id))
-        return place
+        # What it adds may begin with U+FFFD for a character that was broken off before it.
+        return max(before, self._offset - len(name))
 
     def named(self, token_id: int, logprob: float | None) -> tuple[str, float | None]:
         """Return a token's text and its log-probability as JSON can tell it.
@@ -83,7 +84,7 @@ class Completion:
             told.tokens.append(one[0])
             told.token_logprobs.append(one[1])
             told.top_logprobs.append(None if top is None else dict([one, *likeliest]))
-            told.text_offset.append(sample.offset(token_id))
+            told.text_offset.append(sample.offset(token_id, one[0]))
         return told
 
 

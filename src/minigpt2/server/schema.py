@@ -5,13 +5,16 @@ min_p, ...); fields that are not here are ignored, wrong types and values refuse
 always means the default. The same classes are the schemas of `/openapi.json`.
 """
 
+import secrets
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from minigpt2.sampling import Overflow, Sampling
 
-MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 64, 1000, 1024, 20
+MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 32, 200, 1024, 20
+# What is called as the engine calls it.
+_ALIKE = ("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "ignore_eos")
 MOST_TOKENS = 100_000  # of a sample: beyond every window, and not for ever
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
@@ -53,28 +56,26 @@ class Wanted(Struct, kw_only=True):
     stop_token_ids: Annotated[list[Id], Meta(max_length=MOST_STOPS)] | None = None
     ignore_eos: bool | None = None
 
-    def sampling(self, seed: int, overflow: Overflow, **more: Any) -> Sampling:
+    def sampling(self, max_tokens: int, overflow: Overflow, logprobs: int | None) -> Sampling:
         """Return these settings as the engine's; what is not given has OpenAI's default.
 
-        Raises UsageError for values out of range.
+        `max_tokens` is the length where none is named. Raises UsageError for values out of range.
         """
+        seed = secrets.randbits(63) if self.seed is None else self.seed
         given: dict[str, Any] = {
+            **{name: getattr(self, name) for name in _ALIKE},
+            "max_new_tokens": max_tokens if self.max_tokens is None else self.max_tokens,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             # Nothing of probability 0 can be asked for; the least that can is the likeliest.
             "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
             "typical_p": None if self.typical_p is None else max(self.typical_p, 1e-9),
             "top_k": self.top_k if self.top_k and self.top_k > 0 else None,
-            "min_p": self.min_p,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "repetition_penalty": self.repetition_penalty,
             "logit_bias": tuple((self.logit_bias or {}).items()),
             "min_new_tokens": self.min_tokens,
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
-            "ignore_eos": self.ignore_eos,
-            "seed": (seed if self.seed is None else self.seed) % (1 << 63),
+            "seed": seed % (1 << 63),
             "overflow": overflow,
-            **more,
+            "logprobs": logprobs,
         }
         return Sampling(**{name: value for name, value in given.items() if value is not None})
 
@@ -161,18 +162,3 @@ class Reply(Struct):
     model: str
     choices: list[dict[str, Any]]
     usage: dict[str, int] | UnsetType | None = UNSET
-
-
-class Problem(Struct):
-    """What went wrong, in OpenAI's words."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class Refusal(Struct):
-    """The body of every error."""
-
-    error: Problem

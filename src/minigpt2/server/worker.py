@@ -119,17 +119,22 @@ class Worker:
         writing = min(self.taken, self.slots)
         return {"writing": writing, "waiting": self.taken - writing}
 
-    def submit(
-        self, prompts: list[list[int]], sampling: Sampling, n: int, every: bool, **wanted: Any
-    ) -> Job:
-        """Queue prompts, `n` samples of each; raise RefusedError where there is no room."""
-        rows, room = n * len(prompts), self.slots + self.queue
+    def check_room(self, rows: int) -> None:
+        """Raise RefusedError where so many samples can not be taken, now or ever."""
+        room = self.slots + self.queue
         if rows > room:
             raise RefusedError(
                 400, f"{rows} samples in one request; this server takes at most {room}", param="n"
             )
         if self.taken + rows > room:
             raise no_room()
+
+    def submit(
+        self, prompts: list[list[int]], sampling: Sampling, n: int, every: bool, **wanted: Any
+    ) -> Job:
+        """Queue prompts, `n` samples of each; raise RefusedError where there is no room."""
+        rows = n * len(prompts)
+        self.check_room(rows)
         named = {next(self._names): ids for ids in prompts}
         job = Job(named, sampling, {"n": n, **wanted}, rows, every)
         self.taken += rows

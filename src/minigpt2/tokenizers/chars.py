@@ -64,8 +64,8 @@ class CharTokenizer(Vocabulary):
             raise DataError(
                 f"character {character!r} (U+{ord(character):04X}) at position "
                 f"{text.index(character)} is not among the {known} this model knows; "
-                "leave it out, replace such ones (generate, chat, eval: --unknown ' '), or train "
-                "with --data.tokenizer byte, which knows every text"
+                "leave it out, replace such ones (generate, chat, eval, serve: --unknown ' '), or "
+                "train with --data.tokenizer byte, which knows every text"
             )
         return ids
 
