@@ -26,7 +26,7 @@ from minigpt2.interop import from_pretrained
 from minigpt2.interop.opening import PRETRAINED
 
 SMALL = "--small" in sys.argv  # proves nothing but that it runs
-REQUESTS, NEW, SLOTS = (20, 8, 4) if SMALL else (1000, 64, 32)
+REQUESTS, NEW, SLOTS = (20, 8, 4) if SMALL else (1000, 128, 32)
 CLIENTS, QUEUE, LEAVING = (30, 4, 20) if SMALL else (2000, 64, 1000)
 PLAYS = (PRETRAINED.parent / "data" / "shakespeare.txt").read_text(encoding="utf-8")
 

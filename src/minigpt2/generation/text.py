@@ -163,10 +163,7 @@ def _pieces(writer: Writer, prompts: int) -> Generator[Piece, None, None]:
 
 
 def generate(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompt: str = "",
-    sampling: Sampling | None = None,
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", sampling: Sampling | None = None
 ) -> Iterator[str]:
     """Yield the continuation of `prompt` piece by piece; the pieces joined are the sample.
 

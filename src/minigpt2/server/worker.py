@@ -81,6 +81,7 @@ class Worker:
         self.error: Exception | None = None
         self.taken = 0  # samples
         self._jobs: dict[int, Job] = {}  # by the names of their prompts
+        self._streaming: set[int] = set()  # prompts whose every piece is waited for
         self._names = count()
         self._heard = threading.Event()  # of the last step, on the loop
         self._heard.set()
@@ -139,6 +140,7 @@ class Worker:
         job = Job(named, sampling, {"n": n, **wanted}, rows, every)
         self.taken += rows
         self._jobs.update(dict.fromkeys(named, job))
+        self._streaming.update(named if every else ())
         self._orders.put(lambda writer: self._begin(writer, job))
         return job
 
@@ -169,17 +171,22 @@ class Worker:
 
     def _write(self, writer: Writer) -> None:
         """Obey orders and take steps until told to stop."""
+        pieces: list[Piece] = []
         while True:
             while not (writer.engine.busy and self._orders.empty()):
                 order = self._orders.get()
                 if order is None:
                     return
                 order(writer)
-            pieces = list(writer.step())
+            new = list(writer.step())
+            pieces += new
+            if not any(piece.ended or piece.prompt in self._streaming for piece in new):
+                continue  # nobody waits for a part: waking the loop costs the engine its core
             # A loop that is a step behind has a crowd to answer: it goes first.
             self._heard.wait(_LONGEST_LAG)
             self._heard.clear()
             self._tell(self._deliver, pieces)
+            pieces = []
 
     def _begin(self, writer: Writer, job: Job) -> None:
         if not job.open:  # lost with an engine that failed before this order
@@ -227,3 +234,4 @@ class Worker:
     def _forget(self, job: Job) -> None:
         for name in job.prompts:
             self._jobs.pop(name, None)
+            self._streaming.discard(name)
