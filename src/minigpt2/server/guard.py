@@ -65,7 +65,7 @@ class Guard:
 
         async def send_in_time(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _LOG.info("%s %s %d", scope["method"], scope["path"], message["status"])
+                _LOG.info("%s %r %d", scope["method"], scope["path"], message["status"])
                 message["headers"] = [*message.get("headers", []), *HEADERS]
             async with asyncio.timeout(READER_SECONDS):
                 await send(message)
