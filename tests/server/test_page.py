@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+from minigpt2.interop.opening import PRETRAINED
+
 ROOT = Path(__file__).parent.parent.parent
 BUILT = ROOT / "src/minigpt2/server/static/index.html"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -431,6 +433,32 @@ def test_payloads_are_text(sliding, open_page):
         page.route("**/v1/completions", refusal(400, error))
         press(page, "Write")
         assert wait_until(page, lambda: page.locator(".notice").count())
+
+
+def test_payloads_as_names_of_runs_are_text(tmp_path, open_page):
+    names = [p for p in PAYLOADS if not set(p) & set("/\x00\r\n") and len(p.encode()) < 200]
+    assert len(names) == 8  # the others cannot name a folder
+    for name in names:
+        shutil.copytree(PRETRAINED, tmp_path / name)
+    paths = [str(tmp_path / name) for name in names]
+    with serving([*REFUSING, "--max-concurrency", "1", *paths]) as address:
+        page = open_page(address, address_of(prompt="ROMEO:", length=9))
+        options = page.locator("header select option")
+        wait_until(page, lambda: options.count() == len(names))
+        assert options.all_text_contents() == names
+        page.select_option("header select", index=len(names) - 1)
+        press(page, "Write")
+        written(page, len("ROMEO:"))
+        idle(page)
+        with urllib.request.urlopen(f"{address}v1/models") as answer:
+            one = json.load(answer)["data"][0]
+        every = [{**one, "id": payload} for payload in PAYLOADS]
+        listed = {"object": "list", "data": every}
+        page.route("**/v1/models", lambda route: route.fulfill(json=listed))
+        page.reload()
+        wait_until(page, lambda: options.count() == len(PAYLOADS))
+        page.select_option("header select", index=len(PAYLOADS) - 1)
+        page.close()
 
 
 def refuse_once(page, status, **headers):
