@@ -1,10 +1,14 @@
 """A private home, no network, and a tiny model whose every dimension is another number."""
 
 import os
+import signal
 import socket
 
 # Models this small are slower on two threads than on one; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Children hear Ctrl-C as they would in a terminal, also where a script put us in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
