@@ -20,6 +20,8 @@ EXTRAS = {
     "hub": ("huggingface_hub", "tokenizers"),
     "export": ("gguf", "onnx", "onnxscript"),
     "track": ("tensorboard",),
+    "sweep": ("optuna",),
+    "serve": ("starlette", "uvicorn", "msgspec"),
 }
 _MATMUL_SIZE = 2048
 

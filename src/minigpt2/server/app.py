@@ -51,7 +51,6 @@ def _end_of_text(tokenizer: Tokenizer) -> str | None:
     return None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
 
 
-Get = Callable[[Request], Response]
 Post = Callable[[Any, Worker, Defaults], Awaitable[Response]]
 POSTS: dict[str, tuple[type, Post]] = {
     "/v1/completions": (CompletionRequest, complete),
@@ -66,7 +65,7 @@ class Api:
 
     def __init__(self, workers: Mapping[str, Worker], defaults: Defaults) -> None:
         self._workers, self._defaults = workers, defaults
-        self._gets: dict[str, Get] = {
+        self._gets: dict[str, Callable[[Request], Response]] = {
             "/health": self.health,
             "/v1/models": self.models,
             "/v1/models/{model:path}": self.one_model,

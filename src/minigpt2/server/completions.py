@@ -193,10 +193,9 @@ class EventStream(Response):
         self._batches, self._counts, self._written = job.batches(), counts, 0
         if counts:
             reply.usage = None
-        names = enumerate(job.prompts)
         self._samples = {
             (name, number): order.sample(worker.tokenizer, place, number)
-            for place, name in names
+            for place, name in enumerate(job.prompts)
             for number in range(order.n)
         }
 
