@@ -13,6 +13,7 @@ from minigpt2.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
     IncrementalDecoder,
+    encode_array,
     load_tokenizer,
     make_tokenizer,
     tokenizer_files,
@@ -118,3 +119,18 @@ def test_names_that_mean_no_tokenizer(tmp_path):
         make_tokenizer("chars", "abc")
     with pytest.raises(InputMissingError):
         load_tokenizer(tmp_path)
+
+
+def test_an_encode_of_ones_own_is_the_one_that_is_used():
+    class Lower(CharTokenizer):
+        def encode(self, text):
+            return super().encode(text.lower())
+
+    class LowerBytes(ByteTokenizer):
+        def encode(self, text):
+            return super().encode(text.lower())
+
+    assert encode_array(Lower("abc"), "Cab").tolist() == [2, 0, 1]
+    assert encode_array(Lower("abcC"), "Cab").tolist() == [2, 0, 1]
+    assert encode_array(LowerBytes(), "Cab").tolist() == list(b"cab")
+    assert encode_array(ByteTokenizer(), "Cab").tolist() == list(b"Cab")

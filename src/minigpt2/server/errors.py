@@ -44,8 +44,7 @@ class RefusedError(Exception):
 
 def no_room() -> RefusedError:
     """Return the answer where the queue is full; in a second a place may be free."""
-    message = "the queue is full; try again"
-    return RefusedError(429, message, "queue_full", headers={"Retry-After": "1"})
+    return RefusedError(429, "the queue is full", "queue_full", headers={"Retry-After": "1"})
 
 
 def refusal(error: Exception) -> RefusedError:

@@ -36,6 +36,11 @@ class Tokenizer(Protocol):
 
 
 def encode_array(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """Return the ids of `text` as an array, by the tokenizer's own `encode_array` if it has one."""
-    quick = getattr(tokenizer, "encode_array", None)
+    """Return the ids of `text` as an array.
+
+    By an `encode_array` of the class that has the tokenizer's `encode`: one that was inherited
+    knows nothing of an `encode` that was written since.
+    """
+    owner = next((kind for kind in type(tokenizer).__mro__ if "encode" in vars(kind)), object)
+    quick = getattr(tokenizer, "encode_array", None) if "encode_array" in vars(owner) else None
     return quick(text) if quick else np.array(tokenizer.encode(text), dtype=np.int64)
