@@ -6,6 +6,7 @@ rows are made here: an epoch cuts the stream into windows of T targets, at a pha
 every token but the stream's first is a target exactly once. Nothing here grows with the corpus.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
@@ -27,7 +28,7 @@ _FEISTEL_ROUNDS = 6
 _GOLDEN, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
-class Rows:
+class Rows(ABC):
     """Rows of `stream` as batches of (tokens, targets), both (B / world, up to `length`) int64.
 
     What the rows are, and which of an epoch's samples are which, subclasses say.
@@ -41,13 +42,13 @@ class Rows:
         self._arranged = lru_cache(1)(self._arrange)
         self._epoch_starts = [0]  # the first sample of each epoch met so far
 
+    @abstractmethod
     def count(self, epoch: int) -> int:
         """Return how many rows an epoch has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arranged(self, epoch: int, samples: range, numbers: np.ndarray) -> dict[int, Window]:
         """Give an epoch's `samples` the rows of these numbers."""
-        raise NotImplementedError
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""

@@ -51,8 +51,7 @@ def _end_of_text(tokenizer: Tokenizer) -> str | None:
     return None if tokenizer.eos_id is None else tokenizer.decode([tokenizer.eos_id])
 
 
-Post = Callable[[Any, Worker, Defaults], Awaitable[Response]]
-POSTS: dict[str, tuple[type, Post]] = {
+POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
     "/v1/completions": (CompletionRequest, complete),
     "/v1/chat/completions": (ChatRequest, converse),
     "/tokenize": (TokenizeRequest, tokenize),
@@ -78,7 +77,7 @@ class Api:
         gets = [Route(path, answer) for path, answer in self._gets.items()]
         return [*gets, *(self._post(path, *told) for path, told in POSTS.items()), *page_routes()]
 
-    def _post(self, path: str, kind: type, answer: Post) -> Route:
+    def _post(self, path: str, kind: type, answer: Callable[..., Awaitable[Response]]) -> Route:
         async def endpoint(request: Request) -> Response:
             wanted = await read(request, kind)
             return await answer(wanted, self.worker(wanted.model), self._defaults)
