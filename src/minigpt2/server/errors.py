@@ -17,7 +17,7 @@ from minigpt2.errors import DataError, UsageError
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
-Wanted = TypeVar("Wanted")
+Kind = TypeVar("Kind")
 
 
 class RefusedError(Exception):
@@ -73,7 +73,7 @@ def json_response(
     return Response(body, status, headers, media_type="application/json")
 
 
-async def read(request: Request, kind: type[Wanted]) -> Wanted:
+async def read(request: Request, kind: type[Kind]) -> Kind:
     """Return the request's body as a `kind`; raise RefusedError naming the field that is wrong."""
     try:
         return msgspec.json.decode(await request.body(), type=kind)
