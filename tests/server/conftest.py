@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from tests.server import browsing
 
 from minigpt2.model import GPT2, GPT2Config
 from minigpt2.server.completions import Defaults
@@ -93,3 +94,58 @@ def served(models):
 def serving():
     """A server of a test's own: `with serving(models, slots=..., token=...) as running`."""
     return run_server
+
+
+@pytest.fixture(scope="module")
+def sliding():
+    with browsing.serving(browsing.SLIDING) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def refusing():
+    with browsing.serving(browsing.REFUSING) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=browsing.BROWSER, args=browsing.SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open pages that may ask their own server alone, and complain of nothing."""
+    contexts, faults = [], []
+
+    def open_(address, state="", expected=(), script="", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        context.add_init_script(browsing.WATCH + script)
+        page = context.new_page()
+        origin = address.rstrip("/")
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (faults.append("a dialog"), dialog.dismiss()))
+        page.on(
+            "console",
+            lambda m: (
+                m.type in ("error", "warning")
+                and not any(text in m.text for text in ("503", *expected))  # it may be loading
+                and faults.append(m.text)
+            ),
+        )
+        page.on("request", lambda r: r.url.startswith(origin) or faults.append(r.url))
+        page.goto(f"{address}#{state}")
+        page.wait_for_selector("textarea, dialog[open]")
+        return page
+
+    yield open_
+    for context in contexts:
+        for page in context.pages:
+            faults += page.evaluate("window.violations")
+        context.close()
+    assert not faults
