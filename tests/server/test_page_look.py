@@ -25,14 +25,16 @@ TEXT = "ROMEO:\nO Romeo, Romeo!"
 
 
 def wide(page):
-    return page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+    return page.evaluate(
+        "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
+    )
 
 
 def unnamed(page):
     return page.evaluate(
-        "[...document.querySelectorAll('input, textarea, select, button, canvas, [tabindex]')].filter("
-        "e => !e.labels?.length && !e.ariaLabel && !e.textContent && e.ariaHidden !== 'true')"
-        ".map(e => e.outerHTML)"
+        "[...document.querySelectorAll('input, textarea, select, button, canvas, [tabindex]')]"
+        ".filter(e => !e.labels?.length && !e.ariaLabel && !e.textContent)"
+        ".filter(e => e.ariaHidden !== 'true').map(e => e.outerHTML)"
     )
 
 
@@ -155,7 +157,7 @@ def test_hostile_tokens_are_only_text(sliding, open_page):
     page.reload()
     page.wait_for_selector(".token")
     assert page.locator(".token").count() == len(PAYLOADS)
-    assert page.evaluate("document.querySelectorAll('.frame script, .frame img, .frame svg').length") == 0
+    assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
 
 
 def test_a_refusal_is_said_in_words_and_a_loading_model_waited_for(sliding, open_page):
@@ -175,7 +177,7 @@ def refuse(route, status, message):
 
 
 def test_a_view_is_taken_away_as_picture_and_numbers(sliding, open_page):
-    page = open_made_up(open_page, sliding, address_of(view="next", text=TEXT), accept_downloads=True)
+    page = open_made_up(open_page, sliding, address_of(view="next", text=TEXT))
     page.wait_for_selector(".seen > *")
     with page.expect_download() as taken:
         page.get_by_role("button", name="JSON").click()

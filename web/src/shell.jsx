@@ -46,12 +46,16 @@ export function Shell() {
     <>
       <header class="head">
         <h1>minigpt2</h1>
-        {model && <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />}
+        {model && (
+          <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
+        )}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
-      {model ? <View key={changes} {...{ view, model, put }} /> : <NoModel {...{ models, problem, again }} />}
+      {model
+        ? <View key={changes} {...{ view, model, put }} />
+        : <NoModel {...{ models, problem, again }} />}
       <TokenDialog />
     </>
   );

@@ -27,8 +27,8 @@ const luminance = (rgb) =>
 /** A scale: values between `from` and `to` (beyond them: as there) to colours; NaN to none. */
 export function makeScale(stops, from, to) {
   const table = ramp(stops);
-  const index = (value) => Math.round(255 * Math.min(1, Math.max(0, (value - from) / (to - from || 1))));
-  const rgb = (value) => (Number.isNaN(value) ? null : table[index(value)]);
+  const share = (value) => Math.min(1, Math.max(0, (value - from) / (to - from || 1)));
+  const rgb = (value) => (Number.isNaN(value) ? null : table[Math.round(255 * share(value))]);
   /** How a box of that colour is drawn, its letters black or white, whichever is read better. */
   const style = (value) => {
     const colour = rgb(value);

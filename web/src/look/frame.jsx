@@ -52,7 +52,7 @@ export function Frame({ name, title, question, controls, legend, look, children 
         <h2 id="title">{title}</h2>
         <p class="question">{question}</p>
         <div class="row takes">
-          <button disabled={!data} onClick={savePicture} title="Save what is seen as a picture">PNG</button>
+          <button disabled={!data} onClick={savePicture} title="Save as a picture">PNG</button>
           <button disabled={!data} onClick={saveNumbers} title="Save the numbers">JSON</button>
         </div>
       </header>

@@ -10,6 +10,9 @@ const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
  * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
  * `cell` px wide and high.
  */
+/** The index of the cell at a share of the way along `count` cells. */
+const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count + 1e-9)));
+
 export function Heatmap({
   values, rows, cols, label, scale, current, onHover, onPick, cell = 24,
   rowLabel = (row) => `row ${row}`, colLabel = (col) => `column ${col}`, tell = short,
@@ -25,14 +28,14 @@ export function Heatmap({
   };
   const placeOf = ({ currentTarget, clientX, clientY }) => {
     const box = currentTarget.getBoundingClientRect();
-    const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
-    return [part((clientY - box.top) / box.height, rows), part((clientX - box.left) / box.width, cols)];
+    const [down, right] = [(clientY - box.top) / box.height, (clientX - box.left) / box.width];
+    return [part(down, rows), part(right, cols)];
   };
   const press = (event) => {
     const [down, right] = MOVES[event.key] ?? [0, 0];
     if (event.key in MOVES) {
       const from = at ?? [0, 0];
-      look([Math.min(rows - 1, Math.max(0, from[0] + down)), Math.min(cols - 1, Math.max(0, from[1] + right))]);
+      look([part((from[0] + down) / rows, rows), part((from[1] + right) / cols, cols)]);
     } else if (event.key === "Enter" || event.key === " ") onPick?.(at ?? [0, 0]);
     else return;
     event.preventDefault();
@@ -40,10 +43,11 @@ export function Heatmap({
   const share = (n, all) => `${(100 * n) / all}%`;
   return (
     <div class="heatmap" style={{ "--width": `${cols * cell}px` }}>
-      <div class="map" tabIndex={0} role="application" aria-roledescription="heat map" aria-label={label}
-        style={{ aspectRatio: `${cols} / ${rows}` }} onKeyDown={press}
-        onPointerMove={(event) => look(placeOf(event))} onPointerLeave={() => look(null)}
-        onBlur={() => look(null)} onClick={(event) => onPick?.(placeOf(event))}>
+      <div class="map" tabIndex={0} role="application" aria-roledescription="heat map"
+        aria-label={label} style={{ aspectRatio: `${cols} / ${rows}` }}
+        onKeyDown={press} onPointerMove={(event) => look(placeOf(event))}
+        onPointerLeave={() => look(null)} onBlur={() => look(null)}
+        onClick={(event) => onPick?.(placeOf(event))}>
         <Pixels values={values} rows={rows} cols={cols} scale={scale ?? own} />
         {at && (
           <i class="at" style={{

@@ -2,14 +2,18 @@
 import { useRef, useState } from "preact/hooks";
 import { named, visible } from "./visible.js";
 
-const MOVES = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity };
+const MOVES = {
+  ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity,
+};
 const indexOf = (event) => event.target.closest("[data-i]")?.dataset.i;
 
 /**
  * `current` is a position, or null; listeners are told positions, onHover null as well. colourOf(i)
  * is a style (see makeScale) or nothing, labelOf(i) what is said of the token besides its name.
  */
-export function Tokens({ tokens, current = null, onPick, onHover, colourOf, labelOf, label = "Tokens" }) {
+export function Tokens({
+  tokens, current = null, onPick, onHover, colourOf, labelOf, label = "Tokens",
+}) {
   const list = useRef();
   const [over, setOver] = useState(null);
   const last = tokens.texts.length - 1;
@@ -42,7 +46,8 @@ export function Tokens({ tokens, current = null, onPick, onHover, colourOf, labe
             aria-selected={i === current} aria-label={tell(i)} style={colourOf?.(i) ?? {}}>
             {visible(text)}
           </span>,
-          text.endsWith("\n") ? <br key={`line ${i}`} /> : /\s$/.test(text) && <wbr key={`after ${i}`} />,
+          text.endsWith("\n") && <br key={`line ${i}`} />,
+          /[^\n\S]$/.test(text) && <wbr key={`after ${i}`} />,
         ])}
       </div>
       <p class="tell" aria-hidden="true">{told !== null && told <= last ? tell(told) : "\u00a0"}</p>
