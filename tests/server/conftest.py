@@ -142,7 +142,7 @@ def open_page(browser):
         )
         page.on("request", lambda r: r.url.startswith(origin) or faults.append(r.url))
         page.goto(f"{address}#{state}")
-        page.wait_for_selector("textarea, dialog[open]")
+        page.wait_for_selector("main, dialog[open]")
         return page
 
     yield open_

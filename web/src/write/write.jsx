@@ -1,22 +1,21 @@
 // The view in which a text is written: paper, actions, settings. What happens is the Writer's.
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
-import { keep, kept } from "../kept.js";
 import { Controls } from "./controls.jsx";
+import { keepDraft, keptDraft } from "./draft.js";
 import { blank, promptEnd } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
 import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
 
-const DRAFT = "draft-1"; // another number when a manuscript's form changes
 const promptOf = (manuscript) => manuscript.text.slice(0, promptEnd(manuscript));
 const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "");
 
 /** What the tab kept, if the address means the same text; else the address's prompt. */
 function firstManuscript() {
   const prompt = address().prompt ?? "";
-  const draft = JSON.parse(kept(DRAFT));
+  const draft = keptDraft();
   return draft && inAddress(promptOf(draft)) === prompt ? draft : { ...blank, text: prompt };
 }
 
@@ -35,11 +34,12 @@ function useWriter(model) {
   const prompt = inAddress(promptOf(writer.manuscript)) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
   useEffect(() => {
-    const keepDraft = () => keep(DRAFT, JSON.stringify(writer.manuscript));
-    addEventListener("pagehide", keepDraft);
+    const keep = () => keepDraft(writer.manuscript);
+    addEventListener("pagehide", keep);
     return () => {
-      removeEventListener("pagehide", keepDraft);
+      removeEventListener("pagehide", keep);
       writer.stop();
+      keep();
     };
   }, []);
   useEffect(() => writer.setModel(model), [model]);

@@ -82,7 +82,7 @@ export class Writer {
     if (model === this.model && this.used !== null) return;
     this.model = model;
     this.manuscript = { ...this.manuscript, sight: 0 };
-    if (this.running) this.#pump();
+    if (this.running) this.#soon("resume"); // checkpoints come in quick succession
     this.count();
     this.changed();
   }
