@@ -18,7 +18,7 @@ NONE = ("404", "400")  # refusals that a test provokes, in the words of the brow
 
 TITLES = {
     "next": "Next token", "attention": "Attention", "lens": "Logit lens", "runs": "Runs",
-    "ablate": "Ablate and attribute", "walk": "Walk",
+    "ablate": "Ablate", "walk": "Walk",
 }  # fmt: skip
 LOOKING = [view for view in TITLES if view != "runs"]
 TEXT = "ROMEO:\nO Romeo, Romeo!"

@@ -40,6 +40,12 @@ export function makeScale(stops, from, to) {
 
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
+/** A change, with its sign: "+0.512", "−0.020", "0.000". */
+export function signed(value, digits = 3) {
+  const places = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en", { signDisplay: "exceptZero", ...places }).replace("-", "−");
+}
+
 /** A number short enough for a label: "0.0312", "−1.5", "3.1e-7", "undefined". */
 export function short(value) {
   if (Number.isNaN(value)) return "undefined";

@@ -4,7 +4,7 @@ import { short } from "./colours.js";
 import { Pixels } from "./pixels.jsx";
 import { useScale } from "./scale.jsx";
 
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+export const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /**
  * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
