@@ -199,10 +199,9 @@ class _Work:
         recipe = self.recipe
         end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
         specials = tuple(dict.fromkeys((*end, *recipe.specials)))
-        learns = recipe.tokenizer.startswith("bpe:")
-        asked = bpe_size(recipe.tokenizer) if learns else 0
-        every = (p.prompt + p.text for _, p in self._assigned(found))
-        texts = self._training_sample(found) if learns else every
+        asked, texts = 0, (p.prompt + p.text for _, p in self._assigned(found))
+        if recipe.tokenizer.startswith("bpe:"):
+            asked, texts = bpe_size(recipe.tokenizer), self._training_sample(found)
 
         def told(done: int) -> None:
             self.progress("learning merges", done, asked)
@@ -219,13 +218,11 @@ class _Work:
     def _training_sample(self, found: Survey) -> Iterator[str]:
         """Yield the training text, or pieces spread evenly over it if it is very long."""
         share = min(1.0, _LEARN_CHARACTERS / found.characters)
-        taken = 0.0
-        for split, piece in self._assigned(found, "counting words"):
-            if split == "train":
-                taken += share
-                if taken >= 1:
-                    taken -= 1
-                    yield from filter(None, (piece.prompt, piece.text))
+        assigned = self._assigned(found, "counting words")
+        training = (piece for split, piece in assigned if split == "train")
+        for number, piece in enumerate(training):
+            if int(number * share) < int((number + 1) * share):
+                yield from filter(None, (piece.prompt, piece.text))
 
     def _encoded(self, found: Survey, tokenizer: Tokenizer) -> dict[str, Any]:
         """Encode what is not on disk yet; return the manifest's account of the splits."""
@@ -237,9 +234,8 @@ class _Work:
         }
         separator, cores = tokenizer.eos_id if found.separated else None, available_cores()
         work = partial(encode, tokenizer, separator)
-        todo = (
-            job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
-        )
+        every = jobs(self._assigned(found))
+        todo = (job for job in every if job.number >= states[job.split]["jobs"])
         with ThreadPoolExecutor(cores) as pool:
             for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
                 if state := writers[job.split].add(job, ids, starts):
@@ -265,12 +261,12 @@ def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None)
 
 
 def _facts(source: Source) -> dict[str, Any]:
+    facts = {"name": source.name, **({"split": "val"} if source.held_out else {})}
     try:
         size, digest = source.path.stat().st_size, files.sha256_of(source.path)
     except OSError as error:
         raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
-    facts = {"name": source.name, "bytes": size, "sha256": digest}
-    return facts | ({"split": "val"} if source.held_out else {})
+    return facts | {"bytes": size, "sha256": digest}
 
 
 def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say) -> bool:

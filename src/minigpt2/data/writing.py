@@ -90,12 +90,8 @@ class SplitWriter:
         first = np.fromfile(path, id_dtype(self._vocab_size), 1, offset=HEADER.size)
         unscored = [token for token in first.tolist() if token != separator]
         return {
-            "documents": now["documents"],
-            "characters": now["characters"],
-            "bytes": now["bytes"],
+            **{key: now[key] for key in ("documents", "characters", "bytes", "tokens", "shards")},
             "target_bytes": now["bytes"] - len(tokenizer.decode_bytes(unscored)),
-            "tokens": now["tokens"],
-            "shards": now["shards"],
             "index": self._index.close(now["tokens"] + 1),
         }
 
