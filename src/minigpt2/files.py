@@ -147,12 +147,10 @@ def _may_replace(folder: Path) -> bool:
     names = [entry.name for entry in folder.iterdir()]
     if not names or not has_our_manifest(folder) or not all(map(_OUR_FILES.fullmatch, names)):
         return not names
-    if "README.md" not in names:
-        return True
-    try:  # people like to edit it: is it the one the manifest knows?
-        known = read_json(folder / "manifest.json")["files"]["README.md"]["sha256"]
-        return known == sha256_of(folder / "README.md")
-    except (MiniGPT2Error, KeyError, TypeError, OSError):
+    try:  # people like to edit the card: is it the one the manifest knows?
+        known = read_json(folder / "manifest.json").get("files", {}).get("README.md")
+        return "README.md" not in names or known["sha256"] == sha256_of(folder / "README.md")
+    except (MiniGPT2Error, AttributeError, KeyError, TypeError, OSError):
         return False
 
 
@@ -185,9 +183,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def json_bytes(tree: dict[str, Any], ensure_ascii: bool = True) -> bytes:
+    """Return `tree` as the content of a JSON file that a person can read."""
+    return (json.dumps(tree, indent=1, ensure_ascii=ensure_ascii) + "\n").encode()
+
+
 def sealed(tree: dict[str, Any]) -> bytes:
     """Return `tree` as JSON that carries the SHA-256 of its own content."""
-    return (json.dumps({**tree, "seal": _digest(tree)}, indent=1) + "\n").encode()
+    return json_bytes({**tree, "seal": _digest(tree)})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ last, of every file's size and SHA-256.
 """
 
 import errno
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -50,19 +49,19 @@ def save_checkpoint(
     beside.
     """
     adapted = bool(lora_layers(model))
-    contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    trees: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     if adapted:
-        tree, corrections = adapter_to_disk(model, base)
-        contents[ADAPTER_CONFIG] = _json_bytes(tree)
-        tensors = {ADAPTER: corrections}
+        trees[ADAPTER_CONFIG], tensors[ADAPTER] = adapter_to_disk(model, base)
     else:
-        ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
-        contents["config.json"] = _json_bytes(config_to_json(model, tokenizer.eos_id))
-        contents["generation_config.json"] = _json_bytes({**ends, "do_sample": True})
-        tensors = {WEIGHTS: state_to_disk(model)}
+        ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_id)
+        trees["config.json"] = config_to_json(model, tokenizer.eos_id)
+        trees["generation_config.json"] = {**ends, "do_sample": True}
+        tensors[WEIGHTS] = state_to_disk(model)
     if progress is not None:
-        contents[_STATE] = _json_bytes(progress.numbers)
-        tensors[_OPTIMIZER] = progress.optimizer
+        trees[_STATE], tensors[_OPTIMIZER] = progress.numbers, progress.optimizer
+    contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    contents |= {name: files.json_bytes(tree) for name, tree in trees.items()}
     with files.new_directory(folder) as temporary:
         for name, content in contents.items():
             (temporary / name).write_bytes(content)
@@ -165,7 +164,3 @@ def load_progress(folder: Path) -> Progress:
         return Progress(files.read_json(folder / _STATE), read_safetensors(folder / _OPTIMIZER))
     except InputMissingError as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None
-
-
-def _json_bytes(tree: Any) -> bytes:
-    return (json.dumps(tree, indent=1) + "\n").encode()

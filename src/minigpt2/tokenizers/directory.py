@@ -1,12 +1,11 @@
 """Tokenizers on disk: `tokenizer.json`, which `transformers.AutoTokenizer` opens too."""
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 from minigpt2.errors import DataError
-from minigpt2.files import read_json
+from minigpt2.files import json_bytes, read_json
 from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, read_merges
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
@@ -60,8 +59,8 @@ def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
     if tokenizer.chat_template is not None:
         config["chat_template"] = tokenizer.chat_template
     return {
-        "tokenizer.json": _json_bytes(tokenizer.to_json()),
-        "tokenizer_config.json": _json_bytes(config),
+        "tokenizer.json": json_bytes(tokenizer.to_json(), ensure_ascii=False),
+        "tokenizer_config.json": json_bytes(config, ensure_ascii=False),
     }
 
 
@@ -106,7 +105,3 @@ def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
         for e in entries
     ]
     return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
-
-
-def _json_bytes(tree: Any) -> bytes:
-    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()
