@@ -146,7 +146,7 @@ class _Work:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
             left = files.read_sealed(self._path)
-            Survey.from_dict(left["survey"])  # or there was none yet
+            Survey(**left["survey"])  # or there was none yet
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
             return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
@@ -170,12 +170,12 @@ class _Work:
 
     def _surveyed(self) -> Survey:
         if self._done:
-            return Survey.from_dict(self._done["survey"])
+            return Survey(**self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
         found = survey(self._pieces(cleaner, "reading"), self.recipe, cleaner, self.say)
         states = dict.fromkeys(("train", "val"), BEGINNING)
-        self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
+        self._done = {"request": self.request, "survey": asdict(found), "states": states}
         self._save()
         return found
 
