@@ -21,14 +21,13 @@ from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.config import bpe_size
 from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
 from minigpt2.data.readers import Source, read_source
 from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
-from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
+from minigpt2.data.writing import BEGINNING, SplitWriter, encode, is_whole, jobs
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.tokenizers import END_OF_TEXT, TRANSCRIPT, Tokenizer, load_tokenizer, make_tokenizer
 from minigpt2.tokenizers.directory import tokenizer_files
