@@ -117,19 +117,17 @@ class _Work:
                 "tokenizer has none; give one text, another --tokenizer, or, fine-tuning, add it: "
                 '--data.special-tokens "<|endoftext|>"'
             )
-        splits = self._encoded(found, tokenizer)
+        told = ("split", "separated", "prompts", "turns", "repairs", "cleaning")
         manifest = {
             "format": "minigpt2-data",
             "version": VERSION,
             "inputs": inputs,
             **self.request,
-            **{key: getattr(found, key) for key in ("split", "separated", "prompts", "turns")},
+            **{name: getattr(found, name) for name in told},
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": files.sha256_of(self.folder / "tokenizer.json"),
-            "repairs": found.repairs,
-            "cleaning": found.cleaning,
-            "splits": splits,
+            "splits": self._encoded(found, tokenizer),
         }
         files.replace_file(self.folder / "manifest.json", files.sealed(manifest))
         self._path.unlink()

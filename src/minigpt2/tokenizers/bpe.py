@@ -88,10 +88,8 @@ class BPETokenizer(Vocabulary):
         for part in re.findall(
             "[\udc80-\udcff]|[^\udc80-\udcff]+", content.decode("utf-8", "surrogateescape")
         ):
-            if "\udc80" <= part[0] <= "\udcff":
-                ids.append(self._ranks[part.encode("utf-8", "surrogateescape")])
-            else:
-                ids += self._encoding.encode_ordinary(part)
+            raw = part.encode("utf-8", "surrogateescape")
+            ids += [self._ranks[raw]] if len(raw) == 1 else self._encoding.encode_ordinary(part)
         return ids
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:

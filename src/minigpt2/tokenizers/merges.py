@@ -42,12 +42,9 @@ def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
 
 
 def learn_merges(
-    words: Counter[str],
-    number: int,
-    least_count: int = 2,
-    progress: Callable[[int], None] = lambda done: None,
+    words: Counter[str], number: int, progress: Callable[[int], None] = lambda done: None
 ) -> list[Merge]:
-    """Return up to `number` merges: fewer when no pair is left that occurs `least_count` times.
+    """Return up to `number` merges: fewer when no pair is left that occurs twice.
 
     `progress` is told how many there are after each. Of equally frequent pairs the one of lower
     ids is merged, as in `tokenizers`.
@@ -59,7 +56,7 @@ def learn_merges(
     tokens = list(id_of)
     table = _PairTable(words)
     merges: list[Merge] = []
-    while len(merges) < number and (pair := table.pop(least_count)) is not None:
+    while len(merges) < number and (pair := table.pop()) is not None:
         left, right = tokens[pair[0]], tokens[pair[1]]
         merged = id_of.setdefault(left + right, len(tokens))
         if merged == len(tokens):
@@ -84,13 +81,13 @@ class _PairTable:
         self._heap = [(-count, pair) for pair, count in self._counts.items()]
         heapq.heapify(self._heap)
 
-    def pop(self, least_count: int) -> Pair | None:
-        """Return the most frequent pair, None below `least_count`; stale entries are renewed."""
+    def pop(self) -> Pair | None:
+        """Return the most frequent pair, None if it occurs once; stale entries are renewed."""
         while self._heap:
             negative, pair = heapq.heappop(self._heap)
             count = self._counts.get(pair, 0)
             if count == -negative:
-                return pair if count >= least_count else None
+                return pair if count > 1 else None
             if count > 0:
                 heapq.heappush(self._heap, (-count, pair))
         return None
