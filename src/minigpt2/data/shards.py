@@ -39,7 +39,6 @@ class Ids(Protocol):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ids [start, stop) as int64."""
-        ...
 
 
 class _Shards:
@@ -149,12 +148,9 @@ class _Shard:
 
 def _check_header(path: Path, count: int, vocab_size: int) -> int:
     """Verify a shard's header and size against the manifest; return the bytes an id takes."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEADER.size)
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise InputMissingError(f"shard {path} is missing; prepare the data again") from None
+    with path.open("rb") as file:
+        head = file.read(HEADER.size)
+    size = path.stat().st_size
     if len(head) < HEADER.size or head[:8] != MAGIC:
         raise DataError(f"{path} is not a minigpt2 shard")
     _, version, width, vocab, tokens = HEADER.unpack(head)

@@ -5,6 +5,7 @@ Matrices take the asked type; norms, biases and positions stay float32, as llama
 converter leaves them.
 """
 
+import contextlib
 import ctypes
 from pathlib import Path
 from typing import Any
@@ -140,12 +141,10 @@ def check_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str, text: s
         str(path), n_ctx=length, n_batch=length, logits_all=True, verbose=False,
         type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32, n_threads=1,
     )  # fmt: skip
-    try:
+    with contextlib.closing(engine):
         if (theirs := engine.tokenize(text.encode(), add_bos=False)) != tokenizer.encode(text):
             raise MiniGPT2Error(f"{path}: llama.cpp's ids of {text!r} are {theirs}, not ours")
         furthest, equal, count = _walk(model, engine, ids, length)
-    finally:
-        engine.close()
     if not furthest <= TYPES[kind]:  # not a number is no agreement either
         raise MiniGPT2Error(
             f"{path}: llama.cpp's logits are {furthest:.3f} of their spread away from ours, more "

@@ -99,9 +99,7 @@ def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
     entries = tree.get("added_tokens") or []
     vocab = model["vocab"] | {entry["content"]: entry["id"] for entry in entries}
     # How a token is looked for in text; nobody looks for the end of text.
-    flags = ("single_word", "lstrip", "rstrip")
-    added = [
-        (e["id"], e["content"], [e["content"] != END_OF_TEXT and e.get(flag) for flag in flags])
-        for e in entries
-    ]
-    return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
+    sought = [entry for entry in entries if entry["content"] != END_OF_TEXT]
+    flags = ("id", "content", "single_word", "lstrip", "rstrip")
+    added = sorted([entry.get(flag) for flag in flags] for entry in sought)
+    return tree.get("normalizer"), cutter, added, model["type"], vocab, merges
