@@ -47,7 +47,7 @@ class RunDirectory:
         best = self.step_dir(progress.numbers["best_step"])
         if best.is_dir():
             files.point(self.path / "best", best.name)
-        for old in {*self.checkpoints()[:-keep]} - {best, folder}:
+        for old in set(self.checkpoints()[:-keep]) - {best, folder}:
             files.remove_directory(old)
         return folder
 

@@ -1,6 +1,7 @@
 """Read documents out of files, a piece at a time: memory does not grow with the input.
 
 Plain text is one document a file; each line of JSONL, each row of CSV, TSV and parquet is one.
+Questions and prompts, which are no text to learn, are read as rows: dicts, each with its place.
 What is always right to repair is repaired and told: a byte order mark is dropped, line ends become
 "\\n". Anything else that is not UTF-8 text is an error with its place.
 """
@@ -166,7 +167,7 @@ def _newlines(text: str, repairs: Counter[str]) -> str:
 
 
 def rows_of(path: Path, plain: str = "") -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the rows of a JSON lines or parquet file, each with its place.
+    """Yield the rows of a JSON lines or parquet file as dicts, each with its place.
 
     With `plain` the lines of any other file are rows of one field, which is called so.
     """
