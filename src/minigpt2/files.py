@@ -190,13 +190,13 @@ def json_bytes(tree: dict[str, Any], ensure_ascii: bool = True) -> bytes:
 
 def sealed(tree: dict[str, Any]) -> bytes:
     """Return `tree` as JSON that carries the SHA-256 of its own content."""
-    return json_bytes({**tree, "seal": _digest(tree)})
+    return json_bytes({**tree, "seal": digest(tree)})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """Read what `sealed` made; raise DataError if a bit of its content is another."""
     tree = read_json(path)
-    if tree.pop("seal", None) != _digest(tree):
+    if tree.pop("seal", None) != digest(tree):
         raise DataError(f"{path} was altered: its content does not fit its seal, or it has none")
     return tree
 
@@ -235,7 +235,8 @@ def utf8(content: bytes, where: str) -> str:
         raise DataError(f"{where}: not UTF-8 at byte {error.start}") from None
 
 
-def _digest(tree: dict[str, Any]) -> str:
+def digest(tree: dict[str, Any]) -> str:
+    """Return the SHA-256 of what `tree` says, in whatever order it says it."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
@@ -243,6 +244,11 @@ def sha256_of(path: Path) -> str:
     """Hash a file in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_and_hash(path: Path) -> dict[str, Any]:
+    """Return what a file is known by again: {"bytes": ..., "sha256": ...}."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def point(link: Path, target_name: str) -> None:

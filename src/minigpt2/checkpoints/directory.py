@@ -67,9 +67,7 @@ def save_checkpoint(
             (temporary / name).write_bytes(content)
         for name, named in tensors.items():
             _write_tensors(named, temporary / name)
-        entries = {}
-        for path in (temporary / name for name in (*contents, *tensors)):
-            entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
+        entries = {name: files.size_and_hash(temporary / name) for name in (*contents, *tensors)}
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
         if adapted and base and (Path(base) / MANIFEST).is_file():
             manifest["base"] = files.sha256_of(Path(base) / MANIFEST)

@@ -7,7 +7,6 @@ call on the same text finds its own request in the manifest and has nothing to d
 
 import contextlib
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -249,21 +248,19 @@ def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None)
     """Return all that decides about the result: two equal requests have equal results."""
     if tokenizer is None and recipe.reads_tokenizer():
         tokenizer = make_tokenizer(recipe.tokenizer)
-    content = json.dumps(tokenizer and tokenizer.to_json(), sort_keys=True)
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "sources": [_facts(source) for source in sources],
-        "given_tokenizer": tokenizer and hashlib.sha256(content.encode()).hexdigest(),
+        "given_tokenizer": tokenizer and files.digest(tokenizer.to_json()),
     }
 
 
 def _facts(source: Source) -> dict[str, Any]:
-    facts = {"name": source.name, **({"split": "val"} if source.held_out else {})}
+    split = {"split": "val"} if source.held_out else {}
     try:
-        size, digest = source.path.stat().st_size, files.sha256_of(source.path)
+        return {"name": source.name, **split, **files.size_and_hash(source.path)}
     except OSError as error:
         raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
-    return facts | {"bytes": size, "sha256": digest}
 
 
 def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say) -> bool:
