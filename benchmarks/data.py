@@ -27,8 +27,8 @@ def encode(folder):
 
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
-    from minigpt2.data.encoding import encode, jobs
     from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.writing import encode, jobs
     from minigpt2.tokenizers import gpt2_tokenizer
 
     cores, tokenizer = available_cores(), gpt2_tokenizer()

@@ -210,7 +210,7 @@ def _read_prompts(prompt: str | None, prompt_file: Path | None, many: Path | Non
         return [_read(prompt_file)]
     if many is None:
         return [sys.stdin.read() if prompt == "-" else prompt or ""]
-    from minigpt2.data.rows import rows_of, text_of
+    from minigpt2.data.readers import rows_of, text_of
 
     found = [text_of(row, "prompt", place) for row, place in rows_of(many, plain="prompt")]
     if not found:

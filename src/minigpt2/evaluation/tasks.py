@@ -22,7 +22,7 @@ import yaml
 
 from minigpt2.data.batches import windows
 from minigpt2.data.download import fetch
-from minigpt2.data.rows import rows_of, text_of
+from minigpt2.data.readers import rows_of, text_of
 from minigpt2.data.sources import read_text
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.evaluation.loss import DAMAGED, mean_loss, perplexity
