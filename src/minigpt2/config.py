@@ -10,7 +10,7 @@ import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from operator import ge, gt, le
+from operator import attrgetter, ge, gt, le
 from typing import Any, Literal, get_args, get_type_hints
 
 from minigpt2.errors import ConfigError
@@ -247,9 +247,8 @@ class Config:
         """Return the configuration with what depends on the length of the run settled."""
         training, part = self.training, max(1, total_steps // 20)
         warmup = part if training.warmup_steps is None else training.warmup_steps
-        interval = training.eval_interval or part
-        training = replace(training, warmup_steps=warmup, eval_interval=interval)
-        return replace(self, training=training)
+        known = {"warmup_steps": warmup, "eval_interval": training.eval_interval or part}
+        return replace(self, training=replace(training, **known))
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)
@@ -297,11 +296,7 @@ def marked(mark: str) -> frozenset[str]:
 
 def flatten(config: Config) -> dict[str, Any]:
     """Return the configuration as {dotted key: value}."""
-    return {
-        f"{section}.{name}": value
-        for section, values in dataclasses.asdict(config).items()
-        for name, value in values.items()
-    }
+    return {key: attrgetter(key)(config) for key, _ in options()}
 
 
 def build(values: dict[str, Any]) -> Config:
@@ -310,7 +305,7 @@ def build(values: dict[str, Any]) -> Config:
     for key, value in values.items():
         section, name = key.split(".", 1)
         sections[section][name] = value
-    return Config(**{section: SECTIONS[section](**sections[section]) for section in SECTIONS})
+    return Config(**{section: kind(**sections[section]) for section, kind in SECTIONS.items()})
 
 
 def hint(key: str) -> Any:

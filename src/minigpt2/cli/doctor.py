@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-import time
+import timeit
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,9 +93,6 @@ def matmul_gflops(device: str, dtype: str, repeats: int = 5) -> float:
 
     n = _MATMUL_SIZE
     a = torch.randn(n, n, device=device).to(getattr(torch, dtype))
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        (a @ a).sum().item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * n**3 / best / 1e9
+    # `item` waits for the device.
+    seconds = timeit.repeat(lambda: (a @ a).sum().item(), number=1, repeat=repeats)
+    return 2 * n**3 / min(seconds) / 1e9

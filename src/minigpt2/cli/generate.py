@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import say
-from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write
+from minigpt2.cli.options import Dtype, SamplingFlags, open_to_write, say
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.sampling import Sampling
@@ -77,7 +76,7 @@ def generate(
         )
     if show_probs and (out is not None or as_json or several):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
-    _, network, tokenizer = open_to_write(model, unknown, device, dtype, say)
+    _, network, tokenizer = open_to_write(model, unknown, device, dtype)
     from minigpt2.generation import engine_for, prompt_ids, stream
     from minigpt2.generation.speed import Speed, read_gbps
 

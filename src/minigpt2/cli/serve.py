@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import say
-from minigpt2.cli.writing import Dtype, open_to_write
+from minigpt2.cli.options import Dtype, open_to_write, say
 from minigpt2.errors import UsageError, optional_library
 from minigpt2.sampling import Overflow
 from minigpt2.text import printable
@@ -77,7 +76,7 @@ def serve(
 
     def worker(name: str, folder: Path) -> "Worker":
         def opened():
-            return open_to_write(str(folder), unknown, device, dtype, say)[1:]
+            return open_to_write(str(folder), unknown, device, dtype)[1:]
 
         return Worker(name, opened, max_concurrency, queue)
 

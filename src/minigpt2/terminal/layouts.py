@@ -1,5 +1,7 @@
 """What is told in several lines at once: each such text is a template under layouts/."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,15 @@ _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).with_suffix("")), trim_blocks=True, lstrip_blocks=True
 )
 _TEMPLATES.filters |= {"grouped": "{:,}".format, "repr": repr, "ascii": ascii}
+
+
+def command() -> str:
+    """Return what to type to run this program: its name, or its path where it is not on PATH."""
+    script = Path(sys.argv[0])
+    if shutil.which("minigpt2") or script.stem != "minigpt2":
+        return "minigpt2"
+    inside = script.is_relative_to(Path.cwd())
+    return str(script.relative_to(Path.cwd()) if inside else script)
 
 
 def filled(name: str, /, **values: Any) -> str:

@@ -55,7 +55,10 @@ def train(
     job = begin(config, model, tokenizer, batches, resume == "auto", say)
     counters = job.counters
     started = time.perf_counter() - counters.seconds
-    yield _started(job)
+    every = list(job.model.parameters())
+    sizes = (sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad))
+    start = (job.run.path, job.plan, counters.step, job.total_steps)
+    yield Started(*start, *sizes, job.memory, job.data)
     reason = "already" if job.finished() else "complete"
     with tracking(job.run.path / "tensorboard", counters.step) as track:
         if job.config.model.init and counters.step == 0:
@@ -201,23 +204,10 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
     entry: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
     entry["seconds"] = round(counters.seconds, 3)
     if step:
-        entry["train_loss"], entry["learning_rate"] = step.loss, step.learning_rate
-        entry["grad_norm"] = step.grad_norm
-        entry["tokens_per_second"] = round(step.tokens_per_second, 1)
+        entry |= {"train_loss": step.loss, "learning_rate": step.learning_rate}
+        entry |= {"grad_norm": step.grad_norm}
+        entry |= {"tokens_per_second": round(step.tokens_per_second, 1)}
     if evaluated:
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
     job.run.log(entry)
     track(entry)
-
-
-def _started(job: Job) -> Started:
-    return Started(
-        run_dir=job.run.path,
-        plan=job.plan,
-        step=job.counters.step,
-        total_steps=job.total_steps,
-        parameters=sum(parameter.numel() for parameter in job.model.parameters()),
-        trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
-        memory=job.memory,
-        data=job.data,
-    )

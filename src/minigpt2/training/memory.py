@@ -24,9 +24,8 @@ from minigpt2.checkpoints import Say
 from minigpt2.config import Config
 from minigpt2.errors import ConfigError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
-from minigpt2.training.plan import Plan
+from minigpt2.training.plan import Plan, checkpoint_blocks
 from minigpt2.training.start import adapt, blank_model, shape_of
-from minigpt2.training.transforms import checkpoint_blocks
 
 # On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
 # library's allocator keeps gaps between blocks; how much, benchmarks/memory.md measured.
@@ -126,8 +125,7 @@ def available_memory(device: str) -> int | None:
         return torch.cuda.mem_get_info(kind)[0]
     if kind.type != "cpu":
         return None
-    found = [_free(), _cgroup_room()]
-    return min((number for number in found if number is not None), default=None)
+    return min(_rooms(), default=None)
 
 
 def cheapest_fit(config: Config, plan: Plan, shape: GPT2Config, room: int) -> str:
@@ -236,15 +234,11 @@ def _resident() -> int:
     return 400_000_000
 
 
-def _free() -> int | None:
+def _rooms() -> Iterator[int]:
+    """Yield what the system has free, and what a container still allows, as far as they tell."""
     with contextlib.suppress(OSError, IndexError):
         text = Path("/proc/meminfo").read_text(encoding="ascii")
-        return int(text.split("\nMemAvailable:")[1].split()[0]) * 1024
-    return None
-
-
-def _cgroup_room() -> int | None:
-    """Return what a container still allows, where there is a limit."""
+        yield int(text.split("\nMemAvailable:")[1].split()[0]) * 1024
     folder = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError, IndexError):
         limit = int((folder / "memory.max").read_text(encoding="ascii"))
@@ -252,5 +246,4 @@ def _cgroup_room() -> int | None:
         stat = (folder / "memory.stat").read_text(encoding="ascii")
         # Pages of files count as used and are given back when they are wanted.
         files = int(stat.split("\ninactive_file ")[1].split()[0])
-        return limit - current + files
-    return None
+        yield limit - current + files
