@@ -9,8 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+
 from minigpt2 import __version__
 from minigpt2.config import Config
+from minigpt2.settings import resolve
 
 if TYPE_CHECKING:
     from minigpt2.training import Plan
@@ -34,12 +38,9 @@ def doctor(*, preset: str | None = None) -> int:
     preset
         The preset to plan for; default: the one `train` takes.
     """
-    from minigpt2.settings import resolve
-
-    config = resolve(preset or "shakespeare-char").config
+    name = preset or "shakespeare-char"
+    config = resolve(name).config
     import torch
-    from rich.console import Console
-    from rich.table import Table
 
     from minigpt2.training import make_plan
 
@@ -53,7 +54,7 @@ def doctor(*, preset: str | None = None) -> int:
         rate = matmul_gflops(plan.device, dtype)
         table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
     table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
-    table.add_row(f"plan, {preset or 'shakespeare-char'}", plan.describe())
+    table.add_row(f"plan, {name}", plan.describe())
     for row in memory_lines(config, plan):
         table.add_row(*row)
     for extra, modules in EXTRAS.items():

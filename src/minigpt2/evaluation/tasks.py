@@ -155,7 +155,8 @@ def ask(
         right = share(sum(word.greedy for word in words), count)
         return TaskResult(*counts, right, perplexity=perplexity(loss))
     right = [sum(_likeliest(i, e, mean) == i.label for i, e in scored) for mean in (False, True)]
-    return TaskResult(*counts, *(share(number, count) for number in right))
+    by_sum, by_mean = (share(number, count) for number in right)
+    return TaskResult(*counts, by_sum, by_mean)
 
 
 def share(right: int, count: int) -> Accuracy:

@@ -110,19 +110,15 @@ class Chat:
                     piece = replace(piece, text=piece.text.lstrip())
                 turn.answer += piece.text
                 writing.piece(piece)
-                if piece.cut or piece.slides:
-                    self._tell_of_the_window()
+                if (piece.cut or piece.slides) and not self._told_of_the_window:
+                    self._told_of_the_window = True
+                    _say("\n(the window is full: from now on the oldest text is out of sight)")
         except KeyboardInterrupt:
             writing.text("\n(stopped; /continue goes on)")
         finally:
             pieces.close()
             writing.text("\n")
         self._speed = speed
-
-    def _tell_of_the_window(self) -> None:
-        if not self._told_of_the_window:
-            self._told_of_the_window = True
-            _say("\n(the window is full: from now on the oldest text is out of sight)")
 
     def _status(self) -> str:
         speed = f"  {self._speed.tokens_per_second:,.0f} tokens/s" if self._speed.tokens else ""

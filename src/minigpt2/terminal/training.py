@@ -11,8 +11,7 @@ from rich.text import Text
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
 from minigpt2.terminal.curve import LossCurve
-from minigpt2.terminal.layouts import command, filled
-from minigpt2.terminal.live import LiveView
+from minigpt2.terminal.layouts import LiveView, command, filled
 from minigpt2.text import printable
 from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step
 

@@ -242,9 +242,8 @@ def refuse_changes(place: Path, there: dict, here: dict, free: Set[str]) -> None
     changed = sorted(key for key in there.keys() - free if there[key] != here[key])
     if changed:
         told = ", ".join(f"{key} ({there[key]} there, {here[key]} here)" for key in changed)
-        raise ConfigError(
-            [f"{place} was begun with another {told}; use its values or another --out"]
-        )
+        remedy = "use its values or another --out"
+        raise ConfigError([f"{place} was begun with another {told}; {remedy}"])
 
 
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:

@@ -23,12 +23,11 @@ from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
+from minigpt2.training import memory, schedules
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
-from minigpt2.training.memory import cheapest_fit
 from minigpt2.training.optimizers import optimizer_tensors
 from minigpt2.training.plan import Plan
-from minigpt2.training.schedules import learning_rate
 from minigpt2.training.start import shape_of
 from minigpt2.training.tracking import Track, tracking
 
@@ -85,7 +84,7 @@ def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
     began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
-    rate = learning_rate(counters.step, job.total_steps, training)
+    rate = schedules.learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
@@ -116,7 +115,7 @@ def _accumulate_or_advise(job: Job, tokens: Tensor, targets: Tensor) -> float:
     # Out of the except clause: what the failed step held is free again.
     room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
     shape = shape_of(job.config, job.model.config.vocab_size)
-    hint = cheapest_fit(job.config, job.plan, shape, room)
+    hint = memory.cheapest_fit(job.config, job.plan, shape, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
