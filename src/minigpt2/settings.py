@@ -183,16 +183,22 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():
-        what = "directory" if path.is_dir() else "pipe or device, and is read more than once"
-        raise ConfigError([f"{path} is a {what}; --config takes a YAML file"])
+    remedy = "--config takes a YAML file"
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ConfigError([f"{path} is a pipe or device, and is read more than once; {remedy}"])
+    return _flatten_yaml(str(path), read_named(path, "configuration", remedy))
+
+
+def read_named(path: Path, kind: str, remedy: str) -> str:
+    """Return the text of a file that was named; raise InputMissingError or ConfigError."""
+    if path.is_dir():
+        raise ConfigError([f"{path} is a directory; {remedy}"])
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputMissingError(f"no configuration file {path}") from None
+        raise InputMissingError(f"no {kind} file {path}") from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
-    return _flatten_yaml(str(path), text)
 
 
 def _flatten_yaml(source: str, text: str) -> dict[str, Any]:

@@ -4,13 +4,12 @@ Options may be written with `_` or `-`. nanoGPT's short names become ours; what 
 is left out and said.
 """
 
-from pathlib import Path, PurePosixPath
-
-import yaml
+from pathlib import PurePosixPath
 
 from minigpt2.errors import UsageError
+from minigpt2.files import facts
 
-_NAMES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_NAMES = facts(__file__)
 _FREE_TEXT = ("--prompt", "--stop", "--unknown")
 
 

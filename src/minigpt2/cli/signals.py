@@ -21,8 +21,8 @@ class StopRequest(contextlib.ExitStack):
             number = getattr(signal, name, None)
             # A signal that is ignored already (nohup) stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                self.callback(signal.signal, number, signal.signal(number, self._remember))
                 self._caught.append(number)
+                self.callback(signal.signal, number, signal.signal(number, self._remember))
         return self
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -74,7 +74,12 @@ class Chat:
         if line.strip() in ("help", "?"):
             line = "/help"
         if line.lstrip().startswith("/"):
-            self._command(line.strip())
+            name, _, rest = line.strip()[1:].partition(" ")
+            if name not in COMMANDS:
+                near = difflib.get_close_matches(name, COMMANDS, n=1)
+                hint = f"did you mean /{near[0]}?" if near else "/help lists what there is"
+                raise UsageError(f"no command /{name}; {hint}")
+            COMMANDS[name](self, rest.strip())
         elif line.strip():
             if line.startswith(_FENCE):
                 line = line.removeprefix(_FENCE).removesuffix(_FENCE)
@@ -123,14 +128,6 @@ class Chat:
     def _status(self) -> str:
         speed = f"  {self._speed.tokens_per_second:,.0f} tokens/s" if self._speed.tokens else ""
         return f"{self._model}  temperature {self._sampling.temperature:g}{speed}  /help"
-
-    def _command(self, line: str) -> None:
-        name, _, rest = line[1:].partition(" ")
-        if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean /{near[0]}?" if near else "/help lists what there is"
-            raise UsageError(f"no command /{name}; {hint}")
-        COMMANDS[name](self, rest.strip())
 
     def _last_turn(self) -> Turn:
         if not self._talk.turns:

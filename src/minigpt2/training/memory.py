@@ -69,10 +69,9 @@ def estimate_memory(config: Config, plan: Plan, shape: GPT2Config, held: int = 0
 
     `held` are the bytes of a model that is in this process already.
     """
-    with _fakes():
-        model = _fake_model(config, shape)
-    parameters = sum(parameter.nbytes for parameter in model.parameters())
-    gradients = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    with _fake_model(config, shape) as model:
+        sizes = [(parameter.nbytes, parameter.requires_grad) for parameter in model.parameters()]
+    parameters, gradients = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
     activations = _activations(config, plan, shape)
     process = 0
     if torch.device(plan.device).type == "cpu":
@@ -192,12 +191,17 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
-    """Build the model that is to be trained, or one of another depth, without memory."""
-    model = blank_model(config, shape)
-    with contextlib.suppress(ConfigError):  # a name that is none is told where the model is built
-        adapt(config, model)
-    return model
+@contextlib.contextmanager
+def _fake_model(config: Config, shape: GPT2Config) -> Iterator[nn.Module]:
+    """Yield the model that is to be trained, or one of another depth, without memory.
+
+    Within the context tensors have a shape and no content, and numbers drawn count for none.
+    """
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        model = blank_model(config, shape)
+        with contextlib.suppress(ConfigError):  # a name that is none is told where it is built
+            adapt(config, model)
+        yield model
 
 
 @cache
@@ -205,8 +209,7 @@ def _peak(config: Config, plan: Plan, shape: GPT2Config) -> int:
     """Return the most that lives at once in a step, parameters and their gradients left out."""
     B, T = plan.micro_batch_size, config.sequence_length
     plan = replace(plan, device="cpu")  # shapes are the same on every device
-    with _fakes():
-        model = _fake_model(config, shape)
+    with _fake_model(config, shape) as model:
         set_attention(model, ATTENTION[plan.attention])
         checkpoint_blocks(model, config.training.activation_checkpointing)
         for parameter in model.parameters():
@@ -217,13 +220,6 @@ def _peak(config: Config, plan: Plan, shape: GPT2Config) -> int:
                 loss = model(tokens, tokens)
             loss.backward()
     return live.peak
-
-
-@contextlib.contextmanager
-def _fakes() -> Iterator[None]:
-    """Let tensors that are made have a shape and no content, and numbers drawn count for none."""
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
-        yield
 
 
 def _resident() -> int:
