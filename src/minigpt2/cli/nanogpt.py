@@ -4,12 +4,13 @@ Options may be written with `_` or `-`. nanoGPT's short names become ours; what 
 is left out and said.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+import yaml
 
 from minigpt2.errors import UsageError
-from minigpt2.files import facts
 
-_NAMES = facts(__file__)
+_NAMES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _FREE_TEXT = ("--prompt", "--stop", "--unknown")
 
 

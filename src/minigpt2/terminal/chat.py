@@ -187,8 +187,7 @@ class Chat:
         """/probs: show how probable each token was, or no longer."""
         self._probabilities = not self._probabilities
         _say(f"probabilities are {'shown' if self._probabilities else 'hidden'}")
-        legend = Writing(self._out, self._probabilities).legend()
-        if legend is not None:
+        if legend := Writing(self._out, self._probabilities).legend():
             self._out.print(legend)
 
     def do_save(self, rest: str) -> None:

@@ -167,7 +167,7 @@ def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[
         text = question + "".join(generate(job.model, job.tokenizer, question, sampling))
         job.run.log_sample(step.step, text)
         yield Sampled(step.step, text)
-    better = evaluated is not None and evaluated.is_best
+    better = evaluated and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
         progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
         folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)

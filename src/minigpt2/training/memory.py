@@ -122,9 +122,7 @@ def available_memory(device: str) -> int | None:
     kind = torch.device(device)
     if kind.type == "cuda":
         return torch.cuda.mem_get_info(kind)[0]
-    if kind.type != "cpu":
-        return None
-    return min(_rooms(), default=None)
+    return min(_rooms(), default=None) if kind.type == "cpu" else None
 
 
 def cheapest_fit(config: Config, plan: Plan, shape: GPT2Config, room: int) -> str:
