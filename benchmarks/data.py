@@ -225,8 +225,7 @@ def batches(folder):
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate
     from minigpt2.training.optimizers import build_optimizer
-    from minigpt2.training.plan import make_plan
-    from minigpt2.training.transforms import apply_transforms
+    from minigpt2.training.plan import apply_transforms, make_plan
 
     speeches = [part + "\n" for part in read_text("shakespeare").split("\n\n")]
     lines = [json.dumps({"text": speech}) + "\n" for speech in speeches]
