@@ -23,7 +23,7 @@ async function pictureOf(element) {
     height: Math.round(height) + 2 * MARGIN,
     style: { padding: `${MARGIN}px`, margin: "0" },
     backgroundColor: getComputedStyle(document.body).backgroundColor,
-    filter: (node) => !node.classList?.contains("takes"),
+    filter: (node) => !node.matches?.(".unpictured, [type=range]"),
     font: false,
   });
 }
@@ -51,7 +51,7 @@ export function Frame({ name, title, question, controls, legend, look, children 
       <header>
         <h2 id="title">{title}</h2>
         <p class="question">{question}</p>
-        <div class="row takes">
+        <div class="row takes unpictured">
           <button disabled={!data} onClick={savePicture} title="Save as a picture">PNG</button>
           <button disabled={!data} onClick={saveNumbers} title="Save the numbers">JSON</button>
         </div>
