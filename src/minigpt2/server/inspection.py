@@ -184,8 +184,8 @@ def _own(logprobs_TV: Tensor, tokens_T: Tensor) -> Tensor:
 
 def look_walk(look: Look, model: Any) -> dict[str, Any]:
     """Every vector on one token's way through one block, and one of its heads."""
-    layer, head = look.place("layer", model.config.n_layer), look.place("head", model.config.n_head)
     recording, here = record(model, look.ids), look.position()
+    layer, head = look.place("layer", model.config.n_layer), look.place("head", model.config.n_head)
     vectors = {name: recording[f"hook_{name}"][0, here] for name in ("embed", "pos_embed")}
     vectors |= {name: recording[name, layer][0, here] for name in _STREAM}
     vectors |= {ln: recording[f"blocks.{layer}.{ln}.hook_normalized"][0, here] for ln in _NORMS}
