@@ -77,10 +77,9 @@ def rows_of(page):
     )
 
 
-@needs_browser[0]
-@needs_browser[1]
-@needs_browser[2]
 class TestPage:
+    pytestmark = needs_browser
+
     def test_the_table_shows_the_true_numbers(self, sliding, open_page):
         settings = {"temperature": 0.65, "top_k": 9, "top_p": 0.9, "min_p": 0.01}
         page = open_page(sliding, address_of(view="next", text=TEXT, **settings))

@@ -33,8 +33,8 @@ export function Frame({ name, title, question, controls, legend, look, children 
   const frame = useRef();
   const [failed, setFailed] = useState(null);
   const { data, request, problem, waiting, again } = look;
+  const asked = request?.startsWith("{") ? JSON.parse(request) : request;
   const saveNumbers = () => {
-    const asked = request?.startsWith("{") ? JSON.parse(request) : request;
     const text = JSON.stringify({ request: asked, data: plain(data) });
     save(new Blob([text], { type: "application/json" }), `${name}.json`);
   };
@@ -65,7 +65,10 @@ export function Frame({ name, title, question, controls, legend, look, children 
       )}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
-      <footer class="legend small">{legend}</footer>
+      <footer class="legend small">
+        {legend}
+        {asked?.model && <p>Model: {asked.model}</p>}
+      </footer>
     </section>
   );
 }

@@ -36,7 +36,10 @@ export function Next({ model, text, setText }) {
   );
   const legend = (
     <>
-      <p><i class="bar before" /> the model’s own probability <i class="bar after" /> after the settings</p>
+      <p>
+        <i class="bar before" /> before the settings: the model’s own probability
+        <i class="bar after" /> after the settings
+      </p>
       <p>
         The settings are those of Write. A token that is chosen is written at the end of the text,
         which may then be split into other tokens.
@@ -46,7 +49,9 @@ export function Next({ model, text, setText }) {
   return (
     <Frame name="next" title="Next token" look={look} controls={controls} legend={legend}
       question="What could come next, and what do the settings leave of it?">
-      {look.data && <Candidates {...look.data} settings={settings} choose={(t) => setText(text + t)} />}
+      {look.data && (
+        <Candidates {...look.data} settings={settings} choose={(token) => setText(text + token)} />
+      )}
     </Frame>
   );
 }
@@ -60,9 +65,9 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
   );
   const ids = likeliest.ids.slice(0, count);
   const most = ids.reduce((a, id) => Math.max(a, before[id], after[id]), 0);
+  const share = (p) => `${(100 * p) / most}%`;
   const left = after.reduce((n, p) => n + (p > 0), 0);
   const held = after.reduce((sum, p, id) => sum + (p > 0 ? before[id] : 0), 0);
-  // All that is left is likelier than all that is not; but of two alike, the last may be left.
   const cut = ids.findLastIndex((id) => after[id] > 0) + 1;
   const step = (event) => {
     const way = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
@@ -83,7 +88,9 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
       </p>
       <table class="candidates" onKeyDown={step}>
         <thead>
-          <tr><th>Token</th><th class="bars" /><th>Before</th><th>After</th><th class="logit">Logit</th></tr>
+          <tr>
+            <th>Token</th><th class="bars" /><th>Before</th><th>After</th><th class="logit">Logit</th>
+          </tr>
         </thead>
         <tbody>
           {ids.map((id, i) => [
@@ -101,8 +108,8 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
                 </button>
               </td>
               <td class="bars" aria-hidden="true">
-                <i class="bar before" style={{ width: `${(100 * before[id]) / most}%` }} />
-                {after[id] > 0 && <i class="bar after" style={{ width: `${(100 * after[id]) / most}%` }} />}
+                <i class="bar before" style={{ width: share(before[id]) }} />
+                {after[id] > 0 && <i class="bar after" style={{ width: share(after[id]) }} />}
               </td>
               <td title={before[id]}>{percent(before[id])}</td>
               <td title={after[id]}>{after[id] > 0 ? percent(after[id]) : "–"}</td>
@@ -112,7 +119,9 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
         </tbody>
       </table>
       {count < likeliest.ids.length && (
-        <button class="more unpictured" onClick={() => setCount(count + 2 * PAGE)}>Show more tokens</button>
+        <button class="more unpictured" onClick={() => setCount(count + 2 * PAGE)}>
+          Show more tokens
+        </button>
       )}
     </>
   );

@@ -36,7 +36,8 @@ export function distributions(logits, { temperature, top_k, top_p, min_p }) {
   }
   if (min_p > 0) {
     const probabilities = Float32Array.from(softmax(left));
-    const least = Math.fround(Math.fround(min_p) * probabilities.reduce((a, b) => Math.max(a, b), 0));
+    const most = probabilities.reduce((a, b) => Math.max(a, b), 0);
+    const least = Math.fround(Math.fround(min_p) * most);
     drop((id) => probabilities[id] < least);
   }
   return { before, after: softmax(left) };
