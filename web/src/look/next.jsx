@@ -69,14 +69,6 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
   const left = after.reduce((n, p) => n + (p > 0), 0);
   const held = after.reduce((sum, p, id) => sum + (p > 0 ? before[id] : 0), 0);
   const cut = ids.findLastIndex((id) => after[id] > 0) + 1;
-  const step = (event) => {
-    const way = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-    let row = way && event.target.closest("tr")?.[way];
-    while (row && !row.querySelector("button")) row = row[way];
-    if (!row) return;
-    row.querySelector("button").focus();
-    event.preventDefault();
-  };
   return (
     <>
       <p class="ending">After <code>{visible(tokens.texts.slice(-16).join(""))}</code></p>
@@ -86,7 +78,7 @@ function Candidates({ tokens, logits, likeliest, settings, choose }) {
         Entropy: <b>{entropy(before).toFixed(2)}</b> bits before,{" "}
         <b>{entropy(after).toFixed(2)}</b> after.
       </p>
-      <table class="candidates" onKeyDown={step}>
+      <table class="candidates">
         <thead>
           <tr>
             <th>Token</th><th class="bars" /><th>Before</th><th>After</th><th class="logit">Logit</th>
