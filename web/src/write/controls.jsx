@@ -32,7 +32,7 @@ function NumberField({ value, onChange, wide, ...rest }) {
   );
 }
 
-function Slider({ setting, value, onChange }) {
+export function Slider({ setting, value, onChange }) {
   const { name, label, min, max, step, off, tell } = setting;
   const change = (text) => onChange(within(text, setting, off ?? value));
   const shared = { min, max, step, "aria-describedby": `${name}-tells` };
