@@ -37,7 +37,7 @@ export function Shell() {
         {model && <ModelChoice models={models} model={model} choose={choose} />}
         {model && <Facts {...model.minigpt2} />}
       </header>
-      {model ? <Write key={changes} model={model} /> : <NoModel {...{ models, problem, again }} />}
+      {model ? <Write key={changes} model={model} models={models} /> : <NoModel {...{ models, problem, again }} />}
       <TokenDialog />
     </>
   );

@@ -2,26 +2,27 @@
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
 import { keep, kept } from "../kept.js";
+import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
-import { blank, promptEnd } from "./manuscript.js";
+import { blank, promptOf } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
+import { BITS, LEVELS } from "./surprise.js";
 import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
 
 const DRAFT = "draft-1"; // another number when a manuscript's form changes
-const promptOf = (manuscript) => manuscript.text.slice(0, promptEnd(manuscript));
 const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "");
 
 /** What the tab kept, if the address means the same text; else the address's prompt. */
 function firstManuscript() {
   const prompt = address().prompt ?? "";
   const draft = JSON.parse(kept(DRAFT));
-  return draft && inAddress(promptOf(draft)) === prompt ? draft : { ...blank, text: prompt };
+  return draft && inAddress(promptOf(draft).text) === prompt ? draft : { ...blank, text: prompt };
 }
 
 /** The Writer, drawn anew at most once a frame, and kept in the address and the tab. */
-function useWriter(model) {
+function useWriter(model, rival) {
   const [, redraw] = useReducer((n) => n + 1, 0);
   const frame = useRef(0);
   const ref = useRef(null);
@@ -32,7 +33,7 @@ function useWriter(model) {
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
   });
   const writer = ref.current;
-  const prompt = inAddress(promptOf(writer.manuscript)) || null;
+  const prompt = inAddress(promptOf(writer.manuscript).text) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
   useEffect(() => {
     const keepDraft = () => keep(DRAFT, JSON.stringify(writer.manuscript));
@@ -43,6 +44,7 @@ function useWriter(model) {
     };
   }, []);
   useEffect(() => writer.setModel(model), [model]);
+  useEffect(() => writer.compare(rival ?? null), [rival?.id]);
   return writer;
 }
 
@@ -52,7 +54,7 @@ function useKeys(writer) {
     const press = (event) => {
       if (document.querySelector("dialog[open]") || event.isComposing) return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) writer.write();
-      else if (event.key === "Escape" && writer.running) writer.stop();
+      else if (event.key === "Escape" && writer.busy) writer.stop();
       else return;
       event.preventDefault();
     };
@@ -61,22 +63,71 @@ function useKeys(writer) {
   }, []);
 }
 
-export function Write({ model }) {
-  const writer = useWriter(model);
+/** What a model can be compared with: the other ones, and all as they were while being trained. */
+function rivalsOf(model, models) {
+  const steps = (one) => (one.minigpt2.history ?? []).map((step) => ({ ...one, id: `${one.id}@${step}` }));
+  return [...models.filter(({ id }) => id !== model.id), ...models.flatMap(steps)];
+}
+
+export function Write({ model, models }) {
+  const rivals = rivalsOf(model, models);
   const [shown, setShown] = useState(false);
+  const [against, setAgainst] = useState(address().compare);
+  const rival = rivals.find(({ id }) => id === against);
+  const writer = useWriter(model, rival);
+  const { other } = writer;
+  const compare = (id) => (setAgainst(id), setAddress({ compare: id || null }));
   useKeys(writer);
   return (
     <main class="studio">
       <section class="sheet" aria-label="Text">
-        <Paper manuscript={writer.manuscript} running={writer.running} onType={(t) => writer.type(t)} />
+        <div class={other ? "papers two" : "papers"}>
+          <Paper key="own" writer={writer} onType={(t) => writer.type(t)} label={other && model.id} />
+          {other && <Paper key={other.model.id} writer={other} label={other.model.id} />}
+        </div>
         {writer.notice && <Notice {...writer.notice} />}
+        {other?.notice && <Notice {...other.notice} text={`${other.model.id}: ${other.notice.text}`} />}
+        {writer.settings.surprise && <Scale />}
         <Gauge share={Math.min(1, writer.used / model.minigpt2.block_size)} />
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
-      <Controls writer={writer} model={model} shown={shown} />
+      <Controls writer={writer} model={model} shown={shown}>
+        <Look writer={writer} rivals={rivals} rival={rival} compare={compare} />
+      </Controls>
     </main>
   );
 }
+
+/** How the text is looked at: coloured, beside another model's. */
+function Look({ writer, rivals, rival, compare }) {
+  const set = (event) => writer.set({ surprise: event.target.checked });
+  return (
+    <div class="setting">
+      <label class="check" title="Point at a token, or press Alt + ↓ in the text, for its alternatives">
+        <input type="checkbox" disabled={!canPaint} checked={writer.settings.surprise} onChange={set} />
+        <b>Surprise</b> {!canPaint && "needs a newer browser"}
+      </label>
+      {rivals.length > 0 && (
+        <label class="rivals">
+          <b>Compare with</b>
+          <select value={rival?.id ?? ""} onChange={(event) => compare(event.target.value)}>
+            <option value="">nothing</option>
+            {rivals.map(({ id }) => <option key={id} value={id}>{id}</option>)}
+          </select>
+        </label>
+      )}
+    </div>
+  );
+}
+
+/** What the colours mean. */
+const Scale = () => (
+  <p class="scale small">
+    <span><b>Surprise</b> −log₂ p</span> <span>0</span>
+    {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
+    <span>{BITS * LEVELS} bits and more</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
+  </p>
+);
 
 function Notice({ text, label, act }) {
   return (
@@ -94,7 +145,7 @@ const Gauge = ({ share }) => (
 
 function Actions({ writer, shown, toggle }) {
   const [copied, setCopied] = useState(false);
-  const { running, canContinue, past, manuscript } = writer;
+  const { busy, canContinue, past, manuscript } = writer;
   const copy = async () => {
     setCopied(await copyText(manuscript.text));
     setTimeout(() => setCopied(false), 1500);
@@ -103,9 +154,9 @@ function Actions({ writer, shown, toggle }) {
     <div class="actions">
       <div class="row">
         {/* One element, so that the focus stays where it is. */}
-        <button class="primary" title={running ? "Esc" : "Ctrl or Cmd with Enter"}
-          onClick={() => (running ? writer.stop() : writer.write())}>
-          {running ? "Stop" : canContinue ? "Continue" : "Write"}
+        <button class="primary" title={busy ? "Esc" : "Ctrl or Cmd with Enter"}
+          onClick={() => (busy ? writer.stop() : writer.write())}>
+          {busy ? "Stop" : canContinue ? "Continue" : "Write"}
         </button>
         <button disabled={!canContinue} onClick={() => writer.regenerate()}>Regenerate</button>
         <button disabled={!past.length} onClick={() => writer.undo()}>Undo</button>
