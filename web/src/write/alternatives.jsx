@@ -18,15 +18,14 @@ export function place(peek, ink, span) {
 /** Escape closes; within the list the arrows go up and down it, and to the tokens left and right. */
 function useArrows(peek, close, step) {
   useLayoutEffect(() => { // not later: an effect that is late outlives the list
-    const acts = {
-      Escape: () => close(),
-      ArrowLeft: () => step(-1), ArrowRight: () => step(1),
-      ArrowUp: (row) => row.previousSibling?.focus(), ArrowDown: (row) => row.nextSibling?.focus(),
-    };
     const press = (event) => {
-      const within = peek.current.contains(event.target);
-      if (!Object.hasOwn(acts, event.key) || !(within || event.key === "Escape")) return;
-      acts[event.key](event.target);
+      const row = peek.current.contains(event.target) && event.target;
+      if (event.key === "Escape") close();
+      else if (row && event.key === "ArrowLeft") step(-1);
+      else if (row && event.key === "ArrowRight") step(1);
+      else if (row && event.key === "ArrowUp") row.previousSibling?.focus();
+      else if (row && event.key === "ArrowDown") row.nextSibling?.focus();
+      else return;
       event.preventDefault();
       event.stopPropagation(); // Escape would stop the writing as well
     };
@@ -46,31 +45,27 @@ export function Alternatives({ span, ink, byKey, close, branch, step }) {
   return (
     <div class="peek" ref={peek} tabIndex={-1} role="group" aria-label="Alternatives">
       <Chosen span={span} one={all.find(({ chosen }) => chosen)} />
-      <div>
-        {all.map(({ text, p, rank, chosen }) => {
-          const able = branch && isText(text);
-          return (
-            <button key={text} class={chosen ? "chosen" : ""} aria-disabled={!able} aria-current={chosen}
-              onClick={() => able && branch(text)}>
-              <i style={{ transform: `scaleX(${p})` }} />
-              <span class="rank">{rank ?? "…"}</span> <code>{visible(text)}</code> <span>{percent(p)}</span>
-            </button>
-          );
-        })}
-      </div>
+      <div>{all.map((one) => <Row key={one.text} {...one} branch={isText(one.text) && branch} />)}</div>
       {branch && all.length > 0 && <p class="small">Choose one to write on from here.</p>}
     </div>
   );
 }
 
+const Row = ({ text, p, rank, chosen, branch }) => (
+  <button class={chosen ? "chosen" : ""} aria-current={chosen} aria-disabled={!branch}
+    onClick={() => branch && branch(text)}>
+    <i style={{ transform: `scaleX(${p})` }} />
+    <span class="rank">{rank ?? "…"}</span> <code>{visible(text)}</code> <span>{percent(p)}</span>
+  </button>
+);
+
 function Chosen({ span: { bits, parts }, one }) {
   const rank = one?.rank ? `rank ${one.rank}` : "not among the 10 likeliest";
-  const told = bits !== null && `${percent(Math.exp(parts[0].logprob))}, ${rank}`;
   return (
     <p role="status">
       <b>{parts.map(({ name }) => visible(name)).join("")}</b>
-      {told && <span><b class="bits">{bits.toFixed(2)}</b> bits, {told}</span>}
-      {!told && <span>The first token in sight: nothing stands before it to foresee it from.</span>}
+      {one && <span><b class="bits">{bits.toFixed(2)}</b> bits, {percent(Math.exp(parts[0].logprob))}, {rank}</span>}
+      {!one && <span>The first token in sight: nothing stands before it to foresee it from.</span>}
       {parts.length > 1 && <span>{parts.length} tokens, their bits added; below, the first one’s place</span>}
     </p>
   );

@@ -42,10 +42,8 @@ export function Paper({ writer, onType, label }) {
   const [scroller, ink, field] = [useRef(), useRef(), useRef()];
   const following = useRef(true);
   const [, redraw] = useState(0);
-  const spans = useMemo(() => {
-    const seen = tokens.slice(-model.minigpt2.block_size);
-    return spansOf(seen.filter(({ from }) => from >= manuscript.sight));
-  }, [tokens, manuscript.sight]);
+  const { sight } = manuscript;
+  const spans = useMemo(() => spansOf(tokens, sight, model.minigpt2.block_size), [tokens, sight]);
   const { span, byKey, pick, handlers } = usePick(ink, spans);
   const onScroll = ({ currentTarget: s }) => {
     following.current = s.scrollHeight - s.scrollTop - s.clientHeight < NEAR;
@@ -59,10 +57,7 @@ export function Paper({ writer, onType, label }) {
   }, [manuscript, running]);
   useLayoutEffect(() => paint(ink.current, spans, span), [manuscript, spans, span]);
   useEffect(() => pick(null), [run]); // what was pointed at may be another text now
-  const close = () => {
-    pick(null);
-    if (byKey) (field.current ?? ink.current).focus();
-  };
+  const close = () => (pick(null), byKey && (field.current ?? ink.current).focus());
   const branch = onType && ((piece) => (close(), writer.branch(span.from, piece)));
   const step = (by) => pick(spans[spans.indexOf(span) + by] ?? span, true);
   const reading = { tabIndex: 0, role: "group", "aria-label": `What ${label} writes` };

@@ -13,17 +13,20 @@ export function placed({ tokens, token_logprobs, top_logprobs, text_offset }, te
     for (; points < offset && at < text.length; points++) at += text.codePointAt(at) > 0xffff ? 2 : 1;
     return start + at;
   });
-  const end = (i) => begins[i + 1] ?? start + text.length;
-  return tokens.map((name, i) => (
-    { name, from: begins[i], to: end(i), logprob: nats(token_logprobs[i]), top: top_logprobs[i] }
-  ));
+  return tokens.map((name, i) => {
+    const [from, to] = [begins[i], begins[i + 1] ?? start + text.length];
+    return { name, from, to, logprob: nats(token_logprobs[i]), top: top_logprobs[i] };
+  });
 }
 
-/** Tokens that share a character, taken together: {from, to, bits, parts}; null bits are not known. */
-export function spansOf(tokens) {
+/**
+ * The last tokens, of those behind a place, that fill a window. Those that share a character are
+ * taken together: {from, to, bits, parts}; null bits are not known.
+ */
+export function spansOf(tokens, sight = 0, size = Infinity) {
   const spans = [];
   let parts = [];
-  for (const token of tokens) {
+  for (const token of tokens.slice(-size).filter(({ from }) => from >= sight)) {
     parts.push(token);
     if (token.to === parts[0].from) continue; // the next one goes on within the same character
     const sum = parts.reduce((nats, { logprob }) => nats + logprob, 0);

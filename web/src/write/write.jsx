@@ -72,11 +72,9 @@ function rivalsOf(model, models) {
 export function Write({ model, models }) {
   const rivals = rivalsOf(model, models);
   const [shown, setShown] = useState(false);
-  const [against, setAgainst] = useState(address().compare);
-  const rival = rivals.find(({ id }) => id === against);
+  const rival = rivals.find(({ id }) => id === address().compare);
   const writer = useWriter(model, rival);
   const { other } = writer;
-  const compare = (id) => (setAgainst(id), setAddress({ compare: id || null }));
   useKeys(writer);
   return (
     <main class="studio">
@@ -92,25 +90,26 @@ export function Write({ model, models }) {
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
       <Controls writer={writer} model={model} shown={shown}>
-        <Look writer={writer} rivals={rivals} rival={rival} compare={compare} />
+        <Look writer={writer} rivals={rivals} rival={rival} />
       </Controls>
     </main>
   );
 }
 
 /** How the text is looked at: coloured, beside another model's. */
-function Look({ writer, rivals, rival, compare }) {
+function Look({ writer, rivals, rival }) {
   const set = (event) => writer.set({ surprise: event.target.checked });
+  const compare = (event) => (setAddress({ compare: event.target.value || null }), writer.changed());
   return (
     <div class="setting">
-      <label class="check" title="Point at a token, or press Alt + ↓ in the text, for its alternatives">
+      <label class="check" title="Pointing at a token then shows its alternatives">
         <input type="checkbox" disabled={!canPaint} checked={writer.settings.surprise} onChange={set} />
         <b>Surprise</b> {!canPaint && "needs a newer browser"}
       </label>
       {rivals.length > 0 && (
         <label class="rivals">
           <b>Compare with</b>
-          <select value={rival?.id ?? ""} onChange={(event) => compare(event.target.value)}>
+          <select value={rival?.id ?? ""} onChange={compare}>
             <option value="">nothing</option>
             {rivals.map(({ id }) => <option key={id} value={id}>{id}</option>)}
           </select>

@@ -68,8 +68,7 @@ export class Writer {
   /** Let another model write beside this one, from the same prompts; null: none. */
   compare(model) {
     this.other?.stop();
-    const { settings, changed } = this;
-    this.other = model && new Writer({ manuscript: promptOf(this.manuscript), settings, model, changed });
+    this.other = model && new Writer({ ...this, manuscript: promptOf(this.manuscript), model });
     this.other?.count();
     this.changed();
   }
@@ -97,6 +96,7 @@ export class Writer {
 
   /** Take another manuscript; what was measured before the first change still holds. */
   #put(manuscript) {
+    this.measuring?.abort();
     const head = same(this.manuscript.text, manuscript.text);
     this.tokens = this.tokens.filter(({ from, to }) => from < head && to <= head);
     this.manuscript = manuscript;
@@ -158,14 +158,13 @@ export class Writer {
       const all = count ?? (await countTokens(model.id, seen, signal));
       const [text] = await ending(model, seen, all, model.minigpt2.block_size, signal);
       const told = await score(model.id, text, ALTERNATIVES, signal);
-      const end = manuscript.text.length;
-      const later = this.tokens.filter(({ from }) => from >= end); // written in the meantime
+      const end = manuscript.text.length; // of what was asked for; more may have been written
+      const later = this.tokens.filter(({ from }) => from >= end);
       this.tokens = [...placed(told, text, end - text.length), ...later];
-      if (this.notice?.measuring) this.notice = null;
     } catch (error) {
       if (signal.aborted) return;
-      const again = { label: "Try again", act: () => this.count() };
-      this.notice ??= { text: `Not measured: ${error.message}`, ...again, measuring: true };
+      const act = () => ((this.notice = null), this.count());
+      this.notice ??= { text: `Not measured: ${error.message}`, label: "Try again", act };
     }
     this.changed();
   }
@@ -280,11 +279,9 @@ export class Writer {
       if (!choices.length) continue;
       finish = choices[0].finish_reason ?? finish;
       const { text, logprobs } = choices[0];
-      if (logprobs) {
-        const tokens = placed(logprobs, text, this.manuscript.text.length, points);
-        this.tokens = [...this.tokens, ...tokens];
-        points += [...text].length;
-      }
+      const told = logprobs ? placed(logprobs, text, this.manuscript.text.length, points) : [];
+      this.tokens = [...this.tokens, ...told];
+      points += [...text].length;
       this.#take(run, text);
       const shortened = this.length < before + request.max_tokens;
       if (shortened && run.written >= this.length) return "length";
