@@ -28,6 +28,7 @@ FLOORS = [
     ["generation"],
     ["evaluation"],
     ["training"],
+    ["insight"],
     ["reports"],
     ["sweeps"],
     ["terminal"],

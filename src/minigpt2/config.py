@@ -201,6 +201,8 @@ class LoggingSection:
         steps between samples; null: none
     keep_last
         checkpoints kept, the best one aside
+    keep_history
+        weights kept for good under history/, so many each time the steps double; 0: none
     model_save_path
         the run directory; --out for short
     """
@@ -209,6 +211,7 @@ class LoggingSection:
     save_interval: int = option(500, low=1, free=True)
     sample_interval: int | None = option(500, low=1, free=True)
     keep_last: int = option(2, low=1, free=True)
+    keep_history: int = option(0, low=0, high=64, free=True)
     model_save_path: str | None = option(None, free=True)
 
 

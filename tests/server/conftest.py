@@ -11,6 +11,7 @@ from tests.server import browsing
 from minigpt2.model import GPT2, GPT2Config
 from minigpt2.server.completions import Defaults
 from minigpt2.server.listening import Server, bind
+from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import TRANSCRIPT, ByteTokenizer, CharTokenizer, make_tokenizer
 
@@ -59,14 +60,15 @@ class Serving:
 
 
 @contextlib.contextmanager
-def run_server(models, slots=5, queue=64, defaults=Defaults(), **guarded):  # noqa: B008 (frozen)
+def run_server(models, slots=5, queue=64, defaults=Defaults(), runs=None, **guarded):  # noqa: B008
     workers = {
         name: Worker(name, lambda opened=opened: opened, slots, queue)
         for name, opened in models.items()
     }
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = Server(workers, defaults, **guarded)
+    runs = runs or Runs({}, None)
+    server = Server(workers, defaults, runs, **guarded)
     thread = threading.Thread(target=server.serve_until_stopped, args=(listening,))
     thread.start()
     try:
@@ -140,7 +142,7 @@ def open_page(browser):
         )
         page.on("request", lambda r: r.url.startswith(origin) or faults.append(r.url))
         page.goto(f"{address}#{state}")
-        page.wait_for_selector("textarea, dialog[open]")
+        page.wait_for_selector("main, dialog[open]")
         return page
 
     yield open_

@@ -466,3 +466,46 @@ def test_tensorboard_sees_the_same_numbers(text_file, tmp_path):
     seen = {scalar.step: scalar.value for scalar in events.Scalars("train_loss")}
     log = RunDirectory(tmp_path / "run").read_log()
     assert seen == pytest.approx({entry["step"]: entry["train_loss"] for entry in log})
+
+
+def test_history_keeps_weights_evenly_over_the_logarithm_of_steps(text_file, tmp_path):
+    out = tmp_path / "run"
+    more = {"logging.keep_history": 2, "training.seed": 5}
+    list(train(config_for(text_file, out, **more)))
+    history = RunDirectory(out).history()
+    assert list(history) == [0, 1, 2, 3, 4, 6, 8, 11]
+    assert all(not (path / "optimizer.safetensors").exists() for path in history.values())
+    start, _ = from_pretrained(history[0])
+    later, _ = from_pretrained(history[11])
+    assert not torch.equal(start.wte.weight, later.wte.weight)
+    # what was kept at a step is what is saved at it
+    one = {**more, "logging.keep_last": 99, "logging.save_interval": 1}
+    list(train(config_for(text_file, tmp_path / "every", **one)))
+    saved, _ = from_pretrained(RunDirectory(tmp_path / "every").step_dir(6))
+    kept, _ = from_pretrained(history[6])
+    assert all(
+        torch.equal(a, b) for a, b in zip(saved.parameters(), kept.parameters(), strict=True)
+    )
+
+
+def test_history_is_cut_back_with_the_run_and_resumed(text_file, tmp_path):
+    out, more = tmp_path / "run", {"logging.keep_history": 2}
+    events = train(config_for(text_file, out, **more))
+    for event in events:  # killed behind step 11, kept, and before the save of step 12
+        if isinstance(event, Step) and event.step == 12:
+            events.close()
+            break
+    run = RunDirectory(out)
+    assert 11 in run.history()
+    (out / "history" / ".tmp-step-00000011-77").mkdir()
+    begun = train(config_for(text_file, out, **more))
+    assert next(begun).step == 9
+    assert list(run.history()) == [0, 1, 2, 3, 4, 6, 8]
+    list(begun)
+    assert list(run.history()) == [0, 1, 2, 3, 4, 6, 8, 11]
+    assert not list((out / "history").glob(".tmp*"))
+
+
+def test_without_being_asked_no_history_is_kept(text_file, tmp_path):
+    list(train(config_for(text_file, tmp_path / "run")))
+    assert not (tmp_path / "run" / "history").exists()

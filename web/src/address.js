@@ -13,7 +13,10 @@ export function setAddress(values) {
   timer = setTimeout(show, 200); // browsers refuse too many changes in a short time
 }
 
-const show = () => history.replaceState(null, "", `#${new URLSearchParams(state)}`);
+/** The address as it would be with other values. */
+export const addressWith = (values) => `#${new URLSearchParams({ ...state, ...values })}`;
+
+const show = () => history.replaceState(null, "", addressWith({}));
 
 read();
 addEventListener("hashchange", read); // by hand; our own changes tell nobody

@@ -57,6 +57,14 @@ async function ask(path, body, signal) {
 
 export const models = async () => (await (await ask("v1/models")).json()).data;
 
+/** What the model's insides say about a text; see `look/arrays.js` for the arrays in it. */
+export const inspect = async (body, signal) => (await ask("api/inspect", body, signal)).json();
+
+/** The training runs of the server, and all about one of them. */
+export const runs = async (signal) => (await ask("api/runs", null, signal)).json();
+export const run = async (name, signal) =>
+  (await ask(`api/runs/${encodeURIComponent(name)}`, null, signal)).json();
+
 /** How many tokens a text has. */
 export async function countTokens(model, prompt, signal) {
   const body = { model, prompt, add_special_tokens: false };

@@ -1,10 +1,12 @@
-// The frame of every view: name, model, and what to say when there is none. A second view brings
-// tabs, here.
-import { useEffect, useState } from "preact/hooks";
+// The frame of every view: name, model and checkpoint, tabs, and what to say when there is no model.
+import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { models as askModels } from "./api.js";
-import { address, setAddress } from "./address.js";
+import { address, addressWith, setAddress } from "./address.js";
+import { Checkpoint } from "./checkpoint.jsx";
+import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
-import { Write } from "./write/write.jsx";
+import { VIEWS } from "./views.js";
+
 /** {models, problem, again}: the server's models, waited for while it loads them. */
 function useModels() {
   const [state, setState] = useState({ models: null, problem: null });
@@ -23,23 +25,76 @@ function useModels() {
   return { ...state, again: () => setAttempt((n) => n + 1) };
 }
 
+/** A model as one of the checkpoints kept while it was trained, or as it is. */
+function at(model, step) {
+  return step === null ? model : { ...model, id: `${model.id}@${step}` };
+}
+
 export function Shell() {
   const { models, problem, again } = useModels();
   const [changes, setChanges] = useState(0); // of the address, by hand: a bookmark was pasted
-  const [, redraw] = useState(0);
+  const [, redraw] = useReducer((n) => n + 1, 0);
   useEffect(() => void addEventListener("hashchange", () => setChanges((n) => n + 1)), []);
-  const model = models?.find(({ id }) => id === address().model) ?? models?.[0];
-  const choose = (model) => (setAddress({ model }), redraw(model));
+  const put = (values) => (setAddress(values), redraw());
+  const view = VIEWS.find(({ id }) => id === address().view) ?? VIEWS[0];
+  const whole = models?.find(({ id }) => id === address().model) ?? models?.[0];
+  const history = whole?.minigpt2.history ?? [];
+  const step = history.find((kept) => kept === Number(address().step ?? NaN)) ?? null;
+  const model = useMemo(() => whole && at(whole, step), [whole, step]);
+  useEffect(() => void (document.title = `${view.title} – minigpt2`), [view]);
   return (
     <>
       <header class="head">
         <h1>minigpt2</h1>
-        {model && <ModelChoice models={models} model={model} choose={choose} />}
+        {model && (
+          <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
+        )}
+        {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
+        {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
-      {model ? <Write key={changes} model={model} models={models} /> : <NoModel {...{ models, problem, again }} />}
+      {model
+        ? <View key={changes} {...{ view, model, models, put }} />
+        : <NoModel {...{ models, problem, again }} />}
       <TokenDialog />
     </>
+  );
+}
+
+/** Links, so that a view can be opened beside this one; here they only change what is shown. */
+function Tabs({ view, choose }) {
+  const chosen = useRef();
+  useEffect(() => chosen.current.scrollIntoView({ block: "nearest", inline: "center" }), [view]);
+  const click = (event, id) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    choose(id);
+  };
+  return (
+    <nav class="tabs" aria-label="Views">
+      {VIEWS.map(({ id, title }) => (
+        <a key={id} ref={id === view.id ? chosen : null} href={addressWith({ view: id })}
+          aria-current={id === view.id ? "page" : null} onClick={(event) => click(event, id)}>
+          {title}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+function View({ view: { component: Component, looks, id }, model, models, put }) {
+  const { text } = address();
+  const setText = (text) => put({ text });
+  useEffect(() => {
+    if (looks && text === undefined) setText(firstText(model.minigpt2)); // Write has kept its draft
+  }, [id]);
+  if (id === "write") return <Component model={model} models={models} />;
+  if (looks && text === undefined) return null;
+  return (
+    <main class="look">
+      {looks && <TextField {...{ text, setText }} />}
+      <Component key={id} {...{ model, text, setText }} />
+    </main>
   );
 }
 

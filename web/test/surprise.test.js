@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { alternatives, isText, levelOf, percent, placed, spansOf, visible } from "../src/write/surprise.js";
+import { alternatives, isText, levelOf, percent, placed, shown, spansOf } from "../src/write/surprise.js";
 
 /** The server's lists for tokens of a text, all of one log-probability. */
 const lists = (tokens, text_offset, logprob = -Math.LN2) => ({
@@ -49,7 +49,7 @@ test("the one that stands there is told even if ten others are likelier", () => 
 });
 
 test("blanks can be seen, bytes are told, and only texts can be put into a text", () => {
-  assert.deepEqual([" a b", "\n\n", "\t", "bytes:\\xe2\\x80"].map(visible), ["·a·b", "⏎⏎", "⇥", "\\xe2\\x80"]);
+  assert.deepEqual([" a b", "\n\n", "\t", "bytes:\\xe2\\x80"].map(shown), ["·a·b", "⏎⏎", "⇥", "\\xe2\\x80"]);
   assert.deepEqual(["bytes:\\xe2", "bytes:", "a bytes:\\xe2"].map(isText), [false, true, true]);
   assert.deepEqual([1, 0.0828, 1e-9].map(percent), ["100 %", "8.28 %", "<0.0001 %"]);
 });

@@ -52,6 +52,16 @@ class RunDirectory:
                 files.remove_directory(old)
         return folder
 
+    def history(self) -> dict[int, Path]:
+        """Return what was kept of the weights through training, by step; see `keep`."""
+        named = sorted(self.path.glob("history/step-*"))
+        return {int(p.name[5:]): p for p in named if re.fullmatch(_STEP, p.name) and p.is_dir()}
+
+    def keep(self, model: LanguageModel, tokenizer: Tokenizer, step: int) -> None:
+        """Keep the weights as they are at this step, for good: training can be replayed."""
+        folder = self.path / "history" / self.step_dir(step).name
+        save_checkpoint(folder, model, tokenizer, base=str(self.base_dir.resolve()))
+
     def step_dir(self, step: int) -> Path:
         """Return the folder of the checkpoint after `step` optimizer steps."""
         return self.path / f"step-{step:08d}"
@@ -76,8 +86,12 @@ class RunDirectory:
     def rewind(self, step: int) -> None:
         """Make the run stand at `step`: sweep torn writes, forget what came after it."""
         files.sweep_temporaries(self.path)
+        files.sweep_temporaries(self.path / "history")
         for folder in self.checkpoints():
             if folder > self.step_dir(step):  # they did not verify, or we would stand there
+                files.remove_directory(folder)
+        for kept, folder in self.history().items():
+            if kept > step:
                 files.remove_directory(folder)
         for path, cut in ((self.metrics_path, _cut_metrics), (self.samples_path, _cut_samples)):
             if path.exists():

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -12,9 +13,6 @@ from minigpt2.cli.writing import Dtype, open_to_write
 from minigpt2.errors import UsageError, optional_library
 from minigpt2.sampling import Overflow
 from minigpt2.text import printable
-
-if TYPE_CHECKING:
-    from minigpt2.server.worker import Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::", "")
@@ -71,17 +69,21 @@ def serve(
     """
     _check(host, port, token, max_concurrency, queue, default_max_tokens)
     optional_library("minigpt2.server.listening", "serve", "serving needs starlette and uvicorn")
+    from minigpt2.checkpoints import run_of
     from minigpt2.server.completions import Defaults
     from minigpt2.server.listening import Server, bind
+    from minigpt2.server.runs import Runs
     from minigpt2.server.worker import Worker
 
-    def worker(name: str, folder: Path) -> "Worker":
-        def opened():
-            return open_to_write(str(folder), unknown, device, dtype, say)[1:]
+    def open_at(folder: Path):
+        return open_to_write(str(folder), unknown, device, dtype, say)[1:]
 
-        return Worker(name, opened, max_concurrency, queue)
-
-    workers = {name: worker(name, folder) for name, folder in _named(models or (None,)).items()}
+    folders = _named(models or (None,))
+    workers = {
+        name: Worker(name, partial(open_at, folder), max_concurrency, queue)
+        for name, folder in folders.items()
+    }
+    runs = {name: run for name, folder in folders.items() if (run := run_of(folder))}
     listening = bind(host, port)
     place = f"[{host}]" if ":" in host else host
     address = f"http://{place}:{listening.getsockname()[1]}"
@@ -95,6 +97,7 @@ def serve(
     server = Server(
         workers,
         Defaults(default_max_tokens, context_overflow),
+        Runs(runs, open_at),
         hosts=(host, *allow_host),
         any_address=host in _EVERYWHERE,
         token=token,

@@ -17,9 +17,14 @@ Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
 
 def attention_weights(q_BHTD: Tensor, k_BHSD: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax of the scaled, masked scores: (B, H, T, S), rows summing to 1."""
+    return attention_scores(q_BHTD, k_BHSD, mask).softmax(dim=-1)
+
+
+def attention_scores(q_BHTD: Tensor, k_BHSD: Tensor, mask: Tensor | None = None) -> Tensor:
+    """How well each query fits each key, (B, H, T, S); -inf where it may not look."""
     scores_BHTS = (q_BHTD * (1.0 / math.sqrt(q_BHTD.shape[3]))) @ k_BHSD.transpose(2, 3)
     seen = causal_mask(q_BHTD, k_BHSD) if mask is None else mask
-    return scores_BHTS.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+    return scores_BHTS.masked_fill(~seen, float("-inf"))
 
 
 def causal_mask(q_BHTD: Tensor, k_BHSD: Tensor) -> Tensor:

@@ -15,11 +15,14 @@ from starlette.staticfiles import StaticFiles
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.server.completions import Defaults, aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
+from minigpt2.server.inspection import inspect
 from minigpt2.server.openapi import describe
+from minigpt2.server.runs import Runs
 from minigpt2.server.schema import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
+    InspectRequest,
     TokenizeRequest,
 )
 from minigpt2.server.worker import Worker
@@ -54,6 +57,7 @@ def _end_of_text(tokenizer: Tokenizer) -> str | None:
 POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
     "/v1/completions": (CompletionRequest, complete),
     "/v1/chat/completions": (ChatRequest, converse),
+    "/api/inspect": (InspectRequest, inspect),
     "/tokenize": (TokenizeRequest, tokenize),
     "/detokenize": (DetokenizeRequest, detokenize),
 }
@@ -62,13 +66,15 @@ POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
 class Api:
     """The models that are served, by name, and what requests get that say nothing."""
 
-    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults) -> None:
-        self._workers, self._defaults = workers, defaults
-        self._gets: dict[str, Callable[[Request], Response]] = {
+    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs) -> None:
+        self._workers, self._defaults, self._runs = workers, defaults, runs
+        self._gets: dict[str, Callable[[Request], Response | Awaitable[Response]]] = {
             "/health": self.health,
             "/v1/models": self.models,
             "/v1/models/{model:path}": self.one_model,
             "/tokenizer_info": self.tokenizer_info,
+            "/api/runs": self.runs,
+            "/api/runs/{run:path}": self.one_run,
             "/openapi.json": self.openapi,
         }
 
@@ -80,7 +86,8 @@ class Api:
     def _post(self, path: str, kind: type, answer: Callable[..., Awaitable[Response]]) -> Route:
         async def endpoint(request: Request) -> Response:
             wanted = await read(request, kind)
-            return await answer(wanted, self.worker(wanted.model), self._defaults)
+            kept = await self._runs.checkpoint(wanted.model or "")
+            return await answer(wanted, kept or self.worker(wanted.model), self._defaults)
 
         return Route(path, endpoint, methods=["POST"])
 
@@ -122,6 +129,14 @@ class Api:
         told = {"bos_token": None, "pad_token": None, "chat_template": tokenizer.chat_template}
         return json_response({"eos_token": _end_of_text(tokenizer), **told})
 
+    async def runs(self, request: Request) -> Response:
+        """The runs: those of the models, and those beside them."""
+        return json_response({"runs": await self._runs.listed()})
+
+    async def one_run(self, request: Request) -> Response:
+        """The curves and samples of one run."""
+        return json_response(await self._runs.told(request.path_params["run"]))
+
     def _model(self, worker: Worker) -> dict[str, Any]:
         assert worker.model is not None
         own = {
@@ -131,6 +146,7 @@ class Api:
             "tokenizer": type(worker.tokenizer).__name__.removesuffix("Tokenizer").lower(),
             "chat": converses(worker.tokenizer),
             "overflow": self._defaults.overflow,
+            "history": list(self._runs.history(worker.name)),
         }
         usual = {"id": worker.name, "object": "model", "created": worker.created}
         return {**usual, "owned_by": "minigpt2", "minigpt2": own}
@@ -150,7 +166,7 @@ def page_routes() -> list[BaseRoute]:
 
 
 def make_app(
-    workers: Mapping[str, Worker], defaults: Defaults, failed: Callable[[], None]
+    workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, failed: Callable[[], None]
 ) -> Starlette:
     """Return the application.
 
@@ -165,7 +181,7 @@ def make_app(
 
     answered = (RefusedError, HTTPException, MiniGPT2Error, Exception)
     return Starlette(
-        routes=Api(workers, defaults).routes(),
+        routes=Api(workers, defaults, runs).routes(),
         exception_handlers=dict.fromkeys(answered, on_error),
         lifespan=lifespan,
     )

@@ -24,7 +24,8 @@ BODY_SECONDS = 30.0  # in which a body must come
 READER_SECONDS = 60.0  # for which a reader may take nothing
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; "  # the page draws itself in one, to be saved as a picture
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = [

@@ -13,6 +13,7 @@ from minigpt2.errors import UnavailableError
 from minigpt2.server.app import make_app
 from minigpt2.server.completions import Defaults
 from minigpt2.server.guard import MOST_HEAD_BYTES, Guard
+from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
 
 HEAD_SECONDS = 10.0  # in which the head of a request must come
@@ -53,13 +54,15 @@ class Connection(H11Protocol):
 class Server(uvicorn.Server):
     """uvicorn's, around our application; `guarded` are settings of the Guard."""
 
-    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, **guarded: Any) -> None:
-        self._workers = workers
+    def __init__(
+        self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, **guarded: Any
+    ) -> None:
+        self._workers, self._runs = workers, runs
 
         def is_full() -> bool:
             return all(worker.full for worker in workers.values())
 
-        app = Guard(make_app(workers, defaults, self.stop), is_full, **guarded)
+        app = Guard(make_app(workers, defaults, runs, self.stop), is_full, **guarded)
         config = uvicorn.Config(
             app, http=Connection, ws="none", log_level="error", access_log=False,
             server_header=False, proxy_headers=False, backlog=_BACKLOG,
@@ -84,6 +87,7 @@ class Server(uvicorn.Server):
         finally:
             for worker in self._workers.values():
                 worker.stop()
+            self._runs.stop()
         for worker in self._workers.values():
             if worker.error is not None:
                 raise worker.error

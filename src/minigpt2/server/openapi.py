@@ -17,10 +17,11 @@ def describe(
     """Return the OpenAPI document of these addresses."""
     paths: dict[str, Any] = {}
     for path, text in gets.items():
-        name, colon, _ = path.partition(":path}")
-        given = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-        named = {"parameters": [given]} if colon else {}
-        paths[name + "}" * bool(colon)] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
+        path = path.replace(":path}", "}")
+        name = path.partition("{")[2].rstrip("}")
+        given = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        named = {"parameters": [given]} if name else {}
+        paths[path] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
     for path, (kind, answer) in posts.items():
         schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
         body = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -45,16 +45,17 @@ class Sample:
         return max(before, self._offset - len(name))
 
     def named(self, token_id: int, logprob: float | None) -> tuple[str, float | None]:
-        """Return a token's text and its log-probability as JSON can tell it.
+        """Return a token's text, a name of its own, and its log-probability as JSON can tell it."""
+        return spelt(self._tokenizer, token_id), _LEAST if logprob == -math.inf else logprob
 
-        Bytes that are no text alone are written out, so that every token has a name of its own.
-        """
-        spelt = self._tokenizer.decode_bytes([token_id])
-        try:
-            text = spelt.decode()
-        except UnicodeDecodeError:
-            text = "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelt)
-        return text, _LEAST if logprob == -math.inf else logprob
+
+def spelt(tokenizer: Tokenizer, token_id: int) -> str:
+    """Return a token's text; bytes that are no text alone are written out."""
+    plain = tokenizer.decode_bytes([token_id])
+    try:
+        return plain.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in plain)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from minigpt2.insight.ablation import Replacement
 from minigpt2.sampling import Overflow, Sampling
 
 MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 32, 200, 1024, 20
@@ -134,6 +135,40 @@ class DetokenizeRequest(Struct):
 
     tokens: list[Id]
     model: str | None = None
+
+
+View = Literal["next", "attention", "lens", "contributions", "ablate", "walk"]
+OneToken = Id | Annotated[str, Meta(min_length=1, max_length=LONGEST_STOP)] | None
+
+
+class InspectRequest(Struct):
+    """`POST /api/inspect`: what a view of the page shows; docs/look-inside.md tells what each is.
+
+    `layer`, `head` and `position` count from 0. A token is an id, or a text that is one.
+    """
+
+    view: View
+    prompt: str | None = None
+    model: str | None = None
+    layer: Id | None = None
+    head: Id | None = None
+    position: Id | None = None
+    token: OneToken = None
+    a: OneToken = None
+    b: OneToken = None
+    parts: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=4096)] = []
+    replace: Replacement = "zero"
+
+
+Kind = Literal["f4", "i4", "u1"]
+
+
+class Array(Struct):
+    """Numbers, compactly: little endian, row by row; "f4", "i4" or "u1", as base64."""
+
+    shape: list[int]
+    type: Kind
+    data: bytes
 
 
 class Logprobs(Struct):

@@ -10,10 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.generation import Engine, Piece, Sampling, Writer
@@ -24,11 +25,13 @@ from minigpt2.tokenizers import Tokenizer
 _LOG = logging.getLogger("minigpt2.server")
 _STEP_SECONDS = 10.0  # a thread left within torch would abort the process at its end
 _LONGEST_LAG = 1.0  # seconds that the engine waits for the loop
+_MOST_ASKED = 16  # questions at a time: each may take a second from those that are written
 
 # Of all streams together: a chunk costs the loop 0.1 ms, which the engine's thread goes without.
 _CHUNKS_PER_SECOND, _LONGEST_PACE = 1000, 0.1
 
 Opened = tuple[LanguageModel, Tokenizer]
+Answer = TypeVar("Answer")
 
 
 @dataclass(eq=False)
@@ -80,6 +83,7 @@ class Worker:
         self.model: LanguageModel | None = None  # until it is open
         self.error: Exception | None = None
         self.taken = 0  # samples
+        self._asked = 0  # questions
         self._jobs: dict[int, Job] = {}  # by the names of their prompts
         self._streaming: set[int] = set()  # prompts whose every piece is waited for
         self._names = count()
@@ -93,11 +97,27 @@ class Worker:
         Where the model cannot be opened `failed` is called, and `error` says why.
         """
         self._loop, self._failed = asyncio.get_running_loop(), failed
+        self._tried = asyncio.Event()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Let the thread end after its step, and wait for that."""
+    async def opened(self) -> None:
+        """Wait until the model is open; raise RefusedError where it could not be."""
+        await self._tried.wait()
+        if self.error is not None:
+            raise refusal(self.error)
+
+    @property
+    def idle(self) -> bool:
+        """Say whether nothing is written or asked."""
+        return not self.taken and not self._asked
+
+    def end(self) -> None:
+        """Let the thread end after its step."""
         self._orders.put(None)
+
+    def stop(self) -> None:
+        """Let the thread end, and wait for that."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join(_STEP_SECONDS)
 
@@ -144,6 +164,31 @@ class Worker:
         self._orders.put(lambda writer: self._begin(writer, job))
         return job
 
+    async def ask(self, question: Callable[[LanguageModel], Answer]) -> Answer:
+        """Return what a function of the model says, called in the thread between two steps.
+
+        Raises RefusedError where too many ask, and whatever the function raises. Who is cancelled
+        is not answered, and where nothing was begun yet nothing is.
+        """
+        if self._asked >= _MOST_ASKED:
+            raise no_room()
+        answer: Future[Answer] = Future()
+
+        def order(writer: Writer) -> None:
+            assert self.model is not None
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(question(self.model))
+                except Exception as error:
+                    answer.set_exception(error)
+
+        self._asked += 1
+        self._orders.put(order)
+        try:
+            return await asyncio.wrap_future(answer)
+        finally:
+            self._asked -= 1
+
     def cancel(self, job: Job) -> None:
         """End what is still being written; its slots are free after the step that runs now."""
         if job.open:
@@ -157,9 +202,11 @@ class Worker:
             writer = Writer(Engine(model, self.slots, tokenizer.vocab_size), tokenizer)
         except Exception as error:
             self.error = error
+            self._tell(self._tried.set)
             self._tell(self._failed)
             return
         self.tokenizer, self.model = tokenizer, model
+        self._tell(self._tried.set)
         while True:
             try:
                 self._write(writer)

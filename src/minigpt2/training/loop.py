@@ -58,6 +58,8 @@ def train(
     yield _started(job)
     reason = "already" if job.finished() else "complete"
     with tracking(job.run.path / "tensorboard", counters.step) as track:
+        if counters.step == 0 and is_kept(0, job.config.logging.keep_history):
+            job.run.keep(job.model, job.tokenizer, 0)
         if job.config.model.init and counters.step == 0:
             evaluated = _evaluate(job)
             _log(job, track, None, evaluated)
@@ -165,11 +167,25 @@ def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[
         text = question + "".join(generate(job.model, job.tokenizer, question, sampling))
         job.run.log_sample(step.step, text)
         yield Sampled(step.step, text)
+    if is_kept(step.step, logging.keep_history):
+        job.run.keep(job.model, job.tokenizer, step.step)
     better = evaluated is not None and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
         progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
         folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
         yield Saved(step.step, folder)
+
+
+def is_kept(step: int, per_doubling: int) -> bool:
+    """Say whether the weights of a step belong to the history: evenly spread over log(step).
+
+    >>> [step for step in range(1, 20) if is_kept(step, 2)]
+    [1, 2, 3, 4, 6, 8, 11, 16]
+    """
+    if not per_doubling or step == 0:
+        return bool(per_doubling)  # step 0 is what training began from
+    nearest = round(per_doubling * math.log2(step))
+    return any(round(2 ** (k / per_doubling)) == step for k in (nearest - 1, nearest, nearest + 1))
 
 
 def _evaluate(job: Job) -> Evaluated:

@@ -1,7 +1,7 @@
 // What could have stood in a token's place: a small list beside it, to look at and to branch from.
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { rangeOf } from "./colours.js";
-import { alternatives, isText, percent, visible } from "./surprise.js";
+import { alternatives, isText, percent, shown } from "./surprise.js";
 
 const ROOM = 330; // px that the list may be tall
 
@@ -55,7 +55,7 @@ const Row = ({ text, p, rank, chosen, branch }) => (
   <button class={chosen ? "chosen" : ""} aria-current={chosen} aria-disabled={!branch}
     onClick={() => branch && branch(text)}>
     <i style={{ transform: `scaleX(${p})` }} />
-    <span class="rank">{rank ?? "…"}</span> <code>{visible(text)}</code> <span>{percent(p)}</span>
+    <span class="rank">{rank ?? "…"}</span> <code>{shown(text)}</code> <span>{percent(p)}</span>
   </button>
 );
 
@@ -63,7 +63,7 @@ function Chosen({ span: { bits, parts }, one }) {
   const rank = one?.rank ? `rank ${one.rank}` : "not among the 10 likeliest";
   return (
     <p role="status">
-      <b>{parts.map(({ name }) => visible(name)).join("")}</b>
+      <b>{parts.map(({ name }) => shown(name)).join("")}</b>
       {one && <span><b class="bits">{bits.toFixed(2)}</b> bits, {percent(Math.exp(parts[0].logprob))}, {rank}</span>}
       {!one && <span>The first token in sight: nothing stands before it to foresee it from.</span>}
       {parts.length > 1 && <span>{parts.length} tokens, their bits added; below, the first one’s place</span>}

@@ -1,4 +1,5 @@
 // How surprising a text is to a model: its tokens, where they stand, what else was expected there.
+import { visible } from "../look/visible.js";
 
 export const ALTERNATIVES = 10; // asked for beside each token
 export const [LEVELS, BITS] = [6, 2]; // colours, and the bits from one to the next
@@ -53,9 +54,8 @@ export function alternatives({ parts: [{ name, top }] }) {
 /** Bytes that are no text alone cannot be put into one. */
 export const isText = (name) => !/^bytes:(\\x[0-9a-f]{2})+$/.test(name);
 
-/** A token as it is shown, with its blanks. */
-export const visible = (name) =>
-  isText(name) ? name.replaceAll(" ", "·").replaceAll("\n", "⏎").replaceAll("\t", "⇥") : name.slice(6);
+/** A token as it is shown. */
+export const shown = (name) => (isText(name) ? visible(name) : name.slice("bytes:".length));
 
 /** A probability in per cent. */
 export const percent = (p) => (p < 1e-6 ? "<0.0001 %" : `${(100 * p).toPrecision(3)} %`);

@@ -1,9 +1,9 @@
 // The view in which a text is written: paper, actions, settings. What happens is the Writer's.
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
-import { keep, kept } from "../kept.js";
 import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
+import { keepDraft, keptDraft } from "./draft.js";
 import { blank, promptOf } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
 import { BITS, LEVELS } from "./surprise.js";
@@ -11,13 +11,12 @@ import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
 
-const DRAFT = "draft-1"; // another number when a manuscript's form changes
 const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "");
 
 /** What the tab kept, if the address means the same text; else the address's prompt. */
 function firstManuscript() {
   const prompt = address().prompt ?? "";
-  const draft = JSON.parse(kept(DRAFT));
+  const draft = keptDraft();
   return draft && inAddress(promptOf(draft).text) === prompt ? draft : { ...blank, text: prompt };
 }
 
@@ -36,11 +35,12 @@ function useWriter(model, rival) {
   const prompt = inAddress(promptOf(writer.manuscript).text) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
   useEffect(() => {
-    const keepDraft = () => keep(DRAFT, JSON.stringify(writer.manuscript));
-    addEventListener("pagehide", keepDraft);
+    const keep = () => keepDraft(writer.manuscript);
+    addEventListener("pagehide", keep);
     return () => {
-      removeEventListener("pagehide", keepDraft);
+      removeEventListener("pagehide", keep);
       writer.stop();
+      keep();
     };
   }, []);
   useEffect(() => writer.setModel(model), [model]);
@@ -66,7 +66,7 @@ function useKeys(writer) {
 /** What a model can be compared with: the other ones, and all as they were while being trained. */
 function rivalsOf(model, models) {
   const steps = (one) => (one.minigpt2.history ?? []).map((step) => ({ ...one, id: `${one.id}@${step}` }));
-  return [...models.filter(({ id }) => id !== model.id), ...models.flatMap(steps)];
+  return [...models, ...models.flatMap(steps)].filter(({ id }) => id !== model.id);
 }
 
 export function Write({ model, models }) {

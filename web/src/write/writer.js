@@ -122,7 +122,7 @@ export class Writer {
     this.model = model;
     this.manuscript = { ...this.manuscript, sight: 0 };
     this.tokens = [];
-    if (this.running) this.#pump();
+    if (this.running) this.#soon("resume"); // checkpoints come in quick succession
     this.count();
     this.changed();
   }

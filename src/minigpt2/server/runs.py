@@ -1,0 +1,146 @@
+"""Runs, as they are trained: their logs, and the checkpoints they kept on the way.
+
+A kept checkpoint of a served run is a model like any other, called `name@step`: opened when it is
+first asked for, and let go when others are.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from minigpt2.checkpoints import RunDirectory
+from minigpt2.errors import MiniGPT2Error
+from minigpt2.reports.curves import best_loss, points, thinned
+from minigpt2.reports.runs import Run, read_runs, read_samples
+from minigpt2.server.errors import RefusedError, no_room
+from minigpt2.server.worker import Opened, Worker
+
+_MOST_OPEN = 4  # kept checkpoints at a time
+_SLOTS, _QUEUE = 4, 16  # of each
+_MOST_RUNS = 100
+_POINTS = 400  # of a curve
+_SAMPLES = 24
+_MEASURES = (
+    "train_loss",
+    "val_loss",
+    "train_eval_loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+)
+
+
+class Runs:
+    """The runs that are served, by the names of their models, and those that lie beside them.
+
+    `open_at` opens the model in a folder.
+    """
+
+    def __init__(
+        self, served: Mapping[str, RunDirectory], open_at: Callable[[Path], Opened]
+    ) -> None:
+        self._served, self._open_at = served, open_at
+        self._open: dict[str, Worker] = {}  # kept checkpoints by name, the longest unused first
+
+    def history(self, model: str) -> dict[int, Path]:
+        """Return the kept checkpoints of a served model, by step; empty where it is no run's."""
+        return self._served[model].history() if model in self._served else {}
+
+    async def checkpoint(self, name: str) -> Worker | None:
+        """Return the model called `name@step`; None if there is none, RefusedError without room."""
+        model, _, step = name.rpartition("@")
+        folder = self.history(model).get(int(step)) if step.isdecimal() and len(step) < 19 else None
+        if folder is None:
+            return None
+        worker = self._open.pop(name, None)
+        if worker is None or worker.error is not None:
+            self._make_room()
+            worker = Worker(name, lambda: self._open_at(folder), _SLOTS, _QUEUE)
+            worker.start(lambda: None)
+        self._open[name] = worker
+        await worker.opened()
+        return worker
+
+    def _make_room(self) -> None:
+        if len(self._open) < _MOST_OPEN:
+            return
+        idle = next((name for name, worker in self._open.items() if worker.idle), None)
+        if idle is None:
+            raise no_room()
+        self._open.pop(idle).end()
+
+    def stop(self) -> None:
+        """Let go of every kept checkpoint."""
+        for worker in self._open.values():
+            worker.stop()
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return what there is to say of every run in short, the newest first."""
+        return await asyncio.to_thread(self._listed)
+
+    async def told(self, name: str) -> dict[str, Any]:
+        """Return the curves and samples of a run; raise RefusedError where there is none."""
+        return await asyncio.to_thread(self._told, name)
+
+    def _folders(self) -> dict[str, Path]:
+        """Return the run folders by name: those served, and what lies beside them, newest first."""
+        served = [run.path.resolve() for run in self._served.values()]
+        beside = {path for run in served for path in run.parent.iterdir()}
+        logged = [path for path in beside if RunDirectory(path).metrics_path.is_file()]
+        logged.sort(key=lambda path: RunDirectory(path).metrics_path.stat().st_mtime, reverse=True)
+        return {path.name: path for path in [*logged[:_MOST_RUNS], *served]}
+
+    def _listed(self) -> list[dict[str, Any]]:
+        models = {run.path.resolve(): name for name, run in self._served.items()}
+        told = []
+        for name, path in self._folders().items():
+            run = _read(path)
+            if run is None:
+                continue
+            best = best_loss(run.log)
+            told.append({
+                "name": name,
+                "model": models.get(path),
+                "step": run.log[-1]["step"],
+                "steps": run.config.get("training.max_steps"),
+                "val_loss": best and best[0],
+                "updated": _age(RunDirectory(path).metrics_path),
+                "history": list(RunDirectory(path).history()),
+            })  # fmt: skip
+        return told
+
+    def _told(self, name: str) -> dict[str, Any]:
+        path = self._folders().get(name)
+        run = _read(path) if path else None
+        if run is None:
+            raise RefusedError(404, f"there is no run {name[:100]!r} with a step in its log")
+        curves = {}
+        for measure in _MEASURES:
+            xs, ys = thinned(points(run.log, "step", measure), _POINTS)
+            if len(xs):
+                curves[measure] = {"x": xs.tolist(), "y": ys.tolist()}
+        samples = [{"step": int(step), "text": text} for step, text in read_samples(run, _SAMPLES)]
+        return {"name": name, "curves": curves, "samples": samples}
+
+
+def _age(path: Path) -> float:
+    """Return how many seconds ago a file was written to."""
+    return max(0.0, time.time() - path.stat().st_mtime)
+
+
+def _read(path: Path) -> Run | None:
+    """Return a run as its log is now; None where there is nothing to show."""
+    try:
+        stat = RunDirectory(path).metrics_path.stat()
+        return _read_once(path, stat.st_mtime_ns, stat.st_size)
+    except (OSError, MiniGPT2Error):  # being written for the first time, or taken away
+        return None
+
+
+@lru_cache(_MOST_RUNS)
+def _read_once(path: Path, written: int, size: int) -> Run:
+    """Read a run; a log that was not written to since is not read again."""
+    return read_runs([path], lambda line: None)[0]

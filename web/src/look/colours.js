@@ -1,0 +1,48 @@
+// From numbers to colours: a table of 256 between the page's own colours, so that every scheme fits.
+
+export const SEQUENTIAL = ["--sheet", "--accent"];
+export const DIVERGING = ["--warn", "--sheet", "--accent"];
+
+/** [r, g, b] of "#rgb" or "#rrggbb". */
+export function rgbOf(text) {
+  const digits = text.trim().slice(1);
+  const parts = digits.length === 3 ? [...digits].map((d) => d + d) : digits.match(/../g);
+  return parts.map((part) => parseInt(part, 16));
+}
+
+/** Colours evenly between the stops, as [r, g, b] each. */
+export function ramp(stops, count = 256) {
+  return Array.from({ length: count }, (_, i) => {
+    const place = (i / (count - 1)) * (stops.length - 1);
+    const at = Math.min(Math.floor(place), stops.length - 2);
+    return stops[at].map((from, k) => Math.round(from + (place - at) * (stops[at + 1][k] - from)));
+  });
+}
+
+const luminance = (rgb) =>
+  rgb
+    .map((c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4)) // WCAG 2.2, sRGB
+    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+
+/** A scale: values between `from` and `to` (beyond them: as there) to colours; NaN to none. */
+export function makeScale(stops, from, to) {
+  const table = ramp(stops);
+  const share = (value) => Math.min(1, Math.max(0, (value - from) / (to - from || 1)));
+  const rgb = (value) => (Number.isNaN(value) ? null : table[Math.round(255 * share(value))]);
+  /** How a box of that colour is drawn, its letters black or white, whichever is read better. */
+  const style = (value) => {
+    const colour = rgb(value);
+    if (!colour) return {};
+    return { background: `rgb(${colour})`, color: luminance(colour) > 0.179 ? "#000" : "#fff" };
+  };
+  return { from, to, rgb, style };
+}
+
+const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+/** A number short enough for a label: "0.0312", "−1.5", "3.1e-7", "undefined". */
+export function short(value) {
+  if (Number.isNaN(value)) return "undefined";
+  const tiny = value !== 0 && Math.abs(value) < 1e-4;
+  return (tiny ? value.toExponential(1) : number.format(value)).replace(/^-/, "−");
+}

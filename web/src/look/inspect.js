@@ -1,0 +1,56 @@
+// Asking about a text: one answer at a time, the newest; the older one stays until it comes.
+import { useEffect, useState } from "preact/hooks";
+import { inspect } from "../api.js";
+import { decoded } from "./arrays.js";
+
+const SETTLED = 100; // ms until a slider that moves is believed
+let underWay = 0;
+
+/** Whether an answer is awaited: what plays through checkpoints waits for the slowest. */
+export const asking = () => underWay > 0;
+
+/** {data, request, problem, waiting, again} of what the model's insides say about a text. */
+export function useInspect(model, text, request) {
+  const body = JSON.stringify({ model: model.id, prompt: text, ...request });
+  return useAnswer(body, (signal) => inspect(JSON.parse(body), signal), request !== null);
+}
+
+/** The same of anything that is asked; `key` says when to ask anew. */
+export function useAnswer(key, ask, wanted = true) {
+  const [state, setState] = useState({ data: null, request: null, problem: null, waiting: true });
+  const [attempt, setAttempt] = useState(0);
+  useEffect(() => {
+    if (!wanted) return;
+    const controller = new AbortController();
+    const put = (values) => controller.signal.aborted || setState((old) => ({ ...old, ...values }));
+    put({ waiting: true });
+    const timer = setTimeout(async () => {
+      underWay++;
+      try {
+        const data = decoded(await patiently(ask, controller.signal));
+        put({ data, request: key, problem: null, waiting: false });
+      } catch (problem) {
+        put({ problem, waiting: false });
+      } finally {
+        underWay--;
+      }
+    }, SETTLED);
+    return () => {
+      clearTimeout(timer);
+      controller.abort();
+    };
+  }, [key, attempt, wanted]);
+  return { ...state, again: () => setAttempt((n) => n + 1) };
+}
+
+async function patiently(ask, signal) {
+  for (;;) {
+    try {
+      return await ask(signal);
+    } catch (error) {
+      if (error.status !== 503) throw error; // a model that is being loaded is waited for
+      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
+      signal.throwIfAborted();
+    }
+  }
+}
