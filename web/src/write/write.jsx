@@ -124,7 +124,7 @@ const Scale = () => (
   <p class="scale small">
     <span><b>Surprise</b> −log₂ p</span> <span>0</span>
     {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
-    <span>{BITS * LEVELS} bits and more</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
+    <span>{BITS * LEVELS}+ bits</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
   </p>
 );
 
