@@ -9,7 +9,6 @@ import pytest
 import torch
 from tests.server.browsing import (
     PAYLOADS,
-    REFUSING,
     SLIDING,
     address_of,
     busy_with,
@@ -59,8 +58,9 @@ def expected():
                 shown = tokenizer.decode_bytes([token for token, _ in pending]).decode()
             except UnicodeDecodeError:
                 continue
-            of = [None if row is None else -row[token].item() / math.log(2) for token, row in pending]
-            found.append((shown, None if None in of else sum(of), *pending[0]))
+            nats = [row[token].item() for token, row in pending if row is not None]
+            bits = -sum(nats) / math.log(2) if len(nats) == len(pending) else None
+            found.append((shown, bits, *pending[0]))
             pending = []
         return found
 
@@ -186,8 +186,9 @@ def test_letters_lie_over_their_ink_in_colours(sliding, open_page):
             press(page, "Settings")
         coloured(page)
         assert page.evaluate(boxes) == plain
-        assert page.locator(".ink span").count() == 1  # colours are no elements: letters stay joined
-        tall = page.evaluate("['textarea', '.ink'].map(s => document.querySelector(s).scrollHeight)")
+        assert page.locator(".ink span").count() == 1  # no elements part the letters
+        layers = "['textarea', '.ink'].map((s) => document.querySelector(s).scrollHeight)"
+        tall = page.evaluate(layers)
         assert abs(tall[0] - tall[1]) <= 1
 
 
@@ -212,7 +213,8 @@ def middle_of(page, words):
     return page.evaluate(
         """(words) => { for (const { firstChild: node } of document.querySelectorAll(".ink span")) {
           const at = node.data.indexOf(words); if (at < 0) continue;
-          const range = new Range(); range.setStart(node, at); range.setEnd(node, at + words.length);
+          const range = new Range();
+          range.setStart(node, at); range.setEnd(node, at + words.length);
           const box = range.getBoundingClientRect();
           return [box.x + box.width / 2, box.y + box.height / 2]; } }""",
         words,
@@ -232,7 +234,7 @@ def test_branching_cuts_and_goes_on_and_undo_undoes(sliding, open_page, how):
     page.wait_for_selector(".peek")
     assert "what" in page.inner_text(".peek b >> nth=0")
     box = page.locator(".peek").bounding_box()
-    assert 0 <= box["x"] and box["x"] + box["width"] <= page.viewport_size["width"]
+    assert box["x"] >= 0 and box["x"] + box["width"] <= page.viewport_size["width"]
     assert box["y"] + box["height"] <= page.viewport_size["height"]
     row = page.locator(".peek button:not(.chosen) >> nth=1")
     piece = row.locator("code").inner_text().replace("·", " ").replace("⏎", "\n")
