@@ -97,8 +97,8 @@ def test_what_is_shown_equals_a_plain_forward_without_the_head(open_view, models
     own = torch.tensor(ids[1:])[:, None]
     was, now = (each[:-1].gather(1, own)[:, 0] for each in (before, after))
     assert abs(was - now).max() > 0.01  # else nothing is tested
-    assert shown(page, ".before") == pytest.approx(-was.mean().item(), abs=6e-4)
-    assert shown(page, ".after") == pytest.approx(-now.mean().item(), abs=6e-4)
+    assert shown(page, ".loss .before") == pytest.approx(-was.mean().item(), abs=6e-4)
+    assert shown(page, ".loss .after") == pytest.approx(-now.mean().item(), abs=6e-4)
     assert shown(page, ".change") == pytest.approx((was - now).mean().item(), abs=6e-4)
     labels = page.get_by_role("listbox", name="by how much").get_by_role("option")
     told = [label.get_attribute("aria-label") for label in labels.all()]
@@ -108,7 +108,7 @@ def test_what_is_shown_equals_a_plain_forward_without_the_head(open_view, models
     kl = (before.exp() * (before - after)).sum(-1)
     kls = [number(re.search(r"after it (.*) nats", label)[1]) for label in told]
     assert kls == pytest.approx(kl.tolist(), rel=6e-3, abs=1e-6)
-    listed = page.locator(".bars >> nth=0 >> li").all_inner_texts()
+    listed = page.locator(".amounts >> nth=0 >> li").all_inner_texts()
     for line in listed:
         text, chances = line.split("\n")
         token = tokenizer.encode({"·": " ", "⏎": "\n"}.get(text, text))[0]
@@ -138,7 +138,7 @@ def test_tokens_take_the_colour_of_their_change(open_view):
 def test_parts_are_switched_by_keyboard_and_stay_so(open_view):
     page = open_view()
     page.wait_for_selector("text=as it was")
-    loss = page.inner_text(".before")
+    loss = page.inner_text(".loss .before")
     part(page, "L0H0").focus()
     for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "Space"):
         page.keyboard.press(key)
@@ -147,8 +147,8 @@ def test_parts_are_switched_by_keyboard_and_stay_so(open_view):
         page.keyboard.press(key)
     wait_until(page, lambda: "parts=L0H0%2CL1H2" in page.url)
     answered(page)
-    after = page.inner_text(".after")
-    assert page.inner_text(".before") == loss != after
+    after = page.inner_text(".loss .after")
+    assert page.inner_text(".loss .before") == loss != after
     toolbar = page.get_by_role("toolbar", name="Parts to switch off")
     assert toolbar.locator("[tabindex='0']").count() == 1  # one stop
     page.keyboard.press("Tab")
@@ -163,7 +163,7 @@ def test_parts_are_switched_by_keyboard_and_stay_so(open_view):
     assert [each.get_attribute("aria-label") for each in pressed] == ["L0H0, off", "L1H2, off"]
     replaced.select_option("zero")
     answered(page)
-    assert page.inner_text(".after") == after
+    assert page.inner_text(".loss .after") == after
     page.get_by_role("button", name="All on").click()
     page.wait_for_selector("text=as it was")
     wait_until(page, lambda: "parts" not in page.url)
@@ -196,7 +196,7 @@ def test_contributions_are_the_model_s_and_sum_to_the_difference(open_view, mode
         assert number(cell.inner_text()) == pytest.approx(value, abs=6e-3)
         assert f"{abs(value):.3f}" in cell.get_attribute("aria-label")
     largest = sorted(expected, key=lambda name: -abs(expected[name]))[:10]
-    lines = [line.split("\n") for line in page.locator(".bars >> nth=1 >> li").all_inner_texts()]
+    lines = [line.split("\n") for line in page.locator(".amounts >> nth=1 >> li").all_inner_texts()]
     assert [name for name, _ in lines] == largest
     assert [number(value) for _, value in lines] == pytest.approx(
         [expected[name] for name in largest], abs=6e-4
@@ -217,6 +217,7 @@ def test_a_decision_is_chosen_and_a_head_of_it_ablated(open_view):
     page.get_by_label("Token A").fill("·")
     page.get_by_label("Token A").press("Enter")
     page.get_by_label("Token B").fill("#5")
+    answered(page)  # and what is being typed stays
     page.get_by_label("Token B").press("Tab")
     wait_until(page, lambda: "position=4" in page.url and "b=%235" in page.url)
     answered(page)
@@ -226,13 +227,14 @@ def test_a_decision_is_chosen_and_a_head_of_it_ablated(open_view):
     answered(page)
     assert part(page, "L0H1").get_attribute("aria-pressed") == "true"
     assert page.inner_text(".sum") == said  # it is of the whole model
-    losses = " → ".join(page.inner_text(which) for which in (".before", ".after"))
+    losses = " → ".join(page.inner_text(which) for which in (".loss .before", ".loss .after"))
     assert page.inner_text(".ablated") == f"Off above: L0H1; loss {losses}"
     part(page, "L1 bias", "Contributions").click(force=True)  # can only be read
     wait_until(page, lambda: "parts=L0H1&" in page.url + "&")
     page.reload()
     page.wait_for_selector(".sum")
     assert page.inner_text(".sum") == said
+    assert page.get_by_label("Token A").input_value() == "·"
     assert position.nth(4).get_attribute("aria-selected") == "true"
     assert part(page, "L0H1").get_attribute("aria-pressed") == "true"
     page.get_by_label("Text to look at").fill("fox")  # shorter than the position: its last
@@ -300,7 +302,7 @@ def test_hostile_tokens_are_only_text(open_view):
     assert page.locator(".token").count() == 2 * len(PAYLOADS)
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
     assert "<script>" in page.inner_text(".sum")
-    assert all("<script>" in each for each in page.locator(".bars").all_inner_texts())
+    assert all("<script>" in each for each in page.locator(".amounts").all_inner_texts())
     page.locator(".part >> text=+2.00").hover()
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
 

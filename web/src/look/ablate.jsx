@@ -42,7 +42,7 @@ export function Ablate({ model, text }) {
   });
   const controls = all.length > 0 && <>
     <Parts label="Parts to switch off" cells={cells} />
-    <div class="chosen">
+    <div class="switches">
       <button disabled={off.size === 0} onClick={() => choose([])}>All on</button>
       <label>Replace by <select value={replace} onChange={(e) => put({ replace: e.target.value })}>
         {Object.keys(REPLACEMENTS).map((name) => <option key={name}>{name}</option>)}
@@ -109,7 +109,7 @@ function paired({ ids, texts, before, after }) {
   const width = (value) => ({ width: `${(100 * value) / most(order[0])}%` });
   return order.map((i) => ({
     key: ids[i], name: visible(texts[i]), title: named(texts[i]),
-    bar: <span><i class="was" style={width(before[i])} /><i style={width(after[i])} /></span>,
+    bar: <span><i class="bar before" style={width(before[i])} /><i class="bar" style={width(after[i])} /></span>,
     value: `${percent(before[i])} → ${percent(after[i])}`,
   }));
 }

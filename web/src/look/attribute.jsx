@@ -38,10 +38,10 @@ export function Attribute({ look: ablated, off, toggle, put }) {
     key: name, name, value: signed(value), bar: <Signed share={value / most} scale={scale} />,
   }));
   const controls = (
-    <div class="chosen">
+    <div class="switches">
       {["a", "b"].map((name) => ( // believed when it is left: half of a token is another, or none
         <label key={name}>Token {name.toUpperCase()}
-          <input class="number" value={visible(address()[name] ?? "")} spellcheck={false}
+          <input class="number" defaultValue={visible(address()[name] ?? "")} spellcheck={false}
             autocomplete="off" placeholder={visible(data?.[name].text ?? "")}
             onChange={({ target }) => put({ [name]: target.value || null })} />
         </label>
@@ -88,5 +88,5 @@ export function Attribute({ look: ablated, off, toggle, put }) {
 function Signed({ share, scale }) {
   const [side, end] = share < 0 ? ["right", scale.from] : ["left", scale.to];
   const style = { [side]: "50%", width: `${50 * Math.abs(share)}%`, ...scale.style(end) };
-  return <span class="signed"><i style={style} /></span>;
+  return <span class="signed"><i class="bar" style={style} /></span>;
 }

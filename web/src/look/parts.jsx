@@ -54,7 +54,7 @@ export function Parts({ label, cells }) {
 export const Bars = ({ title, rows }) => (
   <div>
     <h3>{title}</h3>
-    <ul class="bars">
+    <ul class="amounts">
       {rows.map(({ key, name, title, bar, value }) => (
         <li key={key}><span class="what" title={title}>{name}</span>{bar}<span>{value}</span></li>
       ))}
