@@ -23,14 +23,15 @@ export function Checkpoint({ history, step, choose }) {
     if (!playing && at === last) go(0);
     setPlaying(!playing);
   };
-  const told = step === null ? "final" : `step ${step.toLocaleString("en")}`;
+  const told = step === null ? "as served" : `step ${step.toLocaleString("en")}`;
   return (
     <div class="checkpoint">
       <button aria-label={playing ? "Pause" : "Play through training"} onClick={toggle}>
         <i class={playing ? "pause" : "play"} />
       </button>
       <label for="checkpoint">Checkpoint</label>
-      <input id="checkpoint" type="range" min={0} max={last} step={1} value={at} aria-valuetext={told}
+      <input id="checkpoint" type="range" min={0} max={last} step={1} value={at}
+        aria-valuetext={step === null ? told : `${told} of training`}
         style={{ "--filled": `${(100 * at) / last}%` }}
         onInput={({ target }) => (setPlaying(false), go(Number(target.value)))} />
       <output for="checkpoint">{told}</output>
