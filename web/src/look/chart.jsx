@@ -37,7 +37,8 @@ export function Chart({ curves, log, dark, label, kept, chosen, onPick }) {
       setCursor: [({ data: [steps], cursor: { idx } }) => setAt(steps[idx ?? -1])],
       setScale: [({ scales: { x } }, name) => name === "x" && setSpan([x.min, x.max])],
     }));
-    const sizes = new ResizeObserver(() => u.setSize({ width: box.current.clientWidth, height: HEIGHT }));
+    const size = ([{ contentRect: { width } }]) => u.setSize({ width, height: HEIGHT });
+    const sizes = new ResizeObserver(size);
     sizes.observe(box.current);
     return () => (sizes.disconnect(), u.destroy());
   }, [JSON.stringify([lines, log, dark])]);

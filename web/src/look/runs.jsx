@@ -99,7 +99,7 @@ const quoted = (name) => (/^\w[\w.+=@%-]*$/.test(name) ? name : `'${name.replace
 
 function One({ run: { name, model, history }, step, links, samples = [], put }) {
   const last = samples.length - 1;
-  const i = samples.findIndex(({ step }, at) => at === last || String(step) === address().sample);
+  const i = samples.findIndex(({ step }, at) => at === last || step === Number(address().sample));
   const now = history.includes(step) ? step : null;
   return (
     <section class="one">
