@@ -4,7 +4,7 @@ import { asking } from "./look/inspect.js";
 
 const BEAT = 500; // ms
 
-/** `step` is one of `history`, or null for the final model. */
+/** `step` is one of `history`, or null for the model as the server opened it. */
 export function Checkpoint({ history, step, choose }) {
   const [playing, setPlaying] = useState(false);
   const last = history.length;
@@ -18,7 +18,7 @@ export function Checkpoint({ history, step, choose }) {
       else setPlaying(false);
     }, BEAT);
     return () => clearInterval(timer);
-  }, [playing, at]);
+  }, [playing, at, last]);
   const toggle = () => {
     if (!playing && at === last) go(0);
     setPlaying(!playing);

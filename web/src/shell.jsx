@@ -31,7 +31,7 @@ function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
 
-const LINKS = VIEWS.filter(({ looks }) => looks);
+const links = VIEWS.filter(({ looks }) => looks);
 
 export function Shell() {
   const { models, problem, again } = useModels();
@@ -62,7 +62,7 @@ export function Shell() {
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
       {model
-        ? <View key={changes} {...{ view, model, put }} training={{ put, step, runs, links: LINKS }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
         : <NoModel {...{ models, problem, again }} />}
       <TokenDialog />
     </>
@@ -90,18 +90,18 @@ function Tabs({ view, choose }) {
   );
 }
 
-function View({ view: { component: Component, looks, id }, model, put, training }) {
+function View({ view: { component: Component, looks, id }, model, models, put, training }) {
   const { text } = address();
   const setText = (text) => put({ text });
   useEffect(() => {
     if (looks && text === undefined) setText(firstText(model.minigpt2)); // Write has kept its draft
   }, [id]);
-  if (id === "write") return <Component model={model} />;
+  if (id === "write") return <Component model={model} models={models} />;
   if (looks && text === undefined) return null;
   return (
     <main class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component key={id} {...(looks ? { model, text, setText } : training)} />
+      <Component key={id} {...(looks ? { model, text, setText } : { put, ...training })} />
     </main>
   );
 }
