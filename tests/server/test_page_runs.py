@@ -258,9 +258,7 @@ def test_hostile_names_are_only_text(served, open_page):
 def test_a_narrow_screen_and_both_schemes(served, open_page):
     pictures = set()
     for scheme in ("light", "dark"):
-        page = open_page(
-            served, VIEW, viewport={"width": 360, "height": 740}, color_scheme=scheme
-        )
+        page = open_page(served, VIEW, viewport={"width": 360, "height": 740}, color_scheme=scheme)
         wait_until(page, lambda page=page: len(told(page)[1]) == 2)
         assert page.evaluate("document.querySelector('.look').scrollWidth") <= 360
         box = page.locator(".uplot").bounding_box()

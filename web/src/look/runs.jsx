@@ -56,7 +56,7 @@ export function Runs({ put, step, runs: look, links }) {
     <Frame name="runs" title="Runs" look={look.data ? { ...look, data } : look} controls={controls}
       question="How did training go, and how does it go right now?"
       legend={<p>Loss: mean negative log-likelihood in nats per token; lower is better. Points: the
-        whole validation split. Faint: the batches trained on. Marks below: the checkpoints kept on
+        whole validation split. Faint: the batch of each step. Marks below: the checkpoints kept on
         the way; click one, or use the slider above. Drag over the curves to see a part, double-click
         for all.</p>}>
       {!chosen ? <None /> : curves.length > 0
