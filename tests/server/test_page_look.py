@@ -125,7 +125,7 @@ def test_a_checkpoint_is_chosen_and_played(sliding, open_page):
     wait_until(page, lambda: asked)
     name = asked[-1]["model"]
     slider = page.get_by_role("slider", name="Checkpoint")
-    assert slider.get_attribute("aria-valuetext") == "final" and "@" not in name
+    assert slider.get_attribute("aria-valuetext") == "as served" and "@" not in name
     slider.press("ArrowLeft")
     wait_until(page, lambda: asked[-1]["model"] == f"{name}@2000" and "step=2000" in page.url)
     slider.fill("0")

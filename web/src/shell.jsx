@@ -3,6 +3,7 @@ import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { models as askModels } from "./api.js";
 import { address, addressWith, setAddress } from "./address.js";
 import { Checkpoint } from "./checkpoint.jsx";
+import { trains, useRuns } from "./look/live.js";
 import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
 import { VIEWS } from "./views.js";
@@ -30,6 +31,8 @@ function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
 
+const links = VIEWS.filter(({ looks }) => looks);
+
 export function Shell() {
   const { models, problem, again } = useModels();
   const [changes, setChanges] = useState(0); // of the address, by hand: a bookmark was pasted
@@ -38,7 +41,12 @@ export function Shell() {
   const put = (values) => (setAddress(values), redraw());
   const view = VIEWS.find(({ id }) => id === address().view) ?? VIEWS[0];
   const whole = models?.find(({ id }) => id === address().model) ?? models?.[0];
-  const history = whole?.minigpt2.history ?? [];
+  const [open, setOpen] = useState(false); // whether the run of the model is still trained
+  const onRuns = view.id === "runs";
+  const runs = useRuns(onRuns || Boolean(whole?.minigpt2.history.length), onRuns || open);
+  const own = runs.data?.runs.find((run) => whole && run.model === whole.id);
+  useEffect(() => setOpen(Boolean(own && trains(own))), [own]);
+  const history = own?.history ?? whole?.minigpt2.history ?? [];
   const step = history.find((kept) => kept === Number(address().step ?? NaN)) ?? null;
   const model = useMemo(() => whole && at(whole, step), [whole, step]);
   useEffect(() => void (document.title = `${view.title} – minigpt2`), [view]);
@@ -54,7 +62,7 @@ export function Shell() {
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
       {model
-        ? <View key={changes} {...{ view, model, models, put }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
         : <NoModel {...{ models, problem, again }} />}
       <TokenDialog />
     </>
@@ -82,7 +90,7 @@ function Tabs({ view, choose }) {
   );
 }
 
-function View({ view: { component: Component, looks, id }, model, models, put }) {
+function View({ view: { component: Component, looks, id }, model, models, put, training }) {
   const { text } = address();
   const setText = (text) => put({ text });
   useEffect(() => {
@@ -93,7 +101,7 @@ function View({ view: { component: Component, looks, id }, model, models, put })
   return (
     <main class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component key={id} {...{ model, text, setText }} />
+      <Component key={id} {...(looks ? { model, text, setText } : { put, ...training })} />
     </main>
   );
 }
