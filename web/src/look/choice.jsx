@@ -1,7 +1,6 @@
-// One of a few, side by side: radio buttons that look like one.
+// One of a few, side by side: radio buttons that look like one. `options` is {value: its name}.
 import { useId } from "preact/hooks";
 
-/** `options` is {value: what it is called}. */
 export function Choice({ label, options, value, choose }) {
   const name = useId();
   return (

@@ -4,51 +4,40 @@ import { layerName } from "./lens.jsx";
 import { named } from "./visible.js";
 
 const [WIDE, HIGH, EDGE] = [76, 96, 8]; // px: a layer, a curve, and what lies around it
+const whole = (number) => number.toLocaleString("en");
 
-/** `data` is the API's answer, `position` what it was asked for. */
-export function Path({ data, position, vocabulary, stale, close }) {
-  const { token, ranks: { values: ranks }, probabilities: { values: probabilities } } = data.path;
-  const rows = ranks.length;
-  const depth = (rank) => Math.log(rank) / Math.log(vocabulary); // 0 for the first, 1 for the last
+export function Path({ path, tokens, position, vocabulary, stale, close }) {
+  const { token, ranks: { values: ranks }, probabilities: { values: probabilities } } = path;
+  const depth = (rank) => Math.log(rank) / Math.log(vocabulary); // from 0 for the first to 1
   return (
     <section class={stale ? "path stale" : "path"} aria-labelledby="path">
-      <h3 id="path">{named(token.text)} after {named(data.tokens.texts[position])} at {position}</h3>
+      <h3 id="path">{named(token.text)} after {named(tokens.texts[position])} at {position}</h3>
       <button onClick={close}>Close</button>
       <div class="scrolled">
         <table>
-          <thead>
-            <tr><td />{[...ranks].map((_, row) => <th key={row} scope="col">{layerName(row, rows)}</th>)}</tr>
-          </thead>
-          <tbody>
-            <Curve name="rank" values={ranks} tell={(rank) => rank.toLocaleString("en")} down={depth}
-              ends={["1", vocabulary.toLocaleString("en")]} />
-            <Curve name="probability" values={probabilities} tell={short} down={(p) => 1 - p} ends={["1", "0"]} />
-          </tbody>
+          <tr><td />{[...ranks].map((_, row) => <th scope="col">{layerName(row, ranks.length)}</th>)}</tr>
+          <Curve name="rank" values={ranks} tell={whole} down={depth} ends={[1, whole(vocabulary)]} />
+          <Curve name="probability" values={probabilities} tell={short} down={(p) => 1 - p} ends={[1, 0]} />
         </table>
       </div>
-      <p class="small">Rank 1 is the likeliest of {vocabulary.toLocaleString("en")} tokens; its scale is logarithmic.</p>
+      <p class="small">Rank 1 is the likeliest of {whole(vocabulary)} tokens; ranks are on a log scale.</p>
     </section>
   );
 }
 
-/** Two rows: the values, and a line through them; `down` is how far from the top, from 0 to 1. */
+/** The values, and a line through them; `down` is how far from the top, from 0 to 1. */
 function Curve({ name, values, tell, down, ends }) {
-  const points = Array.from(values, (value, i) => [WIDE * (i + 0.5), EDGE + down(value) * (HIGH - 2 * EDGE)]);
-  return (
-    <>
-      <tr>
-        <th scope="row" class="ends" aria-hidden="true"><span>{ends[0]}</span><span>{ends[1]}</span></th>
-        <td colSpan={values.length} class="curve">
-          <svg width={WIDE * values.length} height={HIGH} aria-hidden="true">
-            <polyline points={points.join(" ")} />
-            {points.map(([x, y], i) => <circle key={i} cx={x} cy={y} r="3.5" />)}
-          </svg>
-        </td>
-      </tr>
-      <tr class={name}>
-        <th scope="row">{name}</th>
-        {Array.from(values, (value, i) => <td key={i}>{tell(value)}</td>)}
-      </tr>
-    </>
-  );
+  const points = Array.from(values, (v, i) => [WIDE * (i + 0.5), EDGE + down(v) * (HIGH - 2 * EDGE)]);
+  return [
+    <tr aria-hidden="true">
+      <th scope="row" class="ends">{ends.map((end) => <span>{end}</span>)}</th>
+      <td colSpan={values.length} class="curve">
+        <svg width={WIDE * values.length} height={HIGH}>
+          <polyline points={points.join(" ")} />
+          {points.map(([x, y]) => <circle cx={x} cy={y} r="3.5" />)}
+        </svg>
+      </td>
+    </tr>,
+    <tr class={name}><th scope="row">{name}</th>{Array.from(values, (v) => <td>{tell(v)}</td>)}</tr>,
+  ];
 }
