@@ -1,5 +1,6 @@
 """The view Logit lens, in a real browser: its numbers are those of a plain forward of the model."""
 
+import math
 import re
 import struct
 from base64 import b64encode
@@ -158,7 +159,7 @@ def test_layers_stay_in_sight_on_a_narrow_screen(sliding, open_page):
 
 
 def array(kind, shape, value):
-    count = shape[0] * shape[1] * (shape + [1])[2]
+    count = math.prod(shape)
     values = [value(i) for i in range(count)]
     code = {"i4": "i", "f4": "f"}[kind]
     return {

@@ -2,7 +2,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { indexOf, useAddressed } from "./addressed.js";
 import { Choice } from "./choice.jsx";
-import { SEQUENTIAL, short } from "./colours.js";
+import { OTHER, SEQUENTIAL, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { moveFocus } from "./grid.js";
 import { Head } from "./head.jsx";
@@ -12,7 +12,6 @@ import { Scale, useScale } from "./scale.jsx";
 import "./attention.css";
 
 export const SCORES = { previous: "previous token", first: "first token", induction: "induction" };
-const BACK = ["--sheet", "--warn"]; // who looks at a token, beside what it looks at
 const LEGEND = `In a map each row is a token that looks, each column a token that is looked at. A row
   sums to 1; no token looks at a later one. The small maps show the highest weight where several
   cells fall together. Scores are means over the text of the attention to the token before, to the
@@ -36,7 +35,7 @@ export function Attention({ model, text }) {
   const one = useInspect(model, text, known ? { view: "attention", layer, head } : null);
   const shown = one.data && { ...one.data, ...JSON.parse(one.request) }; // of which layer and head
   const score = at.score in SCORES ? at.score : "previous";
-  const scales = [useWeights(SEQUENTIAL), useWeights(BACK)];
+  const scales = [useWeights(SEQUENTIAL), useWeights(OTHER)];
   const choose = (layer, head) => put({ layer, head });
   const look = {
     ...all, data: all.data && { ...all.data, chosen: shown },
@@ -56,7 +55,7 @@ export function Attention({ model, text }) {
         </div>,
         <p>{LEGEND}</p>,
       ]}>
-      <div class="attention">
+      <div class="beside">
         <Heads data={all.data} scale={scales[0]} {...{ score, layer, head, choose }} />
         {shown && (
           <Head {...{ shown, scales, put }} scores={all.data} position={at.position}
@@ -71,8 +70,8 @@ function Strongest({ tokens: { ids }, score, choose, ...scores }) {
   const { values, shape: [, H] } = scores[score];
   if (Number.isNaN(values[0])) {
     const beside = new Set(ids).size < ids.length ? ", but beside itself" : "";
-    const none = score === "induction" ? `no token repeats in this text${beside}` : "one token has none before it";
-    return <p class="none">{none}</p>;
+    const none = ids.length === 1 ? "one token has none before it" : "no token repeats in this text";
+    return <p class="none">{none}{beside}</p>;
   }
   const best = values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
   const [layer, head] = [Math.floor(best / H), best % H];
@@ -97,7 +96,7 @@ function Heads({ data, score, scale, layer, head, choose }) {
   }), [pixels]);
   const side = Math.max(pitch, 36, Math.min(88, Math.floor(440 / H))); // px: no cell of it is lost
   return (
-    <div class="heads">
+    <div class="scrolled heads">
       <table role="grid" aria-label="Heads" onKeyDown={moveFocus}
         style={{ "--side": `${side}px`, "--heads": H, "--drawn": S / pitch }}>
         <thead><tr><td />{list(H, (h) => <th key={h} scope="col">H{h}</th>)}</tr></thead>

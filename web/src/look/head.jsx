@@ -44,7 +44,7 @@ export function Head({ shown, scores, position, put, scales: [looks, seen], stal
       <Tokens tokens={tokens} current={pinned} onHover={setOver} onPick={(position) => put({ position })}
         colourOf={(i) => (i <= t ? looks : seen).style(weight(i))}
         labelOf={(i) => `${relation(i)}: ${short(weight(i))}`} />
-      <div class={T <= LABELLED ? "both labelled" : "both"}>
+      <div class={T <= LABELLED ? "beside labelled" : "beside"}>
         <Heatmap values={past} rows={T} cols={T} scale={looks} cell={Math.min(28, Math.max(1.2, 460 / T))}
           label={`Attention of L${layer}H${head}`} onPick={([position]) => put({ position })}
           rowLabel={name} colLabel={name} between=" looks at "

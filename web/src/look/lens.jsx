@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { indexOf, useAddressed } from "./addressed.js";
 import { Choice } from "./choice.jsx";
-import { SEQUENTIAL, short } from "./colours.js";
+import { OTHER, SEQUENTIAL, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { moveFocus } from "./grid.js";
 import { useInspect } from "./inspect.js";
@@ -13,7 +13,6 @@ import { named, visible } from "./visible.js";
 import "./lens.css";
 
 const COLOURS = { probability: "probability", kl: "KL to the end" };
-const DISTANCE = ["--sheet", "--warn"];
 const LEGEND = `The tokens of the text are read below; each row up is one layer further, and the top
   row is the model’s own answer. A cell shows the likeliest next token there, underlined where the
   text goes on with it. KL to the end is the Kullback–Leibler divergence, in nats, of the cell’s
@@ -32,7 +31,7 @@ export function Lens({ model, text }) {
   const open = lens.data && token !== null;
   const path = useInspect(model, text, open ? { view: "lens", position, token } : null);
   const furthest = useMemo(() => Math.max(0, ...(lens.data?.kl.values ?? [])), [lens.data]);
-  const scales = [useScale(0, 1, SEQUENTIAL), useScale(0, furthest, DISTANCE)];
+  const scales = [useScale(0, 1, SEQUENTIAL), useScale(0, furthest, OTHER)];
   const colour = at.colour in COLOURS ? at.colour : "probability";
   const scale = scales[Number(colour === "kl")];
   const look = {
@@ -63,10 +62,13 @@ export function Lens({ model, text }) {
 
 /** All that is known of a cell: `likeliest` are [name, probability], of the token `id` first. */
 function cellAt({ ids, probabilities, kl, texts, tokens }, row, col) {
-  const [[rows, T, most], i] = [ids.shape, (row * ids.shape[1] + col) * ids.shape[2]];
-  const likeliest = [...ids.values.subarray(i, i + most)].map((id, k) => [named(texts[id]), probabilities.values[i + k]]);
-  const [id, told] = [ids.values[i], `${layerName(row, rows)}, position ${col}`];
-  return { id, text: texts[id], kl: kl.values[row * T + col], likeliest, told, right: id === tokens.ids[col + 1] };
+  const [rows, T, most] = ids.shape;
+  const from = (row * T + col) * most;
+  const found = ids.values.subarray(from, from + most);
+  const likeliest = Array.from(found, (id, k) => [named(texts[id]), probabilities.values[from + k]]);
+  const [id, told] = [found[0], `${layerName(row, rows)}, position ${col}`];
+  const right = id === tokens.ids[col + 1];
+  return { id, text: texts[id], kl: kl.values[row * T + col], likeliest, told, right };
 }
 
 /** Row by row from the end down to the embedding: one stop of the Tab key, arrow keys within. */
@@ -118,7 +120,7 @@ function Table({ data, colour, scale, position, pick, close, children }) {
           </tfoot>
         </table>
       </div>
-      <div class="below">
+      <div class="beside">
         <section class="cell-told" aria-label="The cell">
           <h4>{place}, after {named(data.tokens.texts[told[1]])}</h4>
           <p class="small">KL to the end <b>{short(kl)}</b> nats; the likeliest next tokens:</p>
