@@ -94,11 +94,12 @@ function Heads({ data, score, scale, layer, head, choose }) {
     }
     return strip;
   }), [pixels]);
-  const side = Math.max(pitch, 36, Math.min(88, Math.floor(440 / H))); // px: no cell of it is lost
+  const most = `min(${Math.min(88, Math.floor(440 / H))}px, (100vw - 84px) / ${H})`;
+  const side = `max(${Math.max(pitch, 36)}px, ${most})`; // a pixel for a cell, so none is lost
   return (
     <div class="scrolled heads">
       <table role="grid" aria-label="Heads" onKeyDown={moveFocus}
-        style={{ "--side": `${side}px`, "--heads": H, "--drawn": S / pitch }}>
+        style={{ "--side": side, "--heads": H, "--drawn": S / pitch }}>
         <thead><tr><td />{list(H, (h) => <th key={h} scope="col">H{h}</th>)}</tr></thead>
         <tbody>
           {list(L, (l) => (
