@@ -1,6 +1,7 @@
 // From numbers to colours: a table of 256 between the page's own, so that every scheme fits.
 
 export const SEQUENTIAL = ["--sheet", "--accent"];
+export const OTHER = ["--sheet", "--warn"]; // of a second quantity beside the first
 export const DIVERGING = ["--warn", "--sheet", "--accent"];
 
 /** [r, g, b] of "#rgb" or "#rrggbb". */

@@ -6,16 +6,18 @@ import { useScale } from "./scale.jsx";
 
 export const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-/**
- * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
- * `cell` px wide and high.
- */
 /** The index of the cell at a share of the way along `count` cells. */
 const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count + 1e-9)));
 
+/**
+ * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
+ * `cell` px wide and high; `children` lie upon the map. `between` stands between the labels of a
+ * row and a column, where a cell is told.
+ */
 export function Heatmap({
   values, rows, cols, label, scale, current, onHover, onPick, cell = 24,
   rowLabel = (row) => `row ${row}`, colLabel = (col) => `column ${col}`, tell = short,
+  between = ", ", children,
 }) {
   const own = useScale(0, 1);
   const [over, setOver] = useState(null);
@@ -49,6 +51,7 @@ export function Heatmap({
         onPointerLeave={() => look(null)} onBlur={() => look(null)}
         onClick={(event) => onPick?.(placeOf(event))}>
         <Pixels values={values} rows={rows} cols={cols} scale={scale ?? own} />
+        {children}
         {at && (
           <i class="at" style={{
             left: share(col, cols), width: share(1, cols), top: share(row, rows), height: share(1, rows),
@@ -56,7 +59,9 @@ export function Heatmap({
         )}
       </div>
       <p class="tell" aria-live="polite">
-        {at ? <>{rowLabel(row)}, {colLabel(col)}: <b>{tell(values[row * cols + col])}</b></> : "\u00a0"}
+        {at
+          ? <>{rowLabel(row)}{between}{colLabel(col)}: <b>{tell(values[row * cols + col])}</b></>
+          : "\u00a0"}
       </p>
     </div>
   );
