@@ -5,6 +5,7 @@ import { address, addressWith, setAddress } from "./address.js";
 import { Checkpoint } from "./checkpoint.jsx";
 import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
+import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
 
 /** {models, problem, again}: the server's models, waited for while it loads them. */
@@ -49,6 +50,7 @@ export function Shell() {
         {model && (
           <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
         )}
+        {model && <TourButton put={put} />}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
@@ -56,6 +58,9 @@ export function Shell() {
       {model
         ? <View key={changes} {...{ view, model, put }} />
         : <NoModel {...{ models, problem, again }} />}
+      {model && address().tour && (
+        <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
+      )}
       <TokenDialog />
     </>
   );

@@ -8,13 +8,13 @@ const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 
 /**
  * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
- * `cell` px wide and high.
+ * `cell` px wide and high; with `height` the map is so many px high, whatever its cells are then.
  */
 /** The index of the cell at a share of the way along `count` cells. */
 const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count + 1e-9)));
 
 export function Heatmap({
-  values, rows, cols, label, scale, current, onHover, onPick, cell = 24,
+  values, rows, cols, label, scale, current, onHover, onPick, cell = 24, height,
   rowLabel = (row) => `row ${row}`, colLabel = (col) => `column ${col}`, tell = short,
 }) {
   const own = useScale(0, 1);
@@ -44,7 +44,7 @@ export function Heatmap({
   return (
     <div class="heatmap" style={{ "--width": `${cols * cell}px` }}>
       <div class="map" tabIndex={0} role="application" aria-roledescription="heat map"
-        aria-label={label} style={{ aspectRatio: `${cols} / ${rows}` }}
+        aria-label={label} style={height ? { height: `${height}px` } : { aspectRatio: `${cols} / ${rows}` }}
         onKeyDown={press} onPointerMove={(event) => look(placeOf(event))}
         onPointerLeave={() => look(null)} onBlur={() => look(null)}
         onClick={(event) => onPick?.(placeOf(event))}>
@@ -56,7 +56,7 @@ export function Heatmap({
         )}
       </div>
       <p class="tell" aria-live="polite">
-        {at ? <>{rowLabel(row)}, {colLabel(col)}: <b>{tell(values[row * cols + col])}</b></> : "\u00a0"}
+        {at ? <>{rowLabel(row)}, {colLabel(col, row)}: <b>{tell(values[row * cols + col])}</b></> : "\u00a0"}
       </p>
     </div>
   );
