@@ -186,9 +186,7 @@ def test_what_is_beyond_the_model_or_the_text_is_not_asked_for(sliding, open_pag
 
 def test_strips_fit_a_narrow_screen(sliding, open_page):
     state = address_of(**STATE)
-    page = open_page(
-        sliding, state, viewport={"width": 360, "height": 740}, color_scheme="dark"
-    )
+    page = open_page(sliding, state, viewport={"width": 360, "height": 740}, color_scheme="dark")
     page.wait_for_selector(".walk")
     assert page.evaluate("document.querySelector('.look').scrollWidth") <= 360
     for name, strip in strips(page):

@@ -73,7 +73,9 @@ export function Tour({ model, view, put, renew }) {
       if (key === "Escape") return void setTimeout(() => event.defaultPrevented || close());
       if (!card.current.contains(target)) return;
       if (key === "ArrowRight" || key === "ArrowLeft") go(key === "ArrowRight" ? n + 1 : n - 1);
-      if (key === "Enter" && target === card.current) forth();
+      else if (key === "Enter" && target === card.current) forth();
+      else return;
+      event.preventDefault(); // else Enter would press the button that the focus went back to
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
