@@ -27,8 +27,8 @@ def encode(folder):
 
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
-    from minigpt2.data.encoding import encode, jobs
     from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.writing import encode, jobs
     from minigpt2.tokenizers import gpt2_tokenizer
 
     cores, tokenizer = available_cores(), gpt2_tokenizer()
@@ -225,8 +225,7 @@ def batches(folder):
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate
     from minigpt2.training.optimizers import build_optimizer
-    from minigpt2.training.plan import make_plan
-    from minigpt2.training.transforms import apply_transforms
+    from minigpt2.training.plan import apply_transforms, make_plan
 
     speeches = [part + "\n" for part in read_text("shakespeare").split("\n\n")]
     lines = [json.dumps({"text": speech}) + "\n" for speech in speeches]

@@ -31,11 +31,6 @@ def run(arguments: list[str]) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except OSError as error:
-        if debug:
-            raise
-        name = f"{error.filename}: " if error.filename else ""
-        return _report(StorageError(f"cannot read or write: {name}{error.strerror or error}"))
     except Exception as error:
         if debug:
             raise
@@ -70,23 +65,23 @@ def _tolerate_any_text() -> None:
 
 def _report(error: Exception) -> int:
     """Say what went wrong in one line each; return the exit code."""
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        error = StorageError(f"cannot read or write: {name}{error.strerror or error}")
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-    if isinstance(error, MiniGPT2Error):
-        code = error.exit_code
-    elif is_out_of_memory(error):
-        code = 1
+    ours = isinstance(error, MiniGPT2Error)
+    if not ours and is_out_of_memory(error):
         detail = (problems[0] or "MemoryError").splitlines()[0]
         problems = [
             "not enough memory for this model and batch; try a smaller --training.micro-batch-size,"
             f" --model.block-size or --model.n-embd ({detail})"
         ]
-    else:
-        code = 1
+    elif not ours:
         kind = type(error).__name__
         problems = [f"{kind}: {error} (unexpected; --debug shows where, please report it)"]
     for problem in problems:
         print(f"minigpt2: {problem.replace(chr(10), ' ')}", file=sys.stderr)
-    return code
+    return error.exit_code if isinstance(error, MiniGPT2Error) else 1
 
 
 if __name__ == "__main__":

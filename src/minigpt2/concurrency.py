@@ -44,14 +44,13 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
     """Be deaf to SIGINT, and so are children started here; only the main thread may decide that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    may_decide = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if may_decide else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if may_decide:
+            signal.signal(signal.SIGINT, handler)
 
 
 def map_in_order(

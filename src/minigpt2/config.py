@@ -10,7 +10,7 @@ import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from operator import ge, gt, le
+from operator import attrgetter, ge, gt, le
 from typing import Any, Literal, get_args, get_type_hints
 
 from minigpt2.errors import ConfigError
@@ -250,9 +250,8 @@ class Config:
         """Return the configuration with what depends on the length of the run settled."""
         training, part = self.training, max(1, total_steps // 20)
         warmup = part if training.warmup_steps is None else training.warmup_steps
-        interval = training.eval_interval or part
-        training = replace(training, warmup_steps=warmup, eval_interval=interval)
-        return replace(self, training=training)
+        known = {"warmup_steps": warmup, "eval_interval": training.eval_interval or part}
+        return replace(self, training=replace(training, **known))
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)
@@ -280,9 +279,8 @@ def bpe_size(name: str, specials: int = 1) -> int:
     least = 256 + specials
     digits = name.removeprefix("bpe:")
     if not (digits.isascii() and digits.isdigit()) or not least <= int(digits[:9]) <= 1_000_000:
-        raise ConfigError(
-            [f"data.tokenizer {name!r} needs a number from {least} to 1,000,000, as in bpe:8192"]
-        )
+        needed = f"a number from {least} to 1,000,000, as in bpe:8192"
+        raise ConfigError([f"data.tokenizer {name!r} needs {needed}"])
     return int(digits)
 
 
@@ -300,11 +298,7 @@ def marked(mark: str) -> frozenset[str]:
 
 def flatten(config: Config) -> dict[str, Any]:
     """Return the configuration as {dotted key: value}."""
-    return {
-        f"{section}.{name}": value
-        for section, values in dataclasses.asdict(config).items()
-        for name, value in values.items()
-    }
+    return {key: attrgetter(key)(config) for key, _ in options()}
 
 
 def build(values: dict[str, Any]) -> Config:
@@ -313,7 +307,7 @@ def build(values: dict[str, Any]) -> Config:
     for key, value in values.items():
         section, name = key.split(".", 1)
         sections[section][name] = value
-    return Config(**{section: SECTIONS[section](**sections[section]) for section in SECTIONS})
+    return Config(**{section: kind(**sections[section]) for section, kind in SECTIONS.items()})
 
 
 def hint(key: str) -> Any:
@@ -330,25 +324,26 @@ def coerce(key: str, value: Any) -> Any:
     >>> coerce("training.learning_rate", "3e-4"), coerce("model.n_layer", 6.0)
     (0.0003, 6)
     """
-    item = dict(options())[key]
-    if value is None or (isinstance(value, str) and value.lower() in ("null", "none", "")):
-        if isinstance(item.type, types.UnionType):
-            return None
-        raise _refusal(hint(key), value)
-    result = _convert(hint(key), value)
+    item, kind = dict(options())[key], hint(key)
+    absent = value is None or str(value).lower() in ("null", "none", "")
+    if absent and isinstance(item.type, types.UnionType):
+        return None
+    try:
+        result = _convert(kind, None if absent else value)
+    except (ValueError, OverflowError):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        expectation = names.get(kind) or "one of " + ", ".join(get_args(kind))
+        raise ValueError(f"needs {expectation}, not {value!r}") from None
+    if kind is str and any(ord(character) < 32 for character in result):
+        raise ValueError(f"needs a word without control characters, not {value!r}")
     for bound, (holds, words) in _BOUNDS.items():
         if bound in item.metadata and not holds(result, item.metadata[bound]):
             raise ValueError(f"must be {words} {item.metadata[bound]}, not {result}")
     return result
 
 
-def _refusal(kind: Any, value: Any) -> ValueError:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-    expectation = names.get(kind) or "one of " + ", ".join(get_args(kind))
-    return ValueError(f"needs {expectation}, not {value!r}")
-
-
 def _convert(kind: Any, value: Any) -> Any:
+    """Return a value as one of its kind; raise ValueError or OverflowError if it is none."""
     if kind is bool and str(value).lower() in _WORDS:
         return _WORDS[str(value).lower()]
     if value in get_args(kind):
@@ -356,18 +351,13 @@ def _convert(kind: Any, value: Any) -> Any:
     # A truth value is a number to Python, and to nobody who writes one into a configuration.
     scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
     if kind not in (int, float, str) or not scalar:
-        raise _refusal(kind, value)
+        raise ValueError
     if kind is str:
-        if any(ord(character) < 32 for character in str(value)):
-            raise ValueError(f"needs a word without control characters, not {value!r}")
         return str(value)
     if kind is int:
         with contextlib.suppress(ValueError):  # exact at any size; "1e3" goes on below
             return int(str(value))
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise _refusal(kind, value) from None
+    number = float(value)
     if not math.isfinite(number) or (kind is int and number != int(number)):
-        raise _refusal(kind, value)
+        raise ValueError
     return kind(number)

@@ -147,12 +147,10 @@ def _may_replace(folder: Path) -> bool:
     names = [entry.name for entry in folder.iterdir()]
     if not names or not has_our_manifest(folder) or not all(map(_OUR_FILES.fullmatch, names)):
         return not names
-    if "README.md" not in names:
-        return True
-    try:  # people like to edit it: is it the one the manifest knows?
-        known = read_json(folder / "manifest.json")["files"]["README.md"]["sha256"]
-        return known == sha256_of(folder / "README.md")
-    except (MiniGPT2Error, KeyError, TypeError, OSError):
+    try:  # people like to edit the card: is it the one the manifest knows?
+        known = read_json(folder / "manifest.json").get("files", {}).get("README.md")
+        return "README.md" not in names or known["sha256"] == sha256_of(folder / "README.md")
+    except (MiniGPT2Error, AttributeError, KeyError, TypeError, OSError):
         return False
 
 
@@ -185,15 +183,20 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def json_bytes(tree: dict[str, Any], ensure_ascii: bool = True) -> bytes:
+    """Return `tree` as the content of a JSON file that a person can read."""
+    return (json.dumps(tree, indent=1, ensure_ascii=ensure_ascii) + "\n").encode()
+
+
 def sealed(tree: dict[str, Any]) -> bytes:
     """Return `tree` as JSON that carries the SHA-256 of its own content."""
-    return (json.dumps({**tree, "seal": _digest(tree)}, indent=1) + "\n").encode()
+    return json_bytes({**tree, "seal": digest(tree)})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """Read what `sealed` made; raise DataError if a bit of its content is another."""
     tree = read_json(path)
-    if tree.pop("seal", None) != _digest(tree):
+    if tree.pop("seal", None) != digest(tree):
         raise DataError(f"{path} was altered: its content does not fit its seal, or it has none")
     return tree
 
@@ -232,7 +235,8 @@ def utf8(content: bytes, where: str) -> str:
         raise DataError(f"{where}: not UTF-8 at byte {error.start}") from None
 
 
-def _digest(tree: dict[str, Any]) -> str:
+def digest(tree: dict[str, Any]) -> str:
+    """Return the SHA-256 of what `tree` says, in whatever order it says it."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
@@ -240,6 +244,11 @@ def sha256_of(path: Path) -> str:
     """Hash a file in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_and_hash(path: Path) -> dict[str, Any]:
+    """Return what a file is known by again: {"bytes": ..., "sha256": ...}."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def point(link: Path, target_name: str) -> None:

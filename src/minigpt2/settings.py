@@ -92,8 +92,7 @@ def resolve(
         if len(lengths) > 1:
             problems.append(f"{source}: give exactly one of {' and '.join(lengths)}")
         if lengths:
-            values |= dict.fromkeys(schema.LENGTH_KEYS)
-            sources |= dict.fromkeys(schema.LENGTH_KEYS, source)
+            accepted = dict.fromkeys(schema.LENGTH_KEYS) | accepted
         values |= accepted
         sources |= dict.fromkeys(accepted, source)
     if all(values[key] is None for key in schema.LENGTH_KEYS):
@@ -144,7 +143,7 @@ def _coerce_layer(source: str, layer: Mapping[str, Any], problems: list[str]) ->
 def nearest_key(key: str) -> str:
     """Return "; did you mean ...?" with the key that an unknown one is nearest to, or nothing."""
     known = [known for known, _ in schema.options()]
-    matches = difflib.get_close_matches(key, [*known, *schema.SECTIONS], n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(key, [*known, *schema.SECTIONS], n=1)
     if not matches:  # the right name in the wrong section
         name = key.split(".")[-1]
         tails = difflib.get_close_matches(name, [k.split(".")[-1] for k in known], n=1, cutoff=0.7)
@@ -156,9 +155,8 @@ def _inconsistencies(config: Config) -> list[str]:
     """List what is wrong between keys that are each right alone."""
     model, problems = config.model, []
     if model.kind == "gpt2" and model.n_embd % model.n_head:
-        problems.append(
-            f"model.n_embd {model.n_embd} must be a multiple of model.n_head {model.n_head}"
-        )
+        width, heads = model.n_embd, model.n_head
+        problems.append(f"model.n_embd {width} must be a multiple of model.n_head {heads}")
     if config.data.tokenizer.startswith("bpe:"):
         try:
             schema.bpe_size(config.data.tokenizer)
@@ -169,9 +167,8 @@ def _inconsistencies(config: Config) -> list[str]:
         if (values[least] or 0) > values[most]:
             problems.append(f"{least} {values[least]} exceeds {most} {values[most]}")
     if config.data.special_tokens and not model.init:
-        problems.append(
-            "data.special_tokens needs model.init; for a new vocabulary: minigpt2 prepare --special"
-        )
+        remedy = "for a new vocabulary: minigpt2 prepare --special"
+        problems.append(f"data.special_tokens needs model.init; {remedy}")
     if config.training.lora_rank and not model.init:
         problems.append("training.lora_rank needs model.init, a trained model to correct")
     return problems
@@ -186,16 +183,22 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():
-        what = "directory" if path.is_dir() else "pipe or device, and is read more than once"
-        raise ConfigError([f"{path} is a {what}; --config takes a YAML file"])
+    remedy = "--config takes a YAML file"
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ConfigError([f"{path} is a pipe or device, and is read more than once; {remedy}"])
+    return _flatten_yaml(str(path), read_named(path, "configuration", remedy))
+
+
+def read_named(path: Path, kind: str, remedy: str) -> str:
+    """Return the text of a file that was named; raise InputMissingError or ConfigError."""
+    if path.is_dir():
+        raise ConfigError([f"{path} is a directory; {remedy}"])
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputMissingError(f"no configuration file {path}") from None
+        raise InputMissingError(f"no {kind} file {path}") from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
-    return _flatten_yaml(str(path), text)
 
 
 def _flatten_yaml(source: str, text: str) -> dict[str, Any]:

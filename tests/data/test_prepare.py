@@ -326,7 +326,7 @@ def interrupted(inputs, out, recipe, after):
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "lost", "index", "survey"])
 def test_a_damaged_remainder_is_not_taken_up(harm, tmp_path, monkeypatch):
-    monkeypatch.setattr("minigpt2.data.encoding.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
     write_jsonl(tmp_path / "x.jsonl", [f"{n} is a number " * 3 for n in range(900)])
     inputs, recipe = [str(tmp_path / "x.jsonl")], Recipe("byte", shard_tokens=5000)
     prepare(inputs, tmp_path / "whole", recipe)
@@ -442,7 +442,7 @@ def test_the_command_offers_what_a_recipe_does(mixed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("recipe", [Recipe("bpe:400", shard_tokens=401),
                                     Recipe("gpt2", shard_tokens=5000)])  # fmt: skip
 def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path, monkeypatch):
-    for module in ("pieces", "encoding"):
+    for module in ("pieces", "writing"):
         monkeypatch.setattr(f"minigpt2.data.{module}.PIECE_CHARACTERS", 700)
     write_jsonl(
         tmp_path / "x.jsonl", [f"{n} is a number, and so is {n * n}. " * 3 for n in range(400)]
@@ -479,7 +479,7 @@ def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path
 
 def test_going_on_encodes_only_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("minigpt2.data.pieces.PIECE_CHARACTERS", 700)
-    monkeypatch.setattr("minigpt2.data.encoding.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
     (tmp_path / "long.txt").write_text(" ".join(map(str, range(9000))))
     recipe, encoded = Recipe("byte", shard_tokens=10_000), []
 

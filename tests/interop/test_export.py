@@ -16,7 +16,7 @@ from minigpt2.tokenizers import (
     CharTokenizer,
     gpt2_tokenizer,
 )
-from minigpt2.tokenizers.bytes import byte_symbols
+from minigpt2.tokenizers.bpe import byte_symbols
 
 gguf = pytest.importorskip("gguf")
 LINE = ["--training.max-steps", "8", "--model.n-layer", "1", "--model.n-head", "1",

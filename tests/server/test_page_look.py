@@ -10,11 +10,12 @@ from tests.server.browsing import (
     address_of,
     contrast,
     needs_browser,
+    press,
     wait_until,
 )  # fmt: skip
 
 pytestmark = needs_browser
-NONE = ("404", "400")  # refusals that a test provokes, in the words of the browser
+REFUSED = ("400", "404", "429")  # as a browser says it
 
 TITLES = {
     "next": "Next token", "attention": "Attention", "lens": "Logit lens", "runs": "Runs",
@@ -39,7 +40,7 @@ def unnamed(page):
 
 
 def test_every_view_is_reached_by_keyboard(sliding, open_page):
-    page = open_page(sliding, address_of(text=TEXT), NONE)
+    page = open_page(sliding, address_of(text=TEXT))
     page.get_by_role("link", name="Write", exact=True).focus()
     for view, title in TITLES.items():
         page.keyboard.press("Tab")
@@ -58,7 +59,7 @@ def test_every_view_is_reached_by_keyboard(sliding, open_page):
 @pytest.mark.parametrize("view", TITLES)
 def test_a_narrow_screen_scrolls_in_one_direction(sliding, open_page, view):
     state = address_of(view=view, text=TEXT + "x" * 100)
-    page = open_page(sliding, state, NONE, viewport={"width": 360, "height": 740})
+    page = open_page(sliding, state, viewport={"width": 360, "height": 740})
     page.wait_for_selector(".frame")
     page.wait_for_timeout(1000)
     assert wide(page) <= 360
@@ -67,13 +68,13 @@ def test_a_narrow_screen_scrolls_in_one_direction(sliding, open_page, view):
 
 def test_dark_and_light_differ_and_can_be_read(sliding, open_page):
     for scheme in ("light", "dark"):
-        page = open_page(sliding, address_of(view="attention"), NONE, color_scheme=scheme)
+        page = open_page(sliding, address_of(view="attention"), color_scheme=scheme)
         page.wait_for_selector(".frame")
         assert all(ratio >= 4.5 for _, ratio in contrast(page)), dict(contrast(page))
 
 
 def test_what_was_written_is_looked_at(sliding, open_page):
-    page = open_page(sliding, address_of(prompt="Once more, " * 30 + "dear friends"), NONE)
+    page = open_page(sliding, address_of(prompt="Once more, " * 30 + "dear friends"))
     page.get_by_role("link", name="Attention").click()
     text = page.get_by_label("Text to look at")
     assert text.input_value() == ("Once more, " * 30 + "dear friends")[-200:]
@@ -109,11 +110,11 @@ def with_history(route, steps):
 
 def open_made_up(open_page, address, state, asked=None, steps=(), **options):
     """Open a page whose model was kept at some steps and whose inside is made up."""
-    page = open_page(address, state, NONE, **options)
+    page = open_page(address, state, REFUSED, **options)
     page.route("**/api/inspect", lambda route: told(route, asked=asked))
     page.route("**/v1/models", lambda route: with_history(route, list(steps)))
     page.reload()
-    page.wait_for_selector(".look")
+    page.wait_for_selector("main")
     return page
 
 
@@ -135,6 +136,18 @@ def test_a_checkpoint_is_chosen_and_played(sliding, open_page):
     assert [body["model"] for body in asked] == [f"{name}@100", f"{name}@2000", name]
     wait_until(page, lambda: "step=" not in page.url)
     wait_until(page, lambda: page.get_by_role("button", name="Pause").count() == 0)
+
+
+def test_a_checkpoint_writes(sliding, open_page):
+    asked = []
+    state = address_of(prompt="ROMEO:", step=100, length=5)
+    page = open_made_up(open_page, sliding, state, steps=(0, 100))
+    page.route("**/tokenize", lambda route: route.fulfill(json={"tokens": [1]}))
+    page.route("**/v1/completions", lambda route: refuse(route, 429, "busy"))
+    page.on("request", lambda r: r.url.endswith("completions") and asked.append(r.post_data_json))
+    press(page, "Write")
+    wait_until(page, lambda: asked)
+    assert asked[0]["model"].endswith("@100")
 
 
 def test_tokens_are_walked_by_arrow_keys(sliding, open_page):

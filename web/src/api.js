@@ -71,6 +71,12 @@ export async function countTokens(model, prompt, signal) {
   return (await (await ask("tokenize", body, signal)).json()).tokens.length;
 }
 
+/** A text's log-probabilities, token by token, with the likeliest others; nothing is written. */
+export async function score(model, prompt, logprobs, signal) {
+  const body = { model, prompt, logprobs, echo: true, max_tokens: 0 };
+  return (await (await ask("v1/completions", body, signal)).json()).choices[0].logprobs;
+}
+
 /** Yield the events of a completion; raises ApiError, also for an error in mid-stream. */
 export async function* complete(request, signal) {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };

@@ -56,7 +56,7 @@ export function Shell() {
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
       {model
-        ? <View key={changes} {...{ view, model, put }} />
+        ? <View key={changes} {...{ view, model, models, put }} />
         : <NoModel {...{ models, problem, again }} />}
       {model && address().tour && (
         <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
@@ -87,13 +87,13 @@ function Tabs({ view, choose }) {
   );
 }
 
-function View({ view: { component: Component, looks, id }, model, put }) {
+function View({ view: { component: Component, looks, id }, model, models, put }) {
   const { text } = address();
   const setText = (text) => put({ text });
   useEffect(() => {
     if (looks && text === undefined) setText(firstText(model.minigpt2)); // Write has kept its draft
   }, [id]);
-  if (id === "write") return <Component model={model} />;
+  if (id === "write") return <Component model={model} models={models} />;
   if (looks && text === undefined) return null;
   return (
     <main class="look">

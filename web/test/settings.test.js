@@ -11,7 +11,7 @@ test("an address says anything, settings stay within bounds", () => {
 });
 
 test("settings come back from the address as they were", () => {
-  const settings = { temperature: 1.25, top_k: 40, top_p: 0.9, min_p: 0.05, length: 77, seed: 5, lock: true };
+  const settings = { temperature: 1.25, top_k: 40, top_p: 0.9, min_p: 0.05, length: 77, seed: 5, lock: true, surprise: true };
   const text = Object.entries(addressOf(settings)).filter(([, v]) => v != null).map(([k, v]) => [k, String(v)]);
   assert.deepEqual(settingsFrom(Object.fromEntries(text)), settings);
   assert.deepEqual(Object.values(addressOf(settingsFrom({}))).filter((v) => v != null), [1337]);

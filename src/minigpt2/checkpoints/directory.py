@@ -5,7 +5,6 @@ last, of every file's size and SHA-256.
 """
 
 import errno
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from minigpt2 import files
 from minigpt2.checkpoints.adapters import ADAPTER, ADAPTER_CONFIG, adapter_to_disk, is_adapter
 from minigpt2.checkpoints.architecture import config_to_json
 from minigpt2.checkpoints.weights import WEIGHTS, read_model, read_safetensors, state_to_disk
-from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
+from minigpt2.errors import DataError, InputMissingError
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
@@ -50,27 +49,25 @@ def save_checkpoint(
     beside.
     """
     adapted = bool(lora_layers(model))
-    contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    trees: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     if adapted:
-        tree, corrections = adapter_to_disk(model, base)
-        contents[ADAPTER_CONFIG] = _json_bytes(tree)
-        tensors = {ADAPTER: corrections}
+        trees[ADAPTER_CONFIG], tensors[ADAPTER] = adapter_to_disk(model, base)
     else:
-        ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
-        contents["config.json"] = _json_bytes(config_to_json(model, tokenizer.eos_id))
-        contents["generation_config.json"] = _json_bytes({**ends, "do_sample": True})
-        tensors = {WEIGHTS: state_to_disk(model)}
+        ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_id)
+        trees["config.json"] = config_to_json(model, tokenizer.eos_id)
+        trees["generation_config.json"] = {**ends, "do_sample": True}
+        tensors[WEIGHTS] = state_to_disk(model)
     if progress is not None:
-        contents[_STATE] = _json_bytes(progress.numbers)
-        tensors[_OPTIMIZER] = progress.optimizer
+        trees[_STATE], tensors[_OPTIMIZER] = progress.numbers, progress.optimizer
+    contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
+    contents |= {name: files.json_bytes(tree) for name, tree in trees.items()}
     with files.new_directory(folder) as temporary:
         for name, content in contents.items():
             (temporary / name).write_bytes(content)
         for name, named in tensors.items():
             _write_tensors(named, temporary / name)
-        entries = {}
-        for path in (temporary / name for name in (*contents, *tensors)):
-            entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
+        entries = {name: files.size_and_hash(temporary / name) for name in (*contents, *tensors)}
         manifest = {"format": "minigpt2-checkpoint", "version": 1, "files": entries}
         if adapted and base and (Path(base) / MANIFEST).is_file():
             manifest["base"] = files.sha256_of(Path(base) / MANIFEST)
@@ -129,10 +126,8 @@ def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, T
         checked = pool.submit(check_checkpoint, folder)
         try:
             model, tokenizer = read_model(folder, mapped), load_tokenizer(folder)
-        except MiniGPT2Error:
+        finally:
             checked.result()  # that a file was altered says more than what came of it
-            raise
-        checked.result()
     check_ids(model, tokenizer, folder)
     return model, tokenizer
 
@@ -165,7 +160,3 @@ def load_progress(folder: Path) -> Progress:
         return Progress(files.read_json(folder / _STATE), read_safetensors(folder / _OPTIMIZER))
     except InputMissingError as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None
-
-
-def _json_bytes(tree: Any) -> bytes:
-    return (json.dumps(tree, indent=1) + "\n").encode()

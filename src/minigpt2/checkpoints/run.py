@@ -47,9 +47,8 @@ class RunDirectory:
         best = self.step_dir(progress.numbers["best_step"])
         if best.is_dir():
             files.point(self.path / "best", best.name)
-        for old in self.checkpoints()[:-keep]:
-            if old not in (best, folder):
-                files.remove_directory(old)
+        for old in set(self.checkpoints()[:-keep]) - {best, folder}:
+            files.remove_directory(old)
         return folder
 
     def history(self) -> dict[int, Path]:
@@ -76,8 +75,7 @@ class RunDirectory:
 
     def best(self, say: Say) -> Path | None:
         """Return the best checkpoint by validation loss, else the newest that verifies."""
-        folder = files.pointed(self.path / "best")
-        if folder is not None:
+        if folder := files.pointed(self.path / "best"):
             if (fault := verify(folder, resumable=False)) is None:  # it is read, not resumed
                 return folder
             say(f"skipped the best checkpoint {folder}: {fault}")
@@ -140,9 +138,8 @@ def newest_run(runs_dir: Path) -> Path:
     """Return the run under `runs_dir` that wrote last; raise InputMissingError if there is none."""
     runs = [path for path in runs_dir.glob("*") if RunDirectory(path).checkpoints()]
     if not runs:
-        raise InputMissingError(
-            f"no run under {runs_dir}/ in this folder; train one: minigpt2 train"
-        )
+        remedy = "train one: minigpt2 train"
+        raise InputMissingError(f"no run under {runs_dir}/ in this folder; {remedy}")
     return max(runs, key=lambda path: RunDirectory(path).checkpoints()[-1].stat().st_mtime)
 
 
@@ -165,7 +162,6 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 def _cut_samples(content: bytes, step: int) -> bytes:
     """Keep the samples up to `step`."""
-    for header in re.finditer(rb"^=== step (\d+) ===$", content, re.MULTILINE):
-        if int(header[1]) > step:
-            return content[: header.start()]
-    return content
+    headers = re.finditer(rb"^=== step (\d+) ===$", content, re.MULTILINE)
+    later = (header.start() for header in headers if int(header[1]) > step)
+    return content[: next(later, None)]

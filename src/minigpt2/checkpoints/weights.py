@@ -80,10 +80,10 @@ def read_model(folder: Path, mapped: bool = True) -> LanguageModel:
 
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Load the weights of a Hugging Face directory into `model`, whose shape must be theirs."""
-    state_from_disk(read_tensors(folder), model, folder / WEIGHTS)
+    state_from_disk(_read_tensors(folder), model, folder / WEIGHTS)
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of model.safetensors, or of all the files its index names."""
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return read_safetensors(folder / WEIGHTS)
@@ -97,9 +97,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             raise DataError(f"{index}: {name!r} is not a file beside it")
         part = read_safetensors(folder / name)
         listed = {tensor for tensor, place in places.items() if place == name}
-        if listed != part.keys():
-            stray = ", ".join(sorted(listed ^ part.keys()))
-            raise DataError(f"{index} and {name} disagree about {stray}")
+        if strays := sorted(listed ^ part.keys()):
+            raise DataError(f"{index} and {name} disagree about {', '.join(strays)}")
         tensors |= part
     return tensors
 

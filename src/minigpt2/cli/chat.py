@@ -5,8 +5,7 @@ from functools import partial
 
 from cyclopts import App, CycloptsError, Parameter
 
-from minigpt2.cli.options import say
-from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write
+from minigpt2.cli.options import Dtype, SamplingFlags, open_to_write
 from minigpt2.errors import UsageError
 from minigpt2.sampling import Sampling
 
@@ -38,7 +37,7 @@ def chat(
     """
     from minigpt2.terminal.chat import Chat
 
-    opened = partial(open_to_write, unknown=unknown, device=device, dtype=dtype, say=say)
+    opened = partial(open_to_write, unknown=unknown, device=device, dtype=dtype)
     Chat(model, opened, change, sampling).loop()
     return 0
 

@@ -3,14 +3,18 @@
 import os
 import platform
 import shutil
-import time
+import timeit
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+
 from minigpt2 import __version__
 from minigpt2.config import Config
+from minigpt2.settings import resolve
 
 if TYPE_CHECKING:
     from minigpt2.training import Plan
@@ -34,12 +38,9 @@ def doctor(*, preset: str | None = None) -> int:
     preset
         The preset to plan for; default: the one `train` takes.
     """
-    from minigpt2.settings import resolve
-
-    config = resolve(preset or "shakespeare-char").config
+    name = preset or "shakespeare-char"
+    config = resolve(name).config
     import torch
-    from rich.console import Console
-    from rich.table import Table
 
     from minigpt2.training import make_plan
 
@@ -53,7 +54,7 @@ def doctor(*, preset: str | None = None) -> int:
         rate = matmul_gflops(plan.device, dtype)
         table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
     table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
-    table.add_row(f"plan, {preset or 'shakespeare-char'}", plan.describe())
+    table.add_row(f"plan, {name}", plan.describe())
     for row in memory_lines(config, plan):
         table.add_row(*row)
     for extra, modules in EXTRAS.items():
@@ -93,9 +94,6 @@ def matmul_gflops(device: str, dtype: str, repeats: int = 5) -> float:
 
     n = _MATMUL_SIZE
     a = torch.randn(n, n, device=device).to(getattr(torch, dtype))
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        (a @ a).sum().item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * n**3 / best / 1e9
+    # `item` waits for the device.
+    seconds = timeit.repeat(lambda: (a @ a).sum().item(), number=1, repeat=repeats)
+    return 2 * n**3 / min(seconds) / 1e9

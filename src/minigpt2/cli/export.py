@@ -56,15 +56,14 @@ def export(
 def _export_directory(
     model: "LanguageModel", tokenizer: "Tokenizer", folder: Path, out: Path
 ) -> int:
-    from minigpt2.checkpoints import save_checkpoint
-    from minigpt2.checkpoints.adapters import adapter_base, is_adapter
+    from minigpt2.checkpoints import adapters, save_checkpoint
     from minigpt2.interop.card import model_card
     from minigpt2.model import lora_layers
 
     if out.resolve() == folder.resolve():
         raise UsageError(f"{out} is the model itself; choose another --out")
     card = model_card(out.name, model, tokenizer, folder)
-    base = adapter_base(folder) if is_adapter(folder) else None
+    base = adapters.adapter_base(folder) if adapters.is_adapter(folder) else None
     save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
     say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
     if lora_layers(model):

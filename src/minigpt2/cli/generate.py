@@ -3,17 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import say
-from minigpt2.cli.writing import Dtype, SamplingFlags, open_to_write
-from minigpt2.errors import DataError, InputMissingError, UsageError
+from minigpt2.cli.options import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.errors import DataError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.sampling import Sampling
+from minigpt2.settings import read_named
 from minigpt2.text import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def generate(
         )
     if show_probs and (out is not None or as_json or several):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
-    _, network, tokenizer = open_to_write(model, unknown, device, dtype, say)
+    _, network, tokenizer = open_to_write(model, unknown, device, dtype)
     from minigpt2.generation import engine_for, prompt_ids, stream
     from minigpt2.generation.speed import Speed, read_gbps
 
@@ -143,10 +143,8 @@ def _token(token_id: int, logprob: float, tokenizer: "Tokenizer") -> dict[str, A
 
 
 def _json_line(sample: _Sample) -> str:
-    record: dict[str, Any] = asdict(sample)
-    if not sample.tokens:
-        del record["tokens"]
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    told = {name: value for name, value in vars(sample).items() if value != []}
+    return json.dumps(told, ensure_ascii=False) + "\n"
 
 
 def _as_text(sample: _Sample, number: int | None) -> str:
@@ -207,23 +205,12 @@ def _read_prompts(prompt: str | None, prompt_file: Path | None, many: Path | Non
     if len(named) > 1:
         raise UsageError(f"give one of {' and '.join(named)}")
     if prompt_file is not None:
-        return [_read(prompt_file)]
+        return [read_named(prompt_file, "prompt", "prompts are read from a text file")]
     if many is None:
         return [sys.stdin.read() if prompt == "-" else prompt or ""]
-    from minigpt2.data.rows import rows_of, text_of
+    from minigpt2.data.readers import rows_of, text_of
 
     found = [text_of(row, "prompt", place) for row, place in rows_of(many, plain="prompt")]
     if not found:
         raise DataError(f"{many} holds no prompt")
     return found
-
-
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory; prompts are read from a text file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputMissingError(f"no prompt file {path}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None

@@ -66,11 +66,9 @@ def _rename_all(arguments: list[str], aliases: dict[str, str]) -> list[str]:
 def _init_from(value: str | None) -> list[str]:
     if value in (None, "resume"):
         return []
-    if value == "scratch":
-        return ["--resume", "never"]
-    if value.startswith("gpt2"):
-        return ["--init", value]
-    raise UsageError(f"--init_from takes scratch, resume or gpt2..., not {value!r}")
+    if value != "scratch" and not value.startswith("gpt2"):
+        raise UsageError(f"--init_from takes scratch, resume or gpt2..., not {value!r}")
+    return ["--resume", "never"] if value == "scratch" else ["--init", value]
 
 
 def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
@@ -84,6 +82,5 @@ def _accumulation(arguments: list[str], steps: str | None) -> list[str]:
         raise UsageError("--gradient_accumulation_steps needs --batch_size beside it")
     if not micro.isdecimal():  # told where values are checked
         return [*arguments, "--training.batch-size", micro]
-    whole = str(int(micro) * int(steps))
-    split = ["--training.micro-batch-size", micro]
-    return [*arguments, "--training.batch-size", whole, *split]
+    split = ["--training.batch-size", str(int(micro) * int(steps))]
+    return [*arguments, *split, "--training.micro-batch-size", micro]

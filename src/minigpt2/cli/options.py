@@ -1,14 +1,23 @@
-"""Flags from the configuration schema: one for every key, none kept by hand."""
+"""What several commands share: a flag for every key and setting, and opening a model to write."""
 
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from minigpt2 import config as schema
+from minigpt2.sampling import Sampling
+
+if TYPE_CHECKING:
+    from minigpt2.model import LanguageModel
+    from minigpt2.tokenizers import Tokenizer
+
+# Every setting of `Sampling` as a flag of its own, its help from there.
+SamplingFlags = Annotated[Sampling, Parameter(name="*", group=Group("Sampling", sort_key=1))]
+Dtype = Literal["float32", "bfloat16", "int8"]
 
 COMMON = schema.marked("common")
 EVERY = frozenset(key for key, _ in schema.options())
@@ -43,6 +52,25 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def open_to_write(
+    model: str | None, unknown: str | None, device: str, dtype: Dtype
+) -> "tuple[str, LanguageModel, Tokenizer]":
+    """Open MODEL on a device, in a precision, its tokenizer replacing unknown characters.
+
+    Returns where it was found, the model and the tokenizer.
+    """
+    from minigpt2.interop import open_model, resolve_model
+    from minigpt2.model import set_precision
+    from minigpt2.tokenizers import replacing_unknown
+    from minigpt2.training import find_device
+
+    target = find_device(device)
+    folder = resolve_model(model, say)
+    network, tokenizer = open_model(folder, say)
+    set_precision(network.to(target), dtype)
+    return str(folder), network, replacing_unknown(tokenizer, unknown)
+
+
 def dotted(flags: dict[str, str | None]) -> dict[str, str]:
     """Return the flags that were given, under their dotted keys.
 
@@ -62,11 +90,10 @@ def _help_lines(section: type) -> dict[str, str]:
 
 
 def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
-    told = {section: _help_lines(kind) for section, kind in schema.SECTIONS.items()}
+    told = {section: _help_lines(form) for section, form in schema.SECTIONS.items()}
     for key, item in schema.options():
         section, name = key.split(".", 1)
-        default = "none" if item.default is None else str(item.default).lower()
-        default = defaults.get(key, default)
+        default = defaults.get(key, str(item.default).lower())
         parameter = Parameter(
             name=f"--{section}.{name.replace('_', '-')}",
             help=f"{told[section][name]} [{default}]",
@@ -75,9 +102,5 @@ def _options(shown: frozenset[str], defaults: Mapping[str, str]) -> Iterator[ins
             show=key in shown,
             show_default=False,
         )
-        yield inspect.Parameter(
-            f"{section}__{name}",
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[str | None, parameter],
-        )
+        kind, annotation = inspect.Parameter.KEYWORD_ONLY, Annotated[str | None, parameter]
+        yield inspect.Parameter(f"{section}__{name}", kind, default=None, annotation=annotation)

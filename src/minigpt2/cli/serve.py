@@ -8,8 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import say
-from minigpt2.cli.writing import Dtype, open_to_write
+from minigpt2.cli.options import Dtype, open_to_write, say
 from minigpt2.errors import UsageError, optional_library
 from minigpt2.sampling import Overflow
 from minigpt2.text import printable
@@ -76,7 +75,7 @@ def serve(
     from minigpt2.server.worker import Worker
 
     def open_at(folder: Path):
-        return open_to_write(str(folder), unknown, device, dtype, say)[1:]
+        return open_to_write(str(folder), unknown, device, dtype)[1:]
 
     folders = _named(models or (None,))
     workers = {

@@ -4,34 +4,29 @@ import contextlib
 import signal
 import sys
 from types import FrameType
-from typing import Any
 
 
-class StopRequest(contextlib.AbstractContextManager):
+class StopRequest(contextlib.ExitStack):
     """Within the context SIGINT, SIGTERM and SIGHUP are remembered instead of obeyed."""
 
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
+    signal: int | None = None
 
     def asked(self) -> bool:
         """Say whether a signal came."""
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
+        self._caught: list[int] = []
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
             number = getattr(signal, name, None)
             # A signal that is ignored already (nohup) stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._remember)
+                self._caught.append(number)
+                self.callback(signal.signal, number, signal.signal(number, self._remember))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = int(number)
-        for caught in self._before:
+        for caught in self._caught:
             signal.signal(caught, signal.SIG_DFL)  # the second one leaves at once
         print("\nstopping after this step; once more leaves at once", file=sys.stderr)

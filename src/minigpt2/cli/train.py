@@ -45,17 +45,15 @@ class Sources:
 
         A run that stands supplies its own values instead of the defaults.
         """
-        run_dir = self.standing_run()
-        if self.init is not None:
-            base, name = self.start or _UNKNOWN_SHAPE, f"model {self.init}"
-            preset = self.preset or INIT_PRESET
-            return resolve(preset, self.config, None, self.flags, base=base, base_name=name)
-        if run_dir is None:
-            free = self.preset is None and self.config is None
-            return resolve(fitting if free else self.preset, self.config, None, self.flags)
-        stored = stored_config(run_dir)
-        flags = {**self.flags, "logging.model_save_path": str(run_dir)}
-        return resolve(self.preset, self.config, None, flags, base=stored.given())
+        preset, base, name = self.preset, {}, "the run's config.yaml"
+        if run_dir := self.standing_run():
+            base = stored_config(run_dir).given()
+        elif self.init is not None:
+            preset, base = preset or INIT_PRESET, self.start or _UNKNOWN_SHAPE
+            name = f"model {self.init}"
+        elif preset is None and self.config is None:
+            preset = fitting
+        return resolve(preset, self.config, None, self.flags, base, name)
 
 
 def _train(

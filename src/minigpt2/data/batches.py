@@ -21,6 +21,7 @@ from minigpt2.errors import DataError
 # Of a row (start, stop, first target) tokens [start, stop - 1) are fed, and [first target, stop)
 # are what is to be predicted.
 Window = tuple[int, int, int]
+Batch = tuple[Tensor, Tensor]  # tokens and targets, of one shape
 
 IGNORED = -100  # torch's cross_entropy leaves such targets out
 _BATCHES_ARRANGED = 64  # batches whose rows are found at once, and kept
@@ -50,7 +51,7 @@ class Rows(ABC):
     def arranged(self, epoch: int, samples: range, numbers: np.ndarray) -> dict[int, Window]:
         """Give an epoch's `samples` the rows of these numbers."""
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """Return this rank's part of the global batch of `step`; the last ranks' may be smaller."""
         first = step * self.batch_size
         low, high = (first + self.batch_size * r // world for r in (rank, rank + 1))
@@ -114,9 +115,7 @@ class Batches(Rows):
         return mix(self.key(epoch) ^ 0x5EED) % self.length
 
 
-def rows_as_batch(
-    stream: Ids, rows: list[Window], width: int | None = None
-) -> tuple[Tensor, Tensor]:
+def rows_as_batch(stream: Ids, rows: list[Window], width: int | None = None) -> Batch:
     """Return rows as (tokens, targets), padded to `width` targets or to the longest row.
 
     What is not scored, padding too, is IGNORED; being at the end no causal position can see it.

@@ -28,10 +28,8 @@ class DocumentRows:
 
     def __init__(self, stream: TokenStream, length: int) -> None:
         self._stream, self._length = stream, length
-        totals = [
-            int(self._counts(first)[0].sum()) for first in range(0, len(stream.documents), _COARSE)
-        ]
-        self._starts = np.cumsum([0, *totals])
+        firsts = range(0, len(stream.documents), _COARSE)
+        self._starts = np.cumsum([0, *(int(self._counts(first)[0].sum()) for first in firsts)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -7,7 +7,6 @@ call on the same text finds its own request in the manifest and has nothing to d
 
 import contextlib
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +20,13 @@ from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.config import bpe_size
 from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.encoding import encode, jobs
 from minigpt2.data.pieces import Piece
 from minigpt2.data.readers import Source, read_source
 from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
-from minigpt2.data.writing import BEGINNING, SplitWriter, is_whole
+from minigpt2.data.writing import BEGINNING, SplitWriter, encode, is_whole, jobs
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.tokenizers import END_OF_TEXT, TRANSCRIPT, Tokenizer, load_tokenizer, make_tokenizer
 from minigpt2.tokenizers.directory import tokenizer_files
@@ -118,19 +116,17 @@ class _Work:
                 "tokenizer has none; give one text, another --tokenizer, or, fine-tuning, add it: "
                 '--data.special-tokens "<|endoftext|>"'
             )
-        splits = self._encoded(found, tokenizer)
+        told = ("split", "separated", "prompts", "turns", "repairs", "cleaning")
         manifest = {
             "format": "minigpt2-data",
             "version": VERSION,
             "inputs": inputs,
             **self.request,
-            **{key: getattr(found, key) for key in ("split", "separated", "prompts", "turns")},
+            **{name: getattr(found, name) for name in told},
             "vocab_size": tokenizer.vocab_size,
             "dtype": id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": files.sha256_of(self.folder / "tokenizer.json"),
-            "repairs": found.repairs,
-            "cleaning": found.cleaning,
-            "splits": splits,
+            "splits": self._encoded(found, tokenizer),
         }
         files.replace_file(self.folder / "manifest.json", files.sealed(manifest))
         self._path.unlink()
@@ -146,7 +142,7 @@ class _Work:
         """Return what an earlier call for the same request had done, if that can be believed."""
         try:
             left = files.read_sealed(self._path)
-            Survey.from_dict(left["survey"])  # or there was none yet
+            Survey(**left["survey"])  # or there was none yet
             whole = all(is_whole(self.folder, *state) for state in left["states"].items())
             return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
@@ -170,12 +166,12 @@ class _Work:
 
     def _surveyed(self) -> Survey:
         if self._done:
-            return Survey.from_dict(self._done["survey"])
+            return Survey(**self._done["survey"])
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
         found = survey(self._pieces(cleaner, "reading"), self.recipe, cleaner, self.say)
         states = dict.fromkeys(("train", "val"), BEGINNING)
-        self._done = {"request": self.request, "survey": found.to_dict(), "states": states}
+        self._done = {"request": self.request, "survey": asdict(found), "states": states}
         self._save()
         return found
 
@@ -199,10 +195,9 @@ class _Work:
         recipe = self.recipe
         end = (END_OF_TEXT,) if found.separated or recipe.specials else ()
         specials = tuple(dict.fromkeys((*end, *recipe.specials)))
-        learns = recipe.tokenizer.startswith("bpe:")
-        asked = bpe_size(recipe.tokenizer) if learns else 0
-        every = (p.prompt + p.text for _, p in self._assigned(found))
-        texts = self._training_sample(found) if learns else every
+        asked, texts = 0, (p.prompt + p.text for _, p in self._assigned(found))
+        if recipe.tokenizer.startswith("bpe:"):
+            asked, texts = bpe_size(recipe.tokenizer), self._training_sample(found)
 
         def told(done: int) -> None:
             self.progress("learning merges", done, asked)
@@ -219,13 +214,11 @@ class _Work:
     def _training_sample(self, found: Survey) -> Iterator[str]:
         """Yield the training text, or pieces spread evenly over it if it is very long."""
         share = min(1.0, _LEARN_CHARACTERS / found.characters)
-        taken = 0.0
-        for split, piece in self._assigned(found, "counting words"):
-            if split == "train":
-                taken += share
-                if taken >= 1:
-                    taken -= 1
-                    yield from filter(None, (piece.prompt, piece.text))
+        assigned = self._assigned(found, "counting words")
+        training = (piece for split, piece in assigned if split == "train")
+        for number, piece in enumerate(training):
+            if int(number * share) < int((number + 1) * share):
+                yield from filter(None, (piece.prompt, piece.text))
 
     def _encoded(self, found: Survey, tokenizer: Tokenizer) -> dict[str, Any]:
         """Encode what is not on disk yet; return the manifest's account of the splits."""
@@ -237,9 +230,8 @@ class _Work:
         }
         separator, cores = tokenizer.eos_id if found.separated else None, available_cores()
         work = partial(encode, tokenizer, separator)
-        todo = (
-            job for job in jobs(self._assigned(found)) if job.number >= states[job.split]["jobs"]
-        )
+        every = jobs(self._assigned(found))
+        todo = (job for job in every if job.number >= states[job.split]["jobs"])
         with ThreadPoolExecutor(cores) as pool:
             for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
                 if state := writers[job.split].add(job, ids, starts):
@@ -256,21 +248,19 @@ def _request(recipe: Recipe, sources: list[Source], tokenizer: Tokenizer | None)
     """Return all that decides about the result: two equal requests have equal results."""
     if tokenizer is None and recipe.reads_tokenizer():
         tokenizer = make_tokenizer(recipe.tokenizer)
-    content = json.dumps(tokenizer and tokenizer.to_json(), sort_keys=True)
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "sources": [_facts(source) for source in sources],
-        "given_tokenizer": tokenizer and hashlib.sha256(content.encode()).hexdigest(),
+        "given_tokenizer": tokenizer and files.digest(tokenizer.to_json()),
     }
 
 
 def _facts(source: Source) -> dict[str, Any]:
+    split = {"split": "val"} if source.held_out else {}
     try:
-        size, digest = source.path.stat().st_size, files.sha256_of(source.path)
+        return {"name": source.name, **split, **files.size_and_hash(source.path)}
     except OSError as error:
         raise InputMissingError(f"{source.name} cannot be read: {error.strerror}") from None
-    facts = {"name": source.name, "bytes": size, "sha256": digest}
-    return facts | ({"split": "val"} if source.held_out else {})
 
 
 def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say) -> bool:

@@ -1,6 +1,7 @@
 """Read documents out of files, a piece at a time: memory does not grow with the input.
 
 Plain text is one document a file; each line of JSONL, each row of CSV, TSV and parquet is one.
+Questions and prompts, which are no text to learn, are read as rows: dicts, each with its place.
 What is always right to repair is repaired and told: a byte order mark is dropped, line ends become
 "\\n". Anything else that is not UTF-8 text is an error with its place.
 """
@@ -21,8 +22,9 @@ from typing import Any, BinaryIO
 
 from minigpt2.data.pieces import Piece, as_pieces
 from minigpt2.data.recipe import Recipe
-from minigpt2.data.records import RECORDS
+from minigpt2.data.records import RECORDS, parquet_rows
 from minigpt2.errors import DataError, InputMissingError, optional_library
+from minigpt2.files import parse_json, utf8
 
 _BLOCK_BYTES = 1 << 20
 _RETURNS = "Windows or old Mac line ends converted"
@@ -47,6 +49,19 @@ class Source:
     format: str = "text"
     compression: str = ""
     held_out: bool = False
+
+
+def source_of(path: Path, name: str) -> Source:
+    """Return how to read a file, by its name's endings; what is not known is plain text."""
+    suffix, compression = endings(name)
+    return Source(path, name, FORMATS.get(suffix, "text"), compression)
+
+
+def endings(name: str) -> tuple[str, str]:
+    """Return what a name says of the format and, after it, of the compression."""
+    suffixes = ["", *(suffix.lower() for suffix in Path(name).suffixes)]
+    compression = suffixes.pop() if suffixes[-1] in COMPRESSIONS else ""
+    return suffixes[-1], compression
 
 
 def read_source(source: Source, recipe: Recipe, repairs: Counter[str]) -> Iterator[Piece]:
@@ -149,3 +164,33 @@ def _newlines(text: str, repairs: Counter[str]) -> str:
         return text
     repairs[_RETURNS] += text.count("\r")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def rows_of(path: Path, plain: str = "") -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the rows of a JSON lines or parquet file as dicts, each with its place.
+
+    With `plain` the lines of any other file are rows of one field, which is called so.
+    """
+    source = source_of(path, path.name)
+    bare = path.name[: len(path.name) - len(source.compression)]
+    as_json = source.format == "jsonl" or bare.endswith(".json")
+    if not as_json and not plain and source.format != "parquet":
+        raise DataError(f"{path}: needs .jsonl or .parquet, also compressed, as it is published")
+    with open_source(source) as file:
+        if source.format == "parquet":
+            yield from ((row, f"{path}, {place}") for row, place in parquet_rows(file, str(path)))
+            return
+        for number, line in enumerate(file, 1):
+            place = f"{path}, line {number}"
+            if line.strip() and as_json:
+                yield parse_json(line, place), place
+            elif line.strip():
+                yield {plain: utf8(line, place).rstrip("\r\n")}, place
+
+
+def text_of(row: dict[str, Any], field: str, place: str) -> str:
+    """Return the text in a field of a row; raises DataError, naming what there is instead."""
+    if not isinstance(row.get(field), str):
+        there = ", ".join(map(str, row))[:100] or "nothing"
+        raise DataError(f"{place}: no text in a field {field!r}; there is {there}")
+    return row[field]

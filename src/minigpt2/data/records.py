@@ -59,39 +59,41 @@ def csv_records(
     # Strays become surrogates here and are told, with the line, where they stand.
     with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
         lines = _table_lines(text, name)
-        first = next(lines, "")
+        if not (first := next(lines, "")):
+            return
         # Spreadsheets write semicolons where the comma is the decimal point.
         separator = max(separators, key=first.count)
-        rows = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
-        try:
-            header = next(rows)
-        except csv.Error as error:
-            raise DataError(f"{name}, line {rows.line_num}: {error}; is it a table?") from None
-        if first:
-            columns = table_columns(header, field, name, TABLE_FIELDS)
-            yield from _csv_records(rows, [header.index(column) for column in columns], len(header))
+        rows = _csv_rows(itertools.chain([first], lines), separator)
+        place, header = next(rows)
+        if isinstance(header, csv.Error):
+            raise DataError(f"{name}, {place}: {header}; is it a table?")
+        columns = [header.index(column) for column in choose(header, field, name, TABLE_FIELDS)]
+        for place, row in rows:
+            if isinstance(row, csv.Error):
+                yield DataError(f"{place}: {row}")
+            elif len(row) == len(header):
+                yield _checked([row[column] for column in columns], place)
+            elif row:
+                yield DataError(f"{place}: {len(row)} fields, where the header has {len(header)}")
 
 
-def _csv_records(rows: Any, columns: list[int], width: int) -> Iterator[Record]:
-    while True:
+def _csv_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[str, list[str] | csv.Error]]:
+    """Yield each row after its place, or what is wrong with it: the next one may be whole."""
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    row: list[str] | csv.Error | None = []
+    while row is not None:
         try:
             row = next(rows, None)
         except csv.Error as error:
-            yield DataError(f"line {rows.line_num}: {error}")
-            continue
-        if row is None:
-            return
-        place = f"line {rows.line_num}"
-        if len(row) == width:
-            yield _checked([row[column] for column in columns], place)
-        elif row:
-            yield DataError(f"{place}: {len(row)} fields, where the header has {width}")
+            row = error
+        if row is not None:
+            yield f"line {rows.line_num}", row
 
 
 def parquet_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Record]:
     """Yield the records of each row; only the columns that are used are read."""
     with _opened(file, name) as table:
-        columns = table_columns(table.schema_arrow.names, field, name)
+        columns = choose(table.schema_arrow.names, field, name)
         batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
         rows = (row for batch in batches for row in zip(*map(batch.column, columns), strict=True))
         for number, row in enumerate(rows, 1):
@@ -103,11 +105,12 @@ def parquet_records(file: BinaryIO, name: str, field: str | None) -> Iterator[Re
                 yield from row_records(columns, values, f"row {number}")
 
 
-def parquet_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows, all columns, as Python values."""
+def parquet_rows(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the rows, all columns, as Python values, each with its place."""
     with _opened(file, name) as table:
-        for batch in table.iter_batches(_ROWS_AT_ONCE, use_threads=False):
-            yield from batch.to_pylist()
+        batches = table.iter_batches(_ROWS_AT_ONCE, use_threads=False)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((row, f"row {number}") for number, row in enumerate(rows, 1))
 
 
 @contextlib.contextmanager
@@ -138,44 +141,31 @@ def choose(
 ) -> tuple[str, ...]:
     """Return the fields to read: a text's, or a prompt's and its text's.
 
-    Raises DataError, naming `where`, if they lack.
+    Raises DataError, naming `where`, if one lacks or is there twice.
 
     >>> choose(["id", "text"], None, "line 1"), choose(["q", "a"], "q+a", "line 1")
     (('text',), ('q', 'a'))
     """
     wanted = known if field is None else ((field,), tuple(field.split("+", 1)))
-    for fields in wanted:
-        if set(fields) <= set(names):
-            return fields
+    fields = next((fields for fields in wanted if set(fields) <= set(names)), ())
+    if twice := [name for name in fields if names.count(name) > 1]:
+        raise DataError(f"{where} has two columns {twice[0]!r}; rename one")
+    if fields:
+        return fields
     shown = ", ".join(" ".join(name.split())[:40] for name in names[:12]) or "nothing"
     remedy = "choose with minigpt2 prepare --field NAME, or PROMPT+ANSWER"
     raise DataError(f"{where} has no field {field or 'text'!r}; it has {shown}: {remedy}")
 
 
-def table_columns(
-    names: Sequence[str], field: str | None, name: str, known: Fields = FIELDS
-) -> tuple[str, ...]:
-    """Choose the columns of a whole table; raises DataError if one lacks or is there twice."""
-    columns = choose(names, field, name, known)
-    for column in columns:
-        if names.count(column) > 1:
-            raise DataError(f"{name} has two columns {column!r}; rename one")
-    return columns
-
-
-def row_records(columns: tuple[str, ...], values: list[Any], place: str) -> Iterator[Record]:
-    """Yield what the chosen columns of a row hold: a text, or each answer of a conversation."""
+def row_records(columns: tuple[str, ...], values: list[Any], place: str) -> list[Record]:
+    """Return what the chosen columns of a row hold: a text, or each answer of a conversation."""
     if columns != (MESSAGES,):
-        yield _checked(values, place)
-        return
+        return [_checked(values, place)]
     [messages] = values
-    fault = _no_conversation(messages)
-    turns = [] if fault else list(answers(messages))
-    if not turns:
-        yield DataError(f"{place}: {fault or 'nobody speaks as assistant'}")
-        return
+    if fault := _no_conversation(messages):
+        return [DataError(f"{place}: {fault}")]
     group = json.dumps([[message["role"], message["content"]] for message in messages])
-    yield from (_checked(turn, place, group) for turn in turns)
+    return [_checked(turn, place, group) for turn in answers(messages)]
 
 
 def _no_conversation(messages: Any) -> str | None:
@@ -186,14 +176,14 @@ def _no_conversation(messages: Any) -> str | None:
             return 'a message is {"role": ..., "content": a text}'
         if message.get("role") not in ROLES:
             return f"role {message.get('role')!r}; roles are {', '.join(ROLES)}"
-    return None
+    spoken = any(message["role"] == "assistant" for message in messages)
+    return None if spoken else "nobody speaks as assistant"
 
 
 def _checked(parts: Sequence[Any], place: str, conversation: str = "") -> Record:
     """Return what a text, or a prompt and a text, make, if they are texts."""
-    for part in parts:
-        if fault := _no_text(part):
-            return DataError(f"{place}: {fault}")
+    if fault := next(filter(None, map(_no_text, parts)), None):
+        return DataError(f"{place}: {fault}")
     return Piece(parts[-1], "".join(parts[:-1]), conversation=conversation)
 
 

@@ -26,6 +26,8 @@ HEADER = struct.Struct("<8sIIQQ32x")
 BLOCK_BYTES = 1 << 20
 SHARD_TOKENS = 100_000_000
 
+Told = Callable[[int], None]  # what is called with the number of tokens just done
+
 
 def id_dtype(vocab_size: int) -> np.dtype:
     """Return the type of an id on disk."""
@@ -37,7 +39,6 @@ class Ids(Protocol):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ids [start, stop) as int64."""
-        ...
 
 
 class _Shards:
@@ -45,7 +46,7 @@ class _Shards:
 
     def __init__(self, shards: list["_Shard"]) -> None:
         self._shards = shards
-        self._starts = np.cumsum([0] + [shard.count for shard in shards])
+        self._starts = np.cumsum([0, *(shard.count for shard in shards)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -60,7 +61,7 @@ class _Shards:
             parts.append(shard.read(max(start - begin, 0), min(stop - begin, shard.count)))
         return np.concatenate(parts)
 
-    def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
+    def verify(self, told: Told = lambda tokens: None) -> None:
         """Check every block there is; raises DataError at the first damaged one."""
         for shard in self._shards:
             shard.verify()
@@ -79,7 +80,7 @@ class TokenStream(_Shards):
         self.target_bytes = splits[0]["target_bytes"] + sum(split["bytes"] for split in splits[1:])
         self.documents = DocumentIndex(folder, splits)
 
-    def verify(self, told: Callable[[int], None] = lambda tokens: None) -> None:
+    def verify(self, told: Told = lambda tokens: None) -> None:
         """Check every block of the index and of the ids; raises DataError at a damaged one."""
         self.documents.table.verify()
         super().verify(told)
@@ -111,17 +112,17 @@ class _Shard:
     def __init__(self, folder: Path, entry: dict[str, Any], vocab_size: int, base: int = 0) -> None:
         self.path = path = folder / entry["file"]
         self.count, self._vocab_size, self._base = int(entry["tokens"]), vocab_size, base
-        self._checksums: list[int] = entry["crc32"]
         width = _check_header(path, self.count, vocab_size)
         self._ids = np.memmap(path, np.dtype(f"<u{width}"), "r", HEADER.size, (self.count,))
         self._block = BLOCK_BYTES // width
-        self._verified = np.zeros(len(self._checksums), dtype=bool)
+        self._checksums: list[int] = entry["crc32"]
+        self._verified: set[int] = set()
         if len(self._checksums) != -(-self.count // self._block):
             raise DataError(f"{path}: the manifest's checksums do not cover {self.count} ids")
 
     def read(self, start: int, stop: int) -> np.ndarray:
         for block in range(start // self._block, -(-stop // self._block)):
-            if not self._verified[block]:
+            if block not in self._verified:
                 self._verify(block)
         return self._ids[start:stop].astype(np.int64) + self._base
 
@@ -137,23 +138,19 @@ class _Shard:
         remedy = f"remove {self.path.parent} and prepare the data again"
         if zlib.crc32(content) != self._checksums[block]:
             raise DataError(f"{self.path}: the block at offset {offset} is damaged; {remedy}")
-        ids = np.frombuffer(content, self._ids.dtype)
-        if len(ids) and int(ids.max()) >= self._vocab_size:
+        if (largest := np.frombuffer(content, self._ids.dtype).max(initial=0)) >= self._vocab_size:
             raise DataError(
-                f"{self.path}: id {int(ids.max())} in the block at offset {offset} is outside "
+                f"{self.path}: id {largest} in the block at offset {offset} is outside "
                 f"the vocabulary of {self._vocab_size}; {remedy}"
             )
-        self._verified[block] = True
+        self._verified.add(block)
 
 
 def _check_header(path: Path, count: int, vocab_size: int) -> int:
     """Verify a shard's header and size against the manifest; return the bytes an id takes."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEADER.size)
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise InputMissingError(f"shard {path} is missing; prepare the data again") from None
+    with path.open("rb") as file:
+        head = file.read(HEADER.size)
+    size = path.stat().st_size
     if len(head) < HEADER.size or head[:8] != MAGIC:
         raise DataError(f"{path} is not a minigpt2 shard")
     _, version, width, vocab, tokens = HEADER.unpack(head)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minigpt2.data.download import DATASETS, fetch, is_address
-from minigpt2.data.readers import COMPRESSIONS, FORMATS, Source, read_source
+from minigpt2.data.readers import FORMATS, Source, endings, read_source, source_of
 from minigpt2.data.recipe import Recipe
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import has_our_manifest, storage_errors
@@ -51,18 +51,6 @@ def read_text(name: str) -> str:
         sources = find_sources([name], Path(scratch), "auto", lambda line: None)
         pieces = (piece for source in sources for piece in read_source(source, Recipe(), Counter()))
         return "".join(piece.prompt + piece.text for piece in pieces)
-
-
-def source_of(path: Path, name: str) -> Source:
-    """Return how to read a file, by its name's endings; what is not known is plain text."""
-    suffix, compression = _endings(name)
-    return Source(path, name, FORMATS.get(suffix, "text"), compression)
-
-
-def _endings(name: str) -> tuple[str, str]:
-    suffixes = ["", *(suffix.lower() for suffix in Path(name).suffixes)]
-    compression = suffixes.pop() if suffixes[-1] in COMPRESSIONS else ""
-    return suffixes[-1], compression
 
 
 def _expand(name: str, spool: Path, say: Say) -> Iterator[Source]:
@@ -118,7 +106,7 @@ def _folder(folder: Path, say: Say) -> Iterator[Source]:
     passed_over: Counter[str] = Counter()
     found = 0
     for path in _walk(folder, set()):
-        suffix, _ = _endings(path.name)
+        suffix, _ = endings(path.name)
         if path.is_file() and suffix in FORMATS:
             found += 1
             yield source_of(path, str(path))

@@ -1,12 +1,12 @@
 """What is in prepared data: sizes, lengths, frequent tokens, and what counting alone predicts."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from minigpt2.data.shards import Dataset, TokenStream
+from minigpt2.data.shards import Dataset, TokenStream, Told
 from minigpt2.files import read_sealed, replace_file, sealed
 
 _BLOCK = 1 << 20
@@ -16,9 +16,7 @@ _MOST_FREQUENT = 20
 _QUANTILES = {"least": 0, "quarter": 0.25, "median": 0.5, "three quarters": 0.75, "most": 1}
 
 
-def describe(
-    data: Dataset, progress: Callable[[int], None] = lambda tokens: None
-) -> dict[str, Any]:
+def describe(data: Dataset, progress: Told = lambda tokens: None) -> dict[str, Any]:
     """Return the statistics of a dataset, ready for its manifest; `progress` is told tokens done.
 
     Lengths are in tokens, the separator among them; characters a token leave it out. Losses are
@@ -30,10 +28,7 @@ def describe(
     unigram, bigram = unigram_loss(train, val), bigram_loss(data.train, data.val, len(train))
     size = data.manifest["splits"]["val"]["bytes"]
     return {
-        "splits": {
-            name: _sizes(data, data.manifest["splits"][name], stream, progress)
-            for name, stream in (("train", data.train), ("val", data.val))
-        },
+        "splits": {split: _sizes(data, split, progress) for split in ("train", "val")},
         "vocabulary": {
             "size": len(train),
             "used_in_training": int((train > 0).sum()),
@@ -99,22 +94,16 @@ def _blocks(stream: TokenStream) -> Iterator[np.ndarray]:
 def _count(data: Dataset, stream: TokenStream) -> np.ndarray:
     """Return how often each id occurs (V,)."""
     counts = np.zeros(data.manifest["vocab_size"], np.int64)
-    for ids in _blocks(stream):
-        counts += np.bincount(ids, minlength=len(counts))
-    return counts
+    return sum((np.bincount(ids, minlength=len(counts)) for ids in _blocks(stream)), counts)
 
 
-def texts(
-    data: Dataset, stream: TokenStream, told: Callable[[int], None] = lambda tokens: None
-) -> Iterator[str]:
+def texts(data: Dataset, stream: TokenStream, told: Told = lambda tokens: None) -> Iterator[str]:
     """Yield the text of a stream in blocks, a line's end for each separator."""
-    separator = data.separator
     for ids in _blocks(stream):
-        text = data.tokenizer.decode(ids.tolist())
-        if separator is not None:
-            text = text.replace(data.tokenizer.decode([separator]), "\n")
         told(len(ids))
-        yield text
+        text = data.tokenizer.decode(ids.tolist())
+        end = None if data.separator is None else data.tokenizer.decode([data.separator])
+        yield text.replace(end, "\n") if end else text
 
 
 def count_words(parts: Iterable[str]) -> int:
@@ -130,15 +119,12 @@ def count_words(parts: Iterable[str]) -> int:
     return words
 
 
-def _sizes(
-    data: Dataset, facts: dict[str, Any], stream: TokenStream, told: Callable[[int], None]
-) -> dict[str, Any]:
+def _sizes(data: Dataset, split: str, told: Told) -> dict[str, Any]:
+    facts, stream = data.manifest["splits"][split], getattr(data, split)
     tokens = facts["tokens"] - (facts["documents"] if data.separator is not None else 0)
     return {
-        "characters": facts["characters"],
+        **{name: facts[name] for name in ("characters", "documents", "tokens")},
         "words": count_words(texts(data, stream, told)),
-        "documents": facts["documents"],
-        "tokens": facts["tokens"],
         "characters_per_token": round(facts["characters"] / max(1, tokens), 4),
         "document_tokens": _lengths(stream),
     }
@@ -153,7 +139,7 @@ def _lengths(stream: TokenStream) -> dict[str, Any]:
     every = end - start
     powers = np.bincount(np.floor(np.log2(np.maximum(every, 1))).astype(int))
     quantiles = {name: int(np.quantile(every, q)) for name, q in _QUANTILES.items()}
-    return {**quantiles, "from_power_of_two": powers.tolist()}
+    return quantiles | {"from_power_of_two": powers.tolist()}
 
 
 def _rank_frequency(counts: np.ndarray) -> list[list[int]]:
@@ -170,9 +156,7 @@ def _token_lengths(data: Dataset, counts: np.ndarray) -> list[int]:
     return np.bincount(sizes, minlength=2)[1:].tolist() if sizes else []
 
 
-def with_statistics(
-    data: Dataset, progress: Callable[[int], None] = lambda tokens: None
-) -> dict[str, Any]:
+def with_statistics(data: Dataset, progress: Told = lambda tokens: None) -> dict[str, Any]:
     """Return a dataset's statistics, from its manifest or, the first time, put there.
 
     `progress` is told, block by block, how many more tokens are counted.

@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from minigpt2.data.cleaning import Cleaner
@@ -20,8 +21,7 @@ from minigpt2.data.recipe import Recipe
 from minigpt2.data.sources import Say
 from minigpt2.errors import DataError
 
-OUT, TRAIN, VAL = 0, 1, 2
-_NAMES = ("", "train", "val")
+_SPLITS = ("", "train", "val")  # the decision about a document is a place here; the first: left out
 
 
 @dataclass
@@ -35,30 +35,19 @@ class Survey:
     documents: int = 0
     prompts: int = 0  # documents whose first part is only given
     turns: int = 0  # of these, turns of a conversation
-    decisions: bytearray = field(default_factory=bytearray)
+    decisions: str = ""  # a byte a document, which compress to next to nothing
     repairs: dict[str, int] = field(default_factory=dict)
     cleaning: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON; the decisions compress to next to nothing."""
-        packed = base64.b85encode(zlib.compress(self.decisions)).decode()
-        return {**self.__dict__, "decisions": packed}
-
-    @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> "Survey":
-        """Read what `to_dict` wrote."""
-        unpacked = bytearray(zlib.decompress(base64.b85decode(tree["decisions"])))
-        return cls(**(tree | {"decisions": unpacked}))
-
     def assign(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, Piece]]:
         """Yield (split, piece) for every piece that is kept; the same pieces as were surveyed."""
-        decisions, position, split = iter(self.decisions), 0, ""
+        decisions = iter(zlib.decompress(base64.b85decode(self.decisions)))
+        position, split = 0, ""
         for piece in pieces:
             if piece.first:
-                decision = next(decisions, None)
-                if decision is None:
+                if (decision := next(decisions, None)) is None:
                     raise DataError(f"{piece.source} changed while it was read; prepare it again")
-                split = _NAMES[decision]
+                split = _SPLITS[decision]
                 if split and self.split == "position":
                     split = "val" if position >= self.border else "train"
             if not split:
@@ -75,7 +64,7 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, say: Say) 
 
     Validation files come first. What stands in them, word for word, is left out of training.
     """
-    found, counts, last_start = Survey(), Counter[int](), 0
+    found, counts, decisions, last_start = Survey(), Counter[str](), bytearray(), 0
     # A nameless data base lies on disk, so any number of digests fits, and goes when it is closed.
     with contextlib.closing(sqlite3.connect("")) as seen:
         seen.execute("PRAGMA journal_mode = OFF")
@@ -87,20 +76,21 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, say: Say) 
                 cleaner.tallies[reason].count(characters, example, "")
             elif reason and not end.bad:
                 cleaner.repairs[reason] += 1
-            if reason:
-                found.decisions.append(OUT)
-                continue
             drawn = not recipe.val and _share(end, digest) < recipe.val_fraction
-            found.decisions.append(VAL if end.held_out or drawn else TRAIN)
-            counts[found.decisions[-1]] += 1
+            split = "" if reason else "val" if end.held_out or drawn else "train"
+            decisions.append(_SPLITS.index(split))
+            if reason:
+                continue
+            counts[split] += 1
             last_start = found.characters
             found.characters += characters
             found.prompts += bool(end.prompt)
             found.turns += bool(end.conversation)
+    found.decisions = base64.b85encode(zlib.compress(decisions)).decode()
     found.documents = counts.total()
     found.repairs = dict(cleaner.repairs)
     found.cleaning = {rule: asdict(tally) for rule, tally in cleaner.tallies.items()}
-    if recipe.val and not counts[VAL]:
+    if recipe.val and not counts["val"]:
         raise DataError("the validation files hold no document")
     told = [f"{count:,} {what}" for what, count in found.repairs.items()]
     if found.characters < 2:
@@ -115,24 +105,24 @@ def survey(pieces: Iterable[Piece], recipe: Recipe, cleaner: Cleaner, say: Say) 
     return found
 
 
-def _settle(found: Survey, recipe: Recipe, counts: Counter[int], last_start: int, say: Say) -> None:
+def _settle(found: Survey, recipe: Recipe, counts: Counter[str], last_start: int, say: Say) -> None:
     """Choose the split and, for one by position, its border."""
     by_position = recipe.split == "position" or (recipe.split == "auto" and found.documents == 1)
     if recipe.val:
         found.split = "files"
-    elif not by_position and counts[TRAIN] and counts[VAL]:
+    elif not by_position and counts["train"] and counts["val"]:
         found.split = "document"
     elif recipe.split == "document":
         raise DataError(
             f"of {found.documents} documents none fell to "
-            f"{'training' if counts[VAL] else 'validation'}; "
+            f"{'training' if counts['val'] else 'validation'}; "
             "use --split position, or name validation files with --val"
         )
     else:
         found.border = int(found.characters * (1 - recipe.val_fraction))
         if not by_position:
             say(f"{found.documents} documents are too few to draw lots: the last ones are held out")
-    if not (found.border if found.split == "position" else counts[TRAIN]):
+    if not (found.border if found.split == "position" else counts["train"]):
         raise DataError("nothing is left to train on; use a smaller --val-fraction or other --val")
     if found.split == "position" and found.documents > 1:
         found.border = min(found.border, last_start)  # at least the last document is held out
@@ -151,8 +141,7 @@ def _cut(piece: Piece, room: int) -> Iterator[tuple[str, Piece]]:
         yield "val", replace(piece, text=rest, prompt="", first=room >= 0, offset=offset)
 
 
-def _blake2b(content: bytes = b"") -> Any:
-    return hashlib.blake2b(content, digest_size=16)
+_blake2b = partial(hashlib.blake2b, digest_size=16)
 
 
 def _share(end: Piece, digest: bytes) -> float:

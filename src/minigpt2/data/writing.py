@@ -1,24 +1,27 @@
-"""Write shards: ids as they come, a header and checksums, and a state to go on from after a kill.
+"""Pieces to ids to shards: work for all cores, and a state to go on from after a kill.
 
-A split is `NAME-00000.bin`, ... and `NAME-documents.bin`, which holds for each document where it
-starts in the stream and where its first target stands. After each full shard the state is one that
-a new process can take up: it encodes again the job that filled the shard, and skips its beginning.
+Text is encoded a job of a quarter of a million characters at a time. A split is `NAME-00000.bin`,
+... and `NAME-documents.bin`, which holds for each document where it starts in the stream and where
+its first target stands. After each full shard the state is one that a new process can take up: it
+encodes again the job that filled the shard, and skips its beginning.
 """
 
 import contextlib
 import copy
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigpt2.data.encoding import Job
+from minigpt2.data.pieces import PIECE_CHARACTERS, Piece
 from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
+from minigpt2.errors import DataError
 from minigpt2.files import storage_errors
-from minigpt2.tokenizers import Tokenizer
+from minigpt2.tokenizers import Tokenizer, encode_array
 
 # The state a split begins with: whole jobs counted, how many ids of the next one are on disk
 # already, and what that comes to.
@@ -26,13 +29,64 @@ _COUNTS = ("jobs", "skip", "tokens", "documents", "characters", "bytes")
 BEGINNING: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "shards": []}
 
 
+@dataclass
+class Job:
+    """Pieces of one split that are encoded together; `number` counts the split's jobs."""
+
+    split: str
+    number: int
+    pieces: list[Piece] = field(default_factory=list)
+    characters: int = 0
+    bytes: int = 0
+
+
+def jobs(assigned: Iterable[tuple[str, Piece]]) -> Iterator[Job]:
+    """Gather pieces into jobs, in order within each split; the same pieces give the same jobs."""
+    open_jobs = {split: Job(split, 0) for split in ("train", "val")}
+    for split, piece in assigned:
+        job = open_jobs[split]
+        job.pieces.append(piece)
+        job.characters += len(piece.prompt) + len(piece.text)
+        job.bytes += len((piece.prompt + piece.text).encode())
+        if job.characters >= PIECE_CHARACTERS:
+            yield job
+            open_jobs[split] = Job(split, job.number + 1)
+    yield from (job for job in open_jobs.values() if job.pieces)
+
+
+def encode(
+    tokenizer: Tokenizer, separator: int | None, job: Job
+) -> tuple[Job, np.ndarray, np.ndarray]:
+    """Return a job's ids, and (start, first target), from there, of each document in it.
+
+    `separator` is the id that ends each document, None: there is one text. Raises DataError, naming
+    the document, where a text has no ids.
+    """
+    dtype = id_dtype(tokenizer.vocab_size)
+    end = np.array([] if separator is None else [separator], dtype)
+    parts, starts, length = [end[:0]], [], 0
+    for piece in job.pieces:
+        try:
+            prompt = encode_array(tokenizer, piece.prompt).astype(dtype)
+            text = encode_array(tokenizer, piece.text).astype(dtype)
+        except DataError as error:
+            after = f" after character {piece.offset}" if piece.offset else ""
+            raise DataError(f"{piece.source}{after}: {error}") from None
+        if piece.first:
+            starts.append((length, length + len(prompt)))
+        parts += [prompt, text]
+        if piece.last:
+            parts.append(end)
+        length += len(prompt) + len(text) + len(end) * piece.last
+    return job, np.concatenate(parts), np.array(starts, np.uint64).reshape(-1, 2)
+
+
 def is_whole(folder: Path, split: str, state: dict[str, Any]) -> bool:
     """Say whether all that a state speaks of is in the folder, bit for bit where it matters."""
     index = _index_path(folder, split)
     size = index.stat().st_size if index.exists() else HEADER.size
-    if size < HEADER.size + state["documents"] * 16:
-        return False
-    return all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state["shards"])
+    shards = all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state["shards"])
+    return shards and size >= HEADER.size + state["documents"] * 16
 
 
 def _checksums(path: Path) -> list[int]:
@@ -54,12 +108,12 @@ class SplitWriter:
     def __init__(
         self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
     ) -> None:
-        self._folder, self._split, self._vocab_size = folder, split, vocab_size
-        self._shard_tokens = shard_tokens
+        self._folder, self._split = folder, split
+        self._vocab_size, self._shard_tokens = vocab_size, shard_tokens
         self.now = copy.deepcopy(state)
         self._shard: ShardWriter | None = None
-        index_path = _index_path(folder, split)
-        self._index = ShardWriter(index_path, np.dtype("<u8"), 2 * self.now["documents"])
+        index = _index_path(folder, split)
+        self._index = ShardWriter(index, np.dtype("<u8"), 2 * self.now["documents"])
 
     def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> dict[str, Any] | None:
         """Append what a job was encoded to; return the state as of the last shard it filled."""
@@ -69,14 +123,12 @@ class SplitWriter:
             shard = self._open_shard()
             part, ids = np.split(ids, [self._shard_tokens - shard.count])
             shard.write(part)
-            now["tokens"] += len(part)
-            now["skip"] += len(part)
+            now.update(tokens=now["tokens"] + len(part), skip=now["skip"] + len(part))
             if shard.count == self._shard_tokens:
                 self._close_shard()
                 state = copy.deepcopy(now)
         self._index.write(starts.ravel() + base)
-        now["jobs"], now["skip"] = now["jobs"] + 1, 0
-        now["documents"] += len(starts)
+        now.update(jobs=now["jobs"] + 1, skip=0, documents=now["documents"] + len(starts))
         now["characters"] += job.characters
         now["bytes"] += job.bytes
         return state
@@ -90,12 +142,8 @@ class SplitWriter:
         first = np.fromfile(path, id_dtype(self._vocab_size), 1, offset=HEADER.size)
         unscored = [token for token in first.tolist() if token != separator]
         return {
-            "documents": now["documents"],
-            "characters": now["characters"],
-            "bytes": now["bytes"],
+            **{key: now[key] for key in ("documents", "characters", "bytes", "tokens", "shards")},
             "target_bytes": now["bytes"] - len(tokenizer.decode_bytes(unscored)),
-            "tokens": now["tokens"],
-            "shards": now["shards"],
             "index": self._index.close(now["tokens"] + 1),
         }
 

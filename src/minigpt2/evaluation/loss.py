@@ -17,11 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minigpt2.data import TokenStream, bigram_loss
+from minigpt2.data import TokenStream, bigram_loss, shards, statistics
 from minigpt2.data.batches import IGNORED, Window, rows_as_batch, windows
 from minigpt2.data.documents import DocumentRows, restart_at
-from minigpt2.data.shards import Ids
-from minigpt2.data.statistics import head, unigram_loss
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.model import GPT2, LanguageModel, evaluating
 
@@ -162,7 +160,7 @@ def _count_in(table: np.ndarray, places: np.ndarray, losses: np.ndarray) -> None
 
 
 def mean_loss(
-    model: LanguageModel, stream: Ids, cut: Iterable[Window], separator: int | None = None
+    model: LanguageModel, stream: shards.Ids, cut: Iterable[Window], separator: int | None = None
 ) -> float:
     """Return the mean loss in nats a token over the windows `cut` out of `stream`.
 
@@ -176,7 +174,7 @@ def mean_loss(
 
 
 def token_losses(
-    model: LanguageModel, stream: Ids, cut: Iterable[Window], separator: int | None = None
+    model: LanguageModel, stream: shards.Ids, cut: Iterable[Window], separator: int | None = None
 ) -> Iterator[Scored]:
     """Yield the loss of every target of the windows `cut` out of `stream`, batch by batch."""
     device, size = next(model.parameters()).device, model.config.vocab_size
@@ -238,9 +236,10 @@ def baselines(counted: TokenStream, scored: TokenStream, vocab_size: int) -> dic
     """
     found = {"uniform": math.log(vocab_size)}
     # Of what is scored the first token is nobody's to predict.
-    counts = (np.bincount(i, minlength=vocab_size) for i in (head(counted), head(scored)[1:]))
-    unigram, bigram = unigram_loss(*counts), bigram_loss(counted, scored, vocab_size)
-    known = {"unigram": unigram, "bigram": bigram}
+    seen, asked = statistics.head(counted), statistics.head(scored)[1:]
+    counts = (np.bincount(ids, minlength=vocab_size) for ids in (seen, asked))
+    known = {"unigram": statistics.unigram_loss(*counts)}
+    known["bigram"] = bigram_loss(counted, scored, vocab_size)
     return found | {name: loss for name, loss in known.items() if loss is not None}
 
 

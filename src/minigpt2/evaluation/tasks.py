@@ -20,10 +20,9 @@ from typing import Literal
 import numpy as np
 import yaml
 
-from minigpt2.data.batches import windows
+from minigpt2.data import batches, read_text
 from minigpt2.data.download import fetch
-from minigpt2.data.rows import rows_of, text_of
-from minigpt2.data.sources import read_text
+from minigpt2.data.readers import rows_of, text_of
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.evaluation.loss import DAMAGED, mean_loss, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
@@ -155,10 +154,8 @@ def ask(
         loss = -math.fsum(word.logprob for word in words) / count
         right = share(sum(word.greedy for word in words), count)
         return TaskResult(*counts, right, perplexity=perplexity(loss))
-    by_sum, by_mean = (
-        share(sum(_likeliest(item, ends, mean) == item.label for item, ends in scored), count)
-        for mean in (False, True)
-    )
+    right = [sum(_likeliest(i, e, mean) == i.label for i, e in scored) for mean in (False, True)]
+    by_sum, by_mean = (share(number, count) for number in right)
     return TaskResult(*counts, by_sum, by_mean)
 
 
@@ -238,7 +235,7 @@ def word_perplexity(
     total, words = 0.0, 0
     for article in articles(text):
         ids = np.append(start_id(tokenizer), encode_array(tokenizer, plain(article)))
-        loss = mean_loss(model, _Ids(ids), windows(len(ids), window))
+        loss = mean_loss(model, _Ids(ids), batches.windows(len(ids), window))
         total += loss * (len(ids) - 1)
         words += len(re.split(r"\s+", article))
     return perplexity(total / words), words

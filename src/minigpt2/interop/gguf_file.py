@@ -5,6 +5,7 @@ Matrices take the asked type; norms, biases and positions stay float32, as llama
 converter leaves them.
 """
 
+import contextlib
 import ctypes
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, optional_library
 from minigpt2.model import GPT2
 from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
-from minigpt2.tokenizers.bytes import byte_symbols
-from minigpt2.tokenizers.specials import recognised
+from minigpt2.tokenizers.bpe import byte_symbols
 
 # The types it can be written in, and how far logits may be from ours, as a share of their spread.
 # llama.cpp looks its GELU up in a half-precision table, so float32 is not closer than that.
@@ -84,8 +84,7 @@ def _pieces(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
     """Return the text of every id in byte symbols, or say why there is none."""
     symbols = byte_symbols()
     if isinstance(tokenizer, CharTokenizer):
-        strange = [letter for letter in tokenizer.characters if ord(letter) > 127]
-        if strange:
+        if strange := [letter for letter in tokenizer.characters if ord(letter) > 127]:
             raise DataError(
                 "GGUF has no tokenizer for characters beyond ASCII, and this one has "
                 f"{' '.join(map(repr, strange[:5]))}; "
@@ -107,11 +106,10 @@ def _add_tokenizer(writer: Any, gguf: Any, pieces: list[str], tokenizer: Any) ->
     merges = tokenizer.to_json()["model"].get("merges") or [no_merge]
     # Special tokens come last, then rows without a token. What is recognised in a text here is so
     # there as well.
-    specials, size = tokenizer.specials, tokenizer.vocab_size
-    added = recognised(specials)
-    kinds = [types.NORMAL] * (size - len(specials))
+    specials, added = tokenizer.specials, tokenizer.recognised
+    kinds = [types.NORMAL] * (tokenizer.vocab_size - len(specials))
     kinds += [types.USER_DEFINED if text in added else types.CONTROL for text in specials]
-    kinds += [types.UNUSED] * (len(pieces) - size)
+    kinds += [types.UNUSED] * (len(pieces) - len(kinds))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(pieces)
@@ -143,12 +141,10 @@ def check_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str, text: s
         str(path), n_ctx=length, n_batch=length, logits_all=True, verbose=False,
         type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32, n_threads=1,
     )  # fmt: skip
-    try:
+    with contextlib.closing(engine):
         if (theirs := engine.tokenize(text.encode(), add_bos=False)) != tokenizer.encode(text):
             raise MiniGPT2Error(f"{path}: llama.cpp's ids of {text!r} are {theirs}, not ours")
         furthest, equal, count = _walk(model, engine, ids, length)
-    finally:
-        engine.close()
     if not furthest <= TYPES[kind]:  # not a number is no agreement either
         raise MiniGPT2Error(
             f"{path}: llama.cpp's logits are {furthest:.3f} of their spread away from ours, more "

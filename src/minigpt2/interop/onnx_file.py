@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from minigpt2.errors import MiniGPT2Error, optional_library
 from minigpt2.model import ATTENTION, GPT2, set_attention
@@ -19,18 +18,6 @@ from minigpt2.model import ATTENTION, GPT2, set_attention
 TOLERANCE = 1e-4  # of logits, absolute
 _CHECKED_TOKENS = 32
 _LARGEST = 1_800_000_000  # bytes of weights inside the file: its format ends at 2 GiB
-
-
-class _TokensOnly(nn.Module):
-    """The model with the one argument the file has."""
-
-    def __init__(self, model: GPT2) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits (B, T, V)."""
-        return self.model(input_ids)
 
 
 def export_onnx(model: GPT2, path: Path) -> None:
@@ -47,7 +34,7 @@ def export_onnx(model: GPT2, path: Path) -> None:
     sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quietly():
         program = torch.onnx.export(
-            _TokensOnly(model).eval(), (tokens,), dynamo=True, dynamic_shapes=(sizes,),
+            model.eval(), (tokens,), dynamo=True, dynamic_shapes=(sizes,),
             input_names=["input_ids"], output_names=["logits"], verbose=False,
         )  # fmt: skip
     size = sum(value.numel() * value.element_size() for value in model.parameters())

@@ -13,6 +13,8 @@ from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
 from minigpt2.model import LanguageModel, merge_lora
 from minigpt2.tokenizers import Tokenizer, load_tokenizer
 
+Opened = tuple[LanguageModel, Tokenizer]
+
 # Made by scripts/build_pretrained.py.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _LONGEST_NAME = 1000
@@ -24,9 +26,7 @@ _OTHERS = {
 }
 
 
-def from_pretrained(
-    name_or_dir: str | Path, merge: bool = False
-) -> tuple[LanguageModel, Tokenizer]:
+def from_pretrained(name_or_dir: str | Path, merge: bool = False) -> Opened:
     """Open a run (its best checkpoint), a checkpoint, a Hugging Face directory or a hub name.
 
     Returns the model in evaluation mode, fp32, and its tokenizer. An adapter comes with LoRA layers
@@ -48,9 +48,7 @@ def save_pretrained(
     save_checkpoint(Path(folder), model, tokenizer, base=base)
 
 
-def open_model(
-    folder: Path, say: Say, merge: bool = True, mapped: bool = True
-) -> tuple[LanguageModel, Tokenizer]:
+def open_model(folder: Path, say: Say, merge: bool = True, mapped: bool = True) -> Opened:
     """Open what `resolve_model` returned; `merge` makes of an adapter and its base one model."""
     if not is_adapter(folder):
         return load_checkpoint(folder, mapped)
@@ -72,8 +70,7 @@ def base_of(folder: Path, say: Say) -> Path:
     if run is not None and (run.base_dir / "config.json").is_file():
         check_base(folder, run.base_dir)
         return run.base_dir
-    name = adapter_base(folder)
-    if name is None:
+    if (name := adapter_base(folder)) is None:
         raise DataError(f"{folder} is an adapter that does not name its base model")
     try:
         base = resolve_model(name, say)
@@ -97,7 +94,7 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
     except InputMissingError:
         say("model: the small one that comes along, trained on Shakespeare; yours: minigpt2 train")
         return PRETRAINED
-    if path.is_file() or path.suffix in (*PICKLED, *_OTHERS):
+    if not path.is_dir() and (path.is_file() or path.suffix in (*PICKLED, *_OTHERS)):
         path = _pointed_or_refused(path)
     run = RunDirectory(path)
     if run.exists() or run.checkpoints():
@@ -116,8 +113,6 @@ def resolve_model(name: str | None, say: Say, runs_dir: Path = Path("runs")) -> 
 
 def _pointed_or_refused(path: Path) -> Path:
     """Follow `best` and `latest` where links fail; say of any other file what to give instead."""
-    if path.is_dir():
-        return path
     if not path.exists():
         raise InputMissingError(f"no model {path}")
     if path.suffix in PICKLED:
@@ -128,8 +123,7 @@ def _pointed_or_refused(path: Path) -> Path:
         )
     if path.suffix in _OTHERS:
         raise UsageError(f"{path} {_OTHERS[path.suffix]}")
-    target = pointed(path)
-    if target is None:
+    if (target := pointed(path)) is None:
         raise UsageError(f"{path} is a file; MODEL is a run, a model directory or a hub name")
     return target
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from minigpt2.files import replace_file
+from minigpt2.files import facts, replace_file
 from minigpt2.reports.curves import Curve, Log, band, points, smoothed, thinned
 
 # Okabe and Ito 2008: distinct for every kind of colour vision. Their black and yellow are left
@@ -52,8 +50,7 @@ class Picture(NamedTuple):
     measures: list[str]
 
 
-_TOLD = Path(__file__).with_name("pictures.yaml").read_text(encoding="utf-8")
-PICTURES = [Picture(**told) for told in yaml.safe_load(_TOLD)]
+PICTURES = [Picture(**told) for told in facts(str(Path(__file__).with_name("pictures")))]
 
 
 def draw_curves(logs: dict[str, Log], path: Path, bigram_loss: float | None = None) -> None:

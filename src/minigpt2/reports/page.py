@@ -18,7 +18,6 @@ from minigpt2.errors import UsageError
 from minigpt2.files import replace_file
 from minigpt2.reports import figures, runs
 from minigpt2.reports.curves import best_loss, number
-from minigpt2.reports.runs import one_line
 
 _GENERATOR = b'<meta name="generator" content="minigpt2 '
 _UNKNOWN = "–"
@@ -101,7 +100,7 @@ def _shown(value: Any) -> Any:
     if isinstance(value, dict):
         value = ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return one_line(value) or _UNKNOWN
+        return runs.one_line(value) or _UNKNOWN
     if isinstance(value, int) or not math.isfinite(value):
         return f"{value:,}"
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"

@@ -20,14 +20,12 @@ from minigpt2 import config as schema
 from minigpt2 import errors
 from minigpt2.checkpoints import RunDirectory, Say
 from minigpt2.config import Config
-from minigpt2.data import Recipe, prepare
-from minigpt2.data.batches import mix
+from minigpt2.data import Recipe, batches, prepare
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
 from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
-from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, train
+from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, memory, train
 from minigpt2.training.begin import refuse_changes
-from minigpt2.training.memory import foresee_memory
 
 Begin = Callable[[Config], Iterator[Event]]
 # What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
@@ -221,7 +219,7 @@ def _ask(search: Search, records: list[Record]) -> Any:
     # Trials are compared after a tenth of their run, three tenths and nine tenths; at each of these
     # rungs the best third goes on.
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=10, reduction_factor=3)
-    seed = mix(mix(0) ^ number) % (1 << 32)
+    seed = batches.mix(batches.mix(0) ^ number) % (1 << 32)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
         study.add_trial(_told(optuna, record, distributions))
@@ -270,7 +268,7 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
     told: list[str] = []
-    foresee_memory(config, plan, None, vocab_size, told.append)
+    memory.foresee_memory(config, plan, None, vocab_size, told.append)
     if told:
         raise errors.MiniGPT2Error(f"out of memory before it began; {told[0]}")
 

@@ -74,7 +74,12 @@ class Chat:
         if line.strip() in ("help", "?"):
             line = "/help"
         if line.lstrip().startswith("/"):
-            self._command(line.strip())
+            name, _, rest = line.strip()[1:].partition(" ")
+            if name not in COMMANDS:
+                near = difflib.get_close_matches(name, COMMANDS, n=1)
+                hint = f"did you mean /{near[0]}?" if near else "/help lists what there is"
+                raise UsageError(f"no command /{name}; {hint}")
+            COMMANDS[name](self, rest.strip())
         elif line.strip():
             if line.startswith(_FENCE):
                 line = line.removeprefix(_FENCE).removesuffix(_FENCE)
@@ -110,8 +115,9 @@ class Chat:
                     piece = replace(piece, text=piece.text.lstrip())
                 turn.answer += piece.text
                 writing.piece(piece)
-                if piece.cut or piece.slides:
-                    self._tell_of_the_window()
+                if (piece.cut or piece.slides) and not self._told_of_the_window:
+                    self._told_of_the_window = True
+                    _say("\n(the window is full: from now on the oldest text is out of sight)")
         except KeyboardInterrupt:
             writing.text("\n(stopped; /continue goes on)")
         finally:
@@ -119,22 +125,9 @@ class Chat:
             writing.text("\n")
         self._speed = speed
 
-    def _tell_of_the_window(self) -> None:
-        if not self._told_of_the_window:
-            self._told_of_the_window = True
-            _say("\n(the window is full: from now on the oldest text is out of sight)")
-
     def _status(self) -> str:
         speed = f"  {self._speed.tokens_per_second:,.0f} tokens/s" if self._speed.tokens else ""
         return f"{self._model}  temperature {self._sampling.temperature:g}{speed}  /help"
-
-    def _command(self, line: str) -> None:
-        name, _, rest = line[1:].partition(" ")
-        if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean /{near[0]}?" if near else "/help lists what there is"
-            raise UsageError(f"no command /{name}; {hint}")
-        COMMANDS[name](self, rest.strip())
 
     def _last_turn(self) -> Turn:
         if not self._talk.turns:
@@ -194,8 +187,7 @@ class Chat:
         """/probs: show how probable each token was, or no longer."""
         self._probabilities = not self._probabilities
         _say(f"probabilities are {'shown' if self._probabilities else 'hidden'}")
-        legend = Writing(self._out, self._probabilities).legend()
-        if legend is not None:
+        if legend := Writing(self._out, self._probabilities).legend():
             self._out.print(legend)
 
     def do_save(self, rest: str) -> None:

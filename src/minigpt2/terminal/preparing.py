@@ -9,8 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.table import Column, Table
 from rich.text import Text
 
-from minigpt2.terminal.layouts import filled
-from minigpt2.terminal.live import LiveView
+from minigpt2.terminal.layouts import LiveView, filled
 from minigpt2.text import printable
 
 

@@ -7,9 +7,7 @@ from rich.table import Table
 from minigpt2.sweeps.outcome import Record, equals_of_the_best, results_table, shown
 from minigpt2.sweeps.search import SweepEnded, SweepEvent, TrialBegun, TrialEnded
 from minigpt2.sweeps.space import Dimension
-from minigpt2.terminal.layouts import filled
-from minigpt2.terminal.live import LiveView
-from minigpt2.terminal.plain import command
+from minigpt2.terminal.layouts import LiveView, command, filled
 from minigpt2.training import Step
 
 _ROWS_SHOWN = 20

@@ -58,10 +58,8 @@ class Talk:
         if path.exists() and not _is_talk(path):
             raise StorageError(f"{path} is another file; choose another name")
         record = {"format": _FORMAT, "model": model, "sampling": asdict(sampling), **asdict(self)}
-        replace_file(
-            path,
-            (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"),
-        )
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        replace_file(path, text.encode("utf-8", "replace"))
 
     def load(self, path: Path) -> Sampling:
         """Go on with a saved talk; return its settings. Raises DataError for another file."""

@@ -11,9 +11,7 @@ from rich.text import Text
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
 from minigpt2.terminal.curve import LossCurve
-from minigpt2.terminal.layouts import filled
-from minigpt2.terminal.live import LiveView
-from minigpt2.terminal.plain import command
+from minigpt2.terminal.layouts import LiveView, command, filled
 from minigpt2.text import printable
 from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step
 
@@ -26,36 +24,33 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 40, 16
 class TrainingView(LiveView):
     """Shows training events: the process on `log`, its result on `out`."""
 
-    _curve: LossCurve | None = None  # until a run has started: rich asks for it even before
+    _plan = ""  # until a run has started: rich asks for it even before
 
     def __init__(self, log: Console, out: Console) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
         super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
         self._last_line = 0.0
-        self._sample, self._plan = "", ""
+        self._curve, self._sample = LossCurve(1), ""
         self._start_loss: float | None = None  # of a model that is trained further
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Return what is drawn, anew each time: the window may have changed."""
-        if self._curve is not None:
-            yield from self._above(self._curve)
-        yield from super().get_renderables()
+        """Return what is drawn, anew each time: the window may have changed.
 
-    def _above(self, curve: LossCurve) -> Iterator[RenderableType]:
-        """Return the curve, the newest sample and the plan, as far as the window has room."""
-        width, height = self.console.size
-        if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
-            return
-        lines = printable(self._sample).strip("\n").splitlines()[: height // 5]
-        if lines:
-            yield Rule("it writes", style="dim")
-        yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
-        yield Rule("loss of each step, and of the whole validation split: ●", style="dim")
-        drawn = curve.draw(width - 1, height // 4)
-        if drawn and not self.console.options.ascii_only:
-            yield drawn
-        yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
+        Where it has room, the newest sample, the curve and the plan stand above the bar.
+        """
+        width, height = self.console.size if self._plan else (0, 0)
+        if width >= _LEAST_WIDTH and height >= _LEAST_HEIGHT:
+            lines = printable(self._sample).strip("\n").splitlines()[: height // 5]
+            if lines:
+                yield Rule("it writes", style="dim")
+            yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
+            yield Rule("loss of each step, and of the whole validation split: ●", style="dim")
+            drawn = self._curve.draw(width - 1, height // 4)
+            if drawn and not self.console.options.ascii_only:
+                yield drawn
+            yield Text(self._plan, "dim", no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
 
     def show(self, event: Event) -> None:
         """Show one event; a checkpoint is none that a person waits for."""
@@ -64,8 +59,7 @@ class TrainingView(LiveView):
         elif isinstance(event, Step):
             self._show_step(event)
         elif isinstance(event, Evaluated):
-            if self._curve is not None:
-                self._curve.mark(event.step, event.val_loss)
+            self._curve.mark(event.step, event.val_loss)
             mark = "  best so far" if event.is_best else ""
             if event.step == 0:
                 mark, self._start_loss = "  before training", event.val_loss
@@ -90,7 +84,6 @@ class TrainingView(LiveView):
 
     def _show_step(self, event: Step) -> None:
         figures = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
-        assert self._curve is not None
         self._curve.add(event.step, event.loss)
         self.update(self.task_ids[0], completed=event.step, figures=figures)
         now = time.monotonic()

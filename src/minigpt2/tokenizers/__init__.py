@@ -44,7 +44,7 @@ def make_tokenizer(
     if name.startswith("bpe:"):
         specials = tuple(dict.fromkeys((END_OF_TEXT, *specials)))
         number = bpe_size(name, len(specials)) - 256 - len(specials)
-        merges = learn_merges(count_words(texts, processes), number, 2, progress)
+        merges = learn_merges(count_words(texts, processes), number, progress)
         return _distinct(BPETokenizer(merges, specials), specials, "text")
     if Path(name).exists():
         return load_tokenizer(Path(name))

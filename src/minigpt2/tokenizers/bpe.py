@@ -17,13 +17,28 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from minigpt2.tokenizers.bytes import byte_symbols
 from minigpt2.tokenizers.specials import END_OF_TEXT, LAYOUT, Vocabulary
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word
 # that follows. Possessive, so that no text can make it go back and try again.
 WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+
+
+def byte_symbols() -> dict[int, str]:
+    """Return GPT-2's printable stand-in for each byte.
+
+    Printable Latin-1 bytes stand for themselves, the others take code points from 256 upward.
+
+    >>> byte_symbols()[ord("A")], byte_symbols()[ord(" ")]
+    ('A', 'Ġ')
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    shifted = {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | shifted
+
+
 # The bytes in the order of their ids: printable ones first, as in the released vocabulary.
 BYTE_ORDER = tuple(sorted(range(256), key=byte_symbols().__getitem__))
 
@@ -39,6 +54,7 @@ class BPETokenizer(Vocabulary):
     """
 
     byte_order = BYTE_ORDER
+    cuts_words = True  # before any merge
 
     def __init__(self, merges: Sequence[Merge], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
         self.merges = list(merges)
@@ -61,7 +77,7 @@ class BPETokenizer(Vocabulary):
         """Return the ids as an array; other threads run meanwhile."""
         try:
             return self._encoding.encode_to_numpy(
-                text, allowed_special=set(self._recognised), disallowed_special=()
+                text, allowed_special=set(self.recognised), disallowed_special=()
             )
         except UnicodeEncodeError:  # lone surrogates
             return np.array(self.encode_bytes(text.encode("utf-8", "surrogatepass")), np.uint32)
@@ -72,10 +88,8 @@ class BPETokenizer(Vocabulary):
         for part in re.findall(
             "[\udc80-\udcff]|[^\udc80-\udcff]+", content.decode("utf-8", "surrogateescape")
         ):
-            if "\udc80" <= part[0] <= "\udcff":
-                ids.append(self._ranks[part.encode("utf-8", "surrogateescape")])
-            else:
-                ids += self._encoding.encode_ordinary(part)
+            raw = part.encode("utf-8", "surrogateescape")
+            ids += [self._ranks[raw]] if len(raw) == 1 else self._encoding.encode_ordinary(part)
         return ids
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
@@ -98,7 +112,7 @@ class BPETokenizer(Vocabulary):
             "vocab": {write(token): rank for token, rank in self._ranks.items()} | self.specials,
             "merges": [f"{write(left)} {write(right)}" for left, right in self.merges],
         }
-        cutter = {**LAYOUT["byte_level"], "use_regex": True}
+        cutter = {**LAYOUT["byte_level"], "use_regex": self.cuts_words}
         return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
@@ -112,22 +126,16 @@ class ByteTokenizer(BPETokenizer):
     """
 
     byte_order = tuple(range(256))
+    cuts_words = False
 
     def __init__(self, specials: Sequence[str] = ()) -> None:
         super().__init__([], specials)
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the bytes of `text` as an array."""
-        if self._recognised:
+        if self.recognised:
             return super().encode_array(text)
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a byte-level BPE without merges, as `tokenizers` reads it."""
-        symbols = byte_symbols()
-        model = {"type": "BPE", "vocab": {symbols[byte]: byte for byte in range(256)}, "merges": []}
-        cutter = {**LAYOUT["byte_level"], "use_regex": False}
-        return self.tree(pre_tokenizer=cutter, decoder=cutter, model=model)
 
 
 @cache
@@ -166,12 +174,10 @@ def every_token_is_reached(merges: Sequence[Merge]) -> bool:
 def _merged(word: bytes, rank: dict[Merge, int]) -> list[bytes]:
     """Apply the merges to one word as the paper does: the earliest first, from the left."""
     parts = [bytes([byte]) for byte in word]
-    while len(parts) > 1:
-        best = min(pairwise(parts), key=lambda pair: rank.get(pair, len(rank)))
-        if best not in rank:
-            break
+    while known := [pair for pair in pairwise(parts) if pair in rank]:
+        best = min(known, key=rank.__getitem__)
         place = list(pairwise(parts)).index(best)
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        parts[place : place + 2] = [best[0] + best[1]]
     return parts
 
 

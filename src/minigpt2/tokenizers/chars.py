@@ -36,7 +36,7 @@ class CharTokenizer(Vocabulary):
         other = self._ids.get(unknown or "", -1)
         self._table = np.full(max(points, default=0) + 2, other, np.int32)
         self._table[points] = np.arange(len(points))
-        longest_first = sorted(self._recognised, key=len, reverse=True)
+        longest_first = sorted(self.recognised, key=len, reverse=True)
         self._special = re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
 
     @classmethod

@@ -1,12 +1,11 @@
 """Tokenizers on disk: `tokenizer.json`, which `transformers.AutoTokenizer` opens too."""
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 from minigpt2.errors import DataError
-from minigpt2.files import read_json
+from minigpt2.files import json_bytes, read_json
 from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, read_merges
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.foreign import ForeignTokenizer
@@ -60,8 +59,8 @@ def tokenizer_files(tokenizer: Tokenizer, block_size: int) -> dict[str, bytes]:
     if tokenizer.chat_template is not None:
         config["chat_template"] = tokenizer.chat_template
     return {
-        "tokenizer.json": _json_bytes(tokenizer.to_json()),
-        "tokenizer_config.json": _json_bytes(config),
+        "tokenizer.json": json_bytes(tokenizer.to_json(), ensure_ascii=False),
+        "tokenizer_config.json": json_bytes(config, ensure_ascii=False),
     }
 
 
@@ -100,13 +99,7 @@ def _rules(tree: dict[str, Any]) -> tuple[Any, ...]:
     entries = tree.get("added_tokens") or []
     vocab = model["vocab"] | {entry["content"]: entry["id"] for entry in entries}
     # How a token is looked for in text; nobody looks for the end of text.
-    flags = ("single_word", "lstrip", "rstrip")
-    added = [
-        (e["id"], e["content"], [e["content"] != END_OF_TEXT and e.get(flag) for flag in flags])
-        for e in entries
-    ]
-    return tree.get("normalizer"), cutter, sorted(added), model["type"], vocab, merges
-
-
-def _json_bytes(tree: Any) -> bytes:
-    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()
+    sought = [entry for entry in entries if entry["content"] != END_OF_TEXT]
+    flags = ("id", "content", "single_word", "lstrip", "rstrip")
+    added = sorted([entry.get(flag) for flag in flags] for entry in sought)
+    return tree.get("normalizer"), cutter, added, model["type"], vocab, merges

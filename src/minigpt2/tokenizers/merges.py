@@ -10,7 +10,7 @@ Sennrich et al. 2016, "Neural machine translation of rare words with subword uni
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import regex
 
@@ -32,11 +32,9 @@ def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
     >>> sorted(count_words(["it's the the"]).items())
     [(' the', 2), ("'s", 1), ('it', 1)]
     """
-    total: Counter[str] = Counter()
     if processes == 1:
-        for text in texts:
-            total.update(_WORD.findall(text))
-        return total
+        return Counter(chain.from_iterable(map(_WORD.findall, texts)))
+    total: Counter[str] = Counter()
     with process_pool(processes) as pool:
         for counts in map_in_order(pool, count_words, _batched(texts), 2 * processes):
             total.update(counts)
@@ -44,12 +42,9 @@ def count_words(texts: Iterable[str], processes: int = 1) -> Counter[str]:
 
 
 def learn_merges(
-    words: Counter[str],
-    number: int,
-    least_count: int = 2,
-    progress: Callable[[int], None] = lambda done: None,
+    words: Counter[str], number: int, progress: Callable[[int], None] = lambda done: None
 ) -> list[Merge]:
-    """Return up to `number` merges: fewer when no pair is left that occurs `least_count` times.
+    """Return up to `number` merges: fewer when no pair is left that occurs twice.
 
     `progress` is told how many there are after each. Of equally frequent pairs the one of lower
     ids is merged, as in `tokenizers`.
@@ -61,7 +56,7 @@ def learn_merges(
     tokens = list(id_of)
     table = _PairTable(words)
     merges: list[Merge] = []
-    while len(merges) < number and (pair := table.pop(least_count)) is not None:
+    while len(merges) < number and (pair := table.pop()) is not None:
         left, right = tokens[pair[0]], tokens[pair[1]]
         merged = id_of.setdefault(left + right, len(tokens))
         if merged == len(tokens):
@@ -86,13 +81,13 @@ class _PairTable:
         self._heap = [(-count, pair) for pair, count in self._counts.items()]
         heapq.heapify(self._heap)
 
-    def pop(self, least_count: int) -> Pair | None:
-        """Return the most frequent pair, None below `least_count`; stale entries are renewed."""
+    def pop(self) -> Pair | None:
+        """Return the most frequent pair, None if it occurs once; stale entries are renewed."""
         while self._heap:
             negative, pair = heapq.heappop(self._heap)
             count = self._counts.get(pair, 0)
             if count == -negative:
-                return pair if count >= least_count else None
+                return pair if count > 1 else None
             if count > 0:
                 heapq.heappush(self._heap, (-count, pair))
         return None
@@ -133,25 +128,22 @@ def _join(word: list[int], pair: Pair, merged: int) -> list[int]:
     """
     left, right = pair
     joined: list[int] = []
-    place, last = 0, len(word) - 1
-    while place <= last:
-        if place < last and word[place] == left and word[place + 1] == right:
-            joined.append(merged)
-            place += 2
+    before = None  # the neighbour before, unless it was joined
+    for number in word:
+        if before == left and number == right:
+            joined[-1], before = merged, None
         else:
-            joined.append(word[place])
-            place += 1
+            joined.append(number)
+            before = number
     return joined
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
+    batch, size = [], 0
     for text in texts:
         batch.append(text)
         size += len(text)
         if size >= _CHARACTERS_AT_ONCE:
             yield batch
             batch, size = [], 0
-    if batch:
-        yield batch
+    yield batch

@@ -20,7 +20,8 @@ class Vocabulary:
         self.vocab_size = size + len(self.specials)
         self.eos_id = self.specials.get(END_OF_TEXT)
         self.chat_template: str | None = None
-        self._recognised = recognised(self.specials)
+        # Those that text is searched for.
+        self.recognised = [text for text in self.specials if text != END_OF_TEXT]
 
     def tree(self, **parts: dict[str, Any]) -> dict[str, Any]:
         """Return the content of a `tokenizer.json` with these parts."""
@@ -29,12 +30,3 @@ class Vocabulary:
             for text, number in self.specials.items()
         ]
         return {**LAYOUT["tokenizer"], "added_tokens": added, **parts}
-
-
-def recognised(specials: dict[str, int]) -> dict[str, int]:
-    """Return the special tokens that text is searched for.
-
-    >>> recognised({"<|endoftext|>": 256, "<|user|>": 257})
-    {'<|user|>': 257}
-    """
-    return {text: number for text, number in specials.items() if text != END_OF_TEXT}

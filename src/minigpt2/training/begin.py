@@ -14,10 +14,7 @@ from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory, Say, is_adapter
-from minigpt2.checkpoints.adapters import load_adapter
-from minigpt2.checkpoints.directory import load_progress
-from minigpt2.checkpoints.weights import load_weights
+from minigpt2.checkpoints import RunDirectory, Say, adapters, directory, is_adapter, weights
 from minigpt2.config import Config
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
 from minigpt2.data.batches import Batches
@@ -29,9 +26,8 @@ from minigpt2.settings import stored_config
 from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.memory import MemoryEstimate, foresee_memory
 from minigpt2.training.optimizers import build_optimizer, load_optimizer_tensors
-from minigpt2.training.plan import Plan, find_device, make_plan
+from minigpt2.training.plan import Plan, apply_transforms, find_device, make_plan
 from minigpt2.training.start import build_model, keep_base, open_start
-from minigpt2.training.transforms import apply_transforms
 
 _FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
@@ -154,11 +150,9 @@ def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer
     There is no generator state in it: each step seeds torch from (seed, step), so that dropout,
     like the batch, is a function of the step's number.
     """
-    progress = load_progress(folder)
-    if is_adapter(folder):
-        load_adapter(model, folder)
-    else:
-        load_weights(model, folder)
+    progress = directory.load_progress(folder)
+    load = adapters.load_adapter if is_adapter(folder) else weights.load_weights
+    load(model, folder)
     load_optimizer_tensors(optimizer, model, progress.optimizer)
     try:
         return Counters(**{item.name: progress.numbers[item.name] for item in fields(Counters)})
@@ -186,9 +180,9 @@ def _open_run(config: Config, resume: bool) -> RunDirectory:
     """Return the run to go on with, or the place of a new one, where it overwrites nothing."""
     out = config.logging.model_save_path
     run = RunDirectory(Path(out) if out else new_run_dir("run"))
-    if run.exists() and not resume:
-        raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
     if run.exists():
+        if not resume:
+            raise UsageError(f"{run.path} already holds a run; choose another --out, or resume it")
         return run
     if (run.path / "manifest.json").exists():
         raise UsageError(f"{run.path} is a data or model directory; choose another --out")
@@ -246,10 +240,10 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
 def refuse_changes(place: Path, there: dict, here: dict, free: Set[str]) -> None:
     """Raise ConfigError where values that are not `free` differ from those `place` has."""
     changed = sorted(key for key in there.keys() - free if there[key] != here[key])
-    told = ", ".join(f"{key} ({there[key]} there, {here[key]} here)" for key in changed)
     if changed:
-        problem = f"{place} was begun with another {told}; use its values or another --out"
-        raise ConfigError([problem])
+        told = ", ".join(f"{key} ({there[key]} there, {here[key]} here)" for key in changed)
+        remedy = "use its values or another --out"
+        raise ConfigError([f"{place} was begun with another {told}; {remedy}"])
 
 
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
@@ -275,15 +269,9 @@ def _write_facts(
     config: Config, run: RunDirectory, plan: Plan, data: Dataset, baseline: float | None
 ) -> None:
     """Write run.json, then config.yaml: with the latter the run counts as begun."""
-    facts: dict[str, Any] = {
-        "minigpt2": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "plan": asdict(plan),
-        "data": _data_facts(data),
-        "bigram_loss": baseline,
-    }
-    replace_file(run.facts_path, sealed(facts))
+    facts = {"minigpt2": __version__, "torch": torch.__version__}
+    facts |= {"python": platform.python_version(), "system": platform.platform()}
+    known = {"plan": asdict(plan), "data": _data_facts(data), "bigram_loss": baseline}
+    replace_file(run.facts_path, sealed(facts | known))
     values = yaml.safe_dump(asdict(config), sort_keys=False)
     replace_file(run.config_path, f"# written by minigpt2 {__version__}\n{values}".encode())

@@ -23,12 +23,11 @@ from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
+from minigpt2.training import memory, schedules
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
-from minigpt2.training.memory import cheapest_fit
 from minigpt2.training.optimizers import optimizer_tensors
 from minigpt2.training.plan import Plan
-from minigpt2.training.schedules import learning_rate
 from minigpt2.training.start import shape_of
 from minigpt2.training.tracking import Track, tracking
 
@@ -55,7 +54,10 @@ def train(
     job = begin(config, model, tokenizer, batches, resume == "auto", say)
     counters = job.counters
     started = time.perf_counter() - counters.seconds
-    yield _started(job)
+    every = list(job.model.parameters())
+    sizes = (sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad))
+    start = (job.run.path, job.plan, counters.step, job.total_steps)
+    yield Started(*start, *sizes, job.memory, job.data)
     reason = "already" if job.finished() else "complete"
     with tracking(job.run.path / "tensorboard", counters.step) as track:
         if counters.step == 0 and is_kept(0, job.config.logging.keep_history):
@@ -84,7 +86,7 @@ def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
     began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
-    rate = learning_rate(counters.step, job.total_steps, training)
+    rate = schedules.learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
@@ -115,7 +117,7 @@ def _accumulate_or_advise(job: Job, tokens: Tensor, targets: Tensor) -> float:
     # Out of the except clause: what the failed step held is free again.
     room = min(job.memory.room or job.memory.step, job.memory.step * 4 // 5)
     shape = shape_of(job.config, job.model.config.vocab_size)
-    hint = cheapest_fit(job.config, job.plan, shape, room)
+    hint = memory.cheapest_fit(job.config, job.plan, shape, room)
     raise MiniGPT2Error(f"out of memory at step {job.counters.step + 1}; {hint} ({detail[:150]})")
 
 
@@ -169,7 +171,7 @@ def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[
         yield Sampled(step.step, text)
     if is_kept(step.step, logging.keep_history):
         job.run.keep(job.model, job.tokenizer, step.step)
-    better = evaluated is not None and evaluated.is_best
+    better = evaluated and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
         progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
         folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
@@ -217,23 +219,10 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
     entry: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
     entry["seconds"] = round(counters.seconds, 3)
     if step:
-        entry["train_loss"], entry["learning_rate"] = step.loss, step.learning_rate
-        entry["grad_norm"] = step.grad_norm
-        entry["tokens_per_second"] = round(step.tokens_per_second, 1)
+        entry |= {"train_loss": step.loss, "learning_rate": step.learning_rate}
+        entry |= {"grad_norm": step.grad_norm}
+        entry |= {"tokens_per_second": round(step.tokens_per_second, 1)}
     if evaluated:
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
     job.run.log(entry)
     track(entry)
-
-
-def _started(job: Job) -> Started:
-    return Started(
-        run_dir=job.run.path,
-        plan=job.plan,
-        step=job.counters.step,
-        total_steps=job.total_steps,
-        parameters=sum(parameter.numel() for parameter in job.model.parameters()),
-        trained=sum(p.numel() for p in job.model.parameters() if p.requires_grad),
-        memory=job.memory,
-        data=job.data,
-    )

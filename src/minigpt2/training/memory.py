@@ -24,9 +24,8 @@ from minigpt2.checkpoints import Say
 from minigpt2.config import Config
 from minigpt2.errors import ConfigError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, LanguageModel, set_attention
-from minigpt2.training.plan import Plan
+from minigpt2.training.plan import Plan, checkpoint_blocks
 from minigpt2.training.start import adapt, blank_model, shape_of
-from minigpt2.training.transforms import checkpoint_blocks
 
 # On a CPU the process takes more than what lives in it: oneDNN keeps compiled kernels, and the C
 # library's allocator keeps gaps between blocks; how much, benchmarks/memory.md measured.
@@ -70,10 +69,9 @@ def estimate_memory(config: Config, plan: Plan, shape: GPT2Config, held: int = 0
 
     `held` are the bytes of a model that is in this process already.
     """
-    with _fakes():
-        model = _fake_model(config, shape)
-    parameters = sum(parameter.nbytes for parameter in model.parameters())
-    gradients = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    with _fake_model(config, shape) as model:
+        sizes = [(parameter.nbytes, parameter.requires_grad) for parameter in model.parameters()]
+    parameters, gradients = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
     activations = _activations(config, plan, shape)
     process = 0
     if torch.device(plan.device).type == "cpu":
@@ -124,10 +122,7 @@ def available_memory(device: str) -> int | None:
     kind = torch.device(device)
     if kind.type == "cuda":
         return torch.cuda.mem_get_info(kind)[0]
-    if kind.type != "cpu":
-        return None
-    found = [_free(), _cgroup_room()]
-    return min((number for number in found if number is not None), default=None)
+    return min(_rooms(), default=None) if kind.type == "cpu" else None
 
 
 def cheapest_fit(config: Config, plan: Plan, shape: GPT2Config, room: int) -> str:
@@ -194,12 +189,17 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _fake_model(config: Config, shape: GPT2Config) -> nn.Module:
-    """Build the model that is to be trained, or one of another depth, without memory."""
-    model = blank_model(config, shape)
-    with contextlib.suppress(ConfigError):  # a name that is none is told where the model is built
-        adapt(config, model)
-    return model
+@contextlib.contextmanager
+def _fake_model(config: Config, shape: GPT2Config) -> Iterator[nn.Module]:
+    """Yield the model that is to be trained, or one of another depth, without memory.
+
+    Within the context tensors have a shape and no content, and numbers drawn count for none.
+    """
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        model = blank_model(config, shape)
+        with contextlib.suppress(ConfigError):  # a name that is none is told where it is built
+            adapt(config, model)
+        yield model
 
 
 @cache
@@ -207,8 +207,7 @@ def _peak(config: Config, plan: Plan, shape: GPT2Config) -> int:
     """Return the most that lives at once in a step, parameters and their gradients left out."""
     B, T = plan.micro_batch_size, config.sequence_length
     plan = replace(plan, device="cpu")  # shapes are the same on every device
-    with _fakes():
-        model = _fake_model(config, shape)
+    with _fake_model(config, shape) as model:
         set_attention(model, ATTENTION[plan.attention])
         checkpoint_blocks(model, config.training.activation_checkpointing)
         for parameter in model.parameters():
@@ -221,13 +220,6 @@ def _peak(config: Config, plan: Plan, shape: GPT2Config) -> int:
     return live.peak
 
 
-@contextlib.contextmanager
-def _fakes() -> Iterator[None]:
-    """Let tensors that are made have a shape and no content, and numbers drawn count for none."""
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
-        yield
-
-
 def _resident() -> int:
     """Return what this process holds now; a typical figure where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
@@ -236,15 +228,11 @@ def _resident() -> int:
     return 400_000_000
 
 
-def _free() -> int | None:
+def _rooms() -> Iterator[int]:
+    """Yield what the system has free, and what a container still allows, as far as they tell."""
     with contextlib.suppress(OSError, IndexError):
         text = Path("/proc/meminfo").read_text(encoding="ascii")
-        return int(text.split("\nMemAvailable:")[1].split()[0]) * 1024
-    return None
-
-
-def _cgroup_room() -> int | None:
-    """Return what a container still allows, where there is a limit."""
+        yield int(text.split("\nMemAvailable:")[1].split()[0]) * 1024
     folder = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError, IndexError):
         limit = int((folder / "memory.max").read_text(encoding="ascii"))
@@ -252,5 +240,4 @@ def _cgroup_room() -> int | None:
         stat = (folder / "memory.stat").read_text(encoding="ascii")
         # Pages of files count as used and are given back when they are wanted.
         files = int(stat.split("\ninactive_file ")[1].split()[0])
-        return limit - current + files
-    return None
+        yield limit - current + files

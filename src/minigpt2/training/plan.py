@@ -2,23 +2,27 @@
 
 On a CPU one block of the model is timed for each way to compute it, about a second in all, once
 for each machine and shape. The plan is printed, stored in `run.json`, and kept by a resumed run.
+What it does to a finished model is done from outside, in one order: the model knows nothing of it,
+and neither do its parameters' names change.
 """
 
 import contextlib
 import fnmatch
 import platform
 import re
-import time
-from collections.abc import Iterator
+import timeit
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from minigpt2.config import Config
 from minigpt2.errors import MiniGPT2Error, StorageError, UnavailableError
 from minigpt2.files import cache_dir, read_sealed, replace_file, sealed
-from minigpt2.model import ATTENTION, Block, GPT2Config, set_attention
+from minigpt2.model import ATTENTION, GPT2, Block, GPT2Config, set_attention
 
 Times = dict[str, float]  # seconds by "dtype attention"
 _PROBE_TOKENS = 2048  # tokens a timed pass: enough to be steady, little enough to be quick
@@ -45,12 +49,9 @@ class Plan:
             f"{self.threads} threads, micro-batch {self.micro_batch_size}"
         )
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> torch.autocast:
         """Return the context for forward passes: matrix products in the plan's dtype."""
-        kind = torch.device(self.device).type
-        if self.dtype == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(kind, getattr(torch, self.dtype))
+        return _autocast(torch.device(self.device).type, self.dtype)
 
 
 def make_plan(config: Config) -> Plan:
@@ -102,6 +103,32 @@ def machine_name(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
+def apply_transforms(model: nn.Module, config: Config, plan: Plan) -> None:
+    """Give `model` its attention path and device, checkpoint its blocks, compile it, as planned."""
+    set_attention(model, ATTENTION[plan.attention])
+    model.to(plan.device)
+    checkpoint_blocks(model, config.training.activation_checkpointing)
+    if plan.compile:
+        model.compile()
+
+
+def checkpoint_blocks(model: nn.Module, every: int | None) -> None:
+    """Let every k-th block keep its input alone and compute the rest again; None: no block.
+
+    Chen et al. 2016 (arXiv 1604.06174). Dropout masks are drawn again alike, so gradients are the
+    same; the price is a second forward pass of those blocks.
+    """
+    if every is None or not isinstance(model, GPT2):
+        return
+    for block in list(model.h)[::every]:
+        block.__dict__.pop("forward", None)  # of an earlier call on the same model
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _autocast(kind: str, dtype: str) -> torch.autocast:
+    return torch.autocast(kind, getattr(torch, dtype), enabled=dtype != "float32")
+
+
 def _choose(config: Config, device: str, dtype: str, attention: str) -> tuple[str, str]:
     """Pick dtype and attention where they are left open."""
     kind = torch.device(device).type
@@ -133,7 +160,7 @@ def _measure(config: Config) -> Times:
         for dtype in ("float32", "bfloat16"):
             for attention in ATTENTION:
                 if (dtype, attention) != ("float32", "fused-fp32"):
-                    seconds = min(_time_block(config, length, dtype, attention))
+                    seconds = _time_block(config, length, dtype, attention)
                     times[f"{dtype} {attention}"] = seconds
     with contextlib.suppress(StorageError):
         if path is not None:
@@ -141,16 +168,16 @@ def _measure(config: Config) -> Times:
     return times
 
 
-def _time_block(config: Config, length: int, dtype: str, attention: str) -> Iterator[float]:
-    """Yield the seconds of forward and backward through one block, a first pass left out."""
+def _time_block(config: Config, length: int, dtype: str, attention: str) -> float:
+    """Return the least seconds of forward and backward through one block, after a first pass."""
     m = config.model
     block = Block(GPT2Config(1, length, 1, m.n_head, m.n_embd, m.dropout), 0)
     set_attention(block, ATTENTION[attention])
     x = torch.randn(max(1, _PROBE_TOKENS // length), length, m.n_embd, requires_grad=True)
-    for repeat in range(_PROBE_REPEATS):
-        start = time.perf_counter()
-        with torch.autocast("cpu", getattr(torch, dtype), enabled=dtype != "float32"):
+
+    def both_ways() -> None:
+        with _autocast("cpu", dtype):
             y = block(x)
         y.float().square().mean().backward()
-        if repeat:
-            yield time.perf_counter() - start
+
+    return min(timeit.repeat(both_ways, number=1, repeat=_PROBE_REPEATS)[1:])

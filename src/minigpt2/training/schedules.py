@@ -24,12 +24,9 @@ def learning_rate(step: int, total_steps: int, training: TrainingSection) -> flo
     if training.schedule == "constant":
         return peak
     end = training.decay_steps or total_steps
-    begin = warmup
-    if training.schedule == "wsd":
-        begin = max(begin, round(end * (1 - WSD_DECAY)))
-    if step < begin:
-        return peak
-    progress = min(1.0, (step - begin) / max(1, end - begin))
+    stable = round(end * (1 - WSD_DECAY)) if training.schedule == "wsd" else 0
+    begin = max(warmup, stable)
+    progress = min(1.0, max(0, step - begin) / max(1, end - begin))
     if training.schedule == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2
     return peak + (least - peak) * progress

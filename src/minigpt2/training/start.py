@@ -9,16 +9,12 @@ from typing import Any
 
 import torch
 
-from minigpt2.checkpoints import RunDirectory, Say, is_adapter, save_checkpoint
-from minigpt2.checkpoints.architecture import model_from_json
+from minigpt2.checkpoints import RunDirectory, Say, architecture, is_adapter, save_checkpoint
 from minigpt2.config import Config, comma_list
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
-from minigpt2.interop import open_model, resolve_model
-from minigpt2.interop.opening import base_of
-from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel
-from minigpt2.model.lora import add_lora, lora_layers, without_lora
-from minigpt2.model.resize import freeze, grow_vocabulary, resize_positions, set_dropout
+from minigpt2.interop import open_model, opening, resolve_model
+from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel, lora, resize
 from minigpt2.tokenizers import Tokenizer, with_specials
 
 _SHAPE = ("n_layer", "n_head", "n_embd")
@@ -31,21 +27,20 @@ _RATE, _WIDTH = 5e-5, 768
 _LORA_RATE, _MOST_RATE = 10, 1e-2
 
 
-def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
+def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
     """Return the configuration values that a model to be trained further brings along.
 
     Shape, dropout, and a learning rate for its width. Raises DataError, InputMissingError.
     """
     folder = resolve_model(init, say)
-    folder = base_of(folder, say) if is_adapter(folder) else folder
+    folder = opening.base_of(folder, say) if is_adapter(folder) else folder
     path = folder / "config.json"
-    model = model_from_json(read_json(path), path)
+    model = architecture.model_from_json(read_json(path), path)
     if not isinstance(model, GPT2):
-        raise DataError(
-            f"{path}: model_type minigpt2-bigram is no GPT-2 that could be trained further"
-        )
+        kind = "model_type minigpt2-bigram"
+        raise DataError(f"{path}: {kind} is no GPT-2 that could be trained further")
     shape = model.config
-    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if lora else 1)
+    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if with_lora else 1)
     return {
         **{f"model.{name}": getattr(shape, name) for name in (*_SHAPE, "block_size", "dropout")},
         "data.tokenizer": init,
@@ -117,12 +112,12 @@ def _fit(config: Config, model: GPT2, tokenizer: Tokenizer, say: Say) -> None:
     if new != old:
         how = "cropped to the first" if new < old else "interpolated to"
         say(f"positions: {old} learned ones, {how} {new}")
-        resize_positions(model, new)
+        resize.resize_positions(model, new)
     wanted = max(config.model.vocab_size or 0, tokenizer.vocab_size)
     if wanted > model.config.vocab_size:
         say(f"vocabulary: {model.config.vocab_size} tokens, grown to {wanted}")
-        grow_vocabulary(model, wanted)
-    set_dropout(model, config.model.dropout)
+        resize.grow_vocabulary(model, wanted)
+    resize.set_dropout(model, config.model.dropout)
 
 
 def _quiet(line: str) -> None:
@@ -135,7 +130,7 @@ def adapt(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
     if rank is not None:
         alpha, targets = training.lora_alpha or 2.0 * rank, comma_list(training.lora_targets)
         try:
-            names = add_lora(model, rank, alpha, training.lora_dropout, targets)
+            names = lora.add_lora(model, rank, alpha, training.lora_dropout, targets)
             say(f"LoRA of rank {rank} beside {len(names)} linear layers")
         except ValueError as error:
             raise ConfigError([f"training.lora_targets: {error}"]) from None
@@ -144,7 +139,7 @@ def adapt(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
 
 def _freeze(config: Config, model: LanguageModel, say: Say = _quiet) -> None:
     try:
-        if count := freeze(model, comma_list(config.training.freeze)):
+        if count := resize.freeze(model, comma_list(config.training.freeze)):
             say(f"frozen: {count:,} parameters")
     except ValueError as error:
         raise ConfigError([f"training.freeze: {error}"]) from None
@@ -155,18 +150,16 @@ def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer, ane
 
     `anew` is false where a checkpoint stands on the one that is there.
     """
-    if lora_layers(model) and (anew or not (run.base_dir / "config.json").is_file()):
-        with without_lora(model) as plain:
+    if lora.lora_layers(model) and (anew or not (run.base_dir / "config.json").is_file()):
+        with lora.without_lora(model) as plain:
             save_checkpoint(run.base_dir, plain, tokenizer)
 
 
 def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
     """Build the configured model with freshly drawn weights; they depend on the seed alone."""
     vocab_size = config.model.vocab_size or tokenizer.vocab_size
-    if vocab_size < tokenizer.vocab_size:
-        raise ConfigError(
-            [f"model.vocab_size {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"]
-        )
+    if vocab_size < (least := tokenizer.vocab_size):
+        raise ConfigError([f"model.vocab_size {vocab_size} is less than the tokenizer's {least}"])
     torch.manual_seed(config.training.seed)
     model = blank_model(config, shape_of(config, vocab_size))
     _freeze(config, model)

@@ -1,4 +1,4 @@
-// From numbers to colours: a table of 256 between the page's own colours, so that every scheme fits.
+// From numbers to colours: a table of 256 between the page's own, so that every scheme fits.
 
 export const SEQUENTIAL = ["--sheet", "--accent"];
 export const DIVERGING = ["--warn", "--sheet", "--accent"];

@@ -23,7 +23,7 @@ async function pictureOf(element) {
     height: Math.round(height) + 2 * MARGIN,
     style: { padding: `${MARGIN}px`, margin: "0" },
     backgroundColor: getComputedStyle(document.body).backgroundColor,
-    filter: (node) => !node.classList?.contains("takes"),
+    filter: (node) => !node.matches?.(".unpictured, [type=range]"),
     font: false,
   });
 }
@@ -33,8 +33,8 @@ export function Frame({ name, title, question, controls, legend, look, children 
   const frame = useRef();
   const [failed, setFailed] = useState(null);
   const { data, request, problem, waiting, again } = look;
+  const asked = request?.startsWith("{") ? JSON.parse(request) : request;
   const saveNumbers = () => {
-    const asked = request?.startsWith("{") ? JSON.parse(request) : request;
     const text = JSON.stringify({ request: asked, data: plain(data) });
     save(new Blob([text], { type: "application/json" }), `${name}.json`);
   };
@@ -51,7 +51,7 @@ export function Frame({ name, title, question, controls, legend, look, children 
       <header>
         <h2 id="title">{title}</h2>
         <p class="question">{question}</p>
-        <div class="row takes">
+        <div class="row takes unpictured">
           <button disabled={!data} onClick={savePicture} title="Save as a picture">PNG</button>
           <button disabled={!data} onClick={saveNumbers} title="Save the numbers">JSON</button>
         </div>
@@ -65,7 +65,10 @@ export function Frame({ name, title, question, controls, legend, look, children 
       )}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
-      <footer class="legend small">{legend}</footer>
+      <footer class="legend small">
+        {legend}
+        {asked?.model && <p>Model: {asked.model}</p>}
+      </footer>
     </section>
   );
 }

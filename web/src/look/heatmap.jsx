@@ -51,7 +51,7 @@ export function Heatmap({
         <Pixels values={values} rows={rows} cols={cols} scale={scale ?? own} />
         {at && (
           <i class="at" style={{
-            left: share(col, cols), top: share(row, rows), width: share(1, cols), height: share(1, rows),
+            left: share(col, cols), width: share(1, cols), top: share(row, rows), height: share(1, rows),
           }} />
         )}
       </div>

@@ -23,7 +23,8 @@ const STEPS = 64;
 
 export function Scale({ scale, label, tell = short }) {
   const { from, to } = scale;
-  const values = Float32Array.from({ length: STEPS }, (_, i) => from + ((to - from) * i) / (STEPS - 1));
+  const value = (_, i) => from + ((to - from) * i) / (STEPS - 1);
+  const values = Float32Array.from({ length: STEPS }, value);
   return (
     <p class="scale">
       {label && <span>{label}</span>}

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { keptDraft } from "../write/draft.js";
 
 const SETTLED = 250; // ms
-const FIRST = "ROMEO:\nO Romeo, Romeo! wherefore art thou Romeo?"; // it repeats itself, for induction
+const FIRST = "ROMEO:\nO Romeo, Romeo! wherefore art thou Romeo?"; // it repeats itself
 const MOST = 200; // letters
 
 /** What is looked at first: the end of what stands in Write, as far as it surely fits. */

@@ -2,11 +2,12 @@
 import { useState } from "preact/hooks";
 import { MAX_SEED, SETTINGS, within } from "./settings.js";
 
-export function Controls({ writer, model, shown }) {
+export function Controls({ writer, model, shown, children }) {
   const { settings } = writer;
   const { block_size: size, overflow } = model.minigpt2;
   return (
     <aside id="controls" class={shown ? "controls shown" : "controls"} aria-label="Settings">
+      {children}
       {SETTINGS.map((s) => {
         const max = s.name === "length" && overflow === "error" ? size : s.max;
         const shared = { setting: { ...s, max }, value: Math.min(settings[s.name], max) };
@@ -32,7 +33,7 @@ function NumberField({ value, onChange, wide, ...rest }) {
   );
 }
 
-function Slider({ setting, value, onChange }) {
+export function Slider({ setting, value, onChange }) {
   const { name, label, min, max, step, off, tell } = setting;
   const change = (text) => onChange(within(text, setting, off ?? value));
   const shared = { min, max, step, "aria-describedby": `${name}-tells` };

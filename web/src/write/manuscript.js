@@ -12,6 +12,13 @@ export function append({ text, marks, sight }, piece) {
   return { text: text + piece, marks: piece ? joined : marks, sight };
 }
 
+/** How many characters two texts have in common at their beginnings. */
+export function same(one, other) {
+  let head = 0;
+  while (head < Math.min(one.length, other.length) && one[head] === other[head]) head++;
+  return head;
+}
+
 /**
  * The manuscript as its reader changed it: what is between the common ends is the reader's. A mark
  * that was changed within stays two, even if they touch: the reader has taken over up to there.
@@ -19,8 +26,7 @@ export function append({ text, marks, sight }, piece) {
 export function edit(manuscript, text) {
   const [before, old] = [manuscript.text, manuscript.text.length];
   const shorter = Math.min(old, text.length);
-  let head = 0;
-  while (head < shorter && before[head] === text[head]) head++;
+  const head = same(before, text);
   let tail = 0;
   while (tail < shorter - head && before[old - 1 - tail] === text[text.length - 1 - tail]) tail++;
   const shift = text.length - old;
@@ -38,6 +44,9 @@ export function promptEnd({ text, marks }) {
   const last = marks.at(-1);
   return last?.[1] === text.length && text ? last[0] : text.length;
 }
+
+/** The manuscript without what the model wrote last. */
+export const promptOf = (manuscript) => cut(manuscript, promptEnd(manuscript));
 
 /** The manuscript up to a place. */
 export function cut({ text, marks, sight }, end) {

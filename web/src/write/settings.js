@@ -39,7 +39,7 @@ export function within(value, { min, max, step }, before) {
 
 /** Settings out of the address's text. */
 export function settingsFrom(address) {
-  const settings = { seed: 1337, lock: address.lock === "1" };
+  const settings = { seed: 1337, lock: address.lock === "1", surprise: address.surprise === "1" };
   for (const s of SETTINGS) settings[s.name] = within(address[s.name] ?? "", s, s.start);
   settings.seed = within(address.seed ?? "", { min: 0, max: MAX_SEED, step: 1 }, settings.seed);
   return settings;
@@ -48,5 +48,6 @@ export function settingsFrom(address) {
 /** ... and back; what is as at the start takes no room there. */
 export function addressOf(settings) {
   const entries = SETTINGS.map((s) => [s.name, settings[s.name] === s.start ? null : settings[s.name]]);
-  return { ...Object.fromEntries(entries), seed: settings.seed, lock: settings.lock ? "1" : null };
+  const { seed, lock, surprise } = settings;
+  return { ...Object.fromEntries(entries), seed, lock: lock ? "1" : null, surprise: surprise ? "1" : null };
 }

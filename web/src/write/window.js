@@ -3,9 +3,8 @@ import { countTokens } from "../api.js";
 
 export class WindowFull extends Error {}
 
-/** The end of a text that takes at most half the window, and its number of tokens. */
-async function lastHalf(model, text, count, signal) {
-  const most = Math.floor(model.minigpt2.block_size / 2);
+/** The end of a text of so many tokens that takes at most some, and its number of tokens. */
+export async function ending(model, text, count, most, signal) {
   while (count > most && text.length > 1) {
     const length = Math.max(1, Math.min(text.length - 1, Math.floor((text.length * most) / count)));
     text = text.slice(-length).replace(/^[\uDC00-\uDFFF]/, ""); // not from the middle of a letter
@@ -25,6 +24,8 @@ export async function fit(model, manuscript, slide, signal) {
   if (overflow !== "error") return { prompt: manuscript.text, used: null, room: Infinity };
   let used = prompt ? await countTokens(model.id, prompt, signal) : 1; // the mark of a beginning
   if (used >= size && !slide) throw new WindowFull();
-  if (used >= size || slide === "now") [prompt, used] = await lastHalf(model, prompt, used, signal);
+  if (used >= size || slide === "now") {
+    [prompt, used] = await ending(model, prompt, used, Math.floor(size / 2), signal);
+  }
   return { prompt, used, room: size - used };
 }

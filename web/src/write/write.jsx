@@ -1,26 +1,27 @@
 // The view in which a text is written: paper, actions, settings. What happens is the Writer's.
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
+import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
 import { keepDraft, keptDraft } from "./draft.js";
-import { blank, promptEnd } from "./manuscript.js";
+import { blank, promptOf } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
+import { BITS, LEVELS } from "./surprise.js";
 import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
 
-const promptOf = (manuscript) => manuscript.text.slice(0, promptEnd(manuscript));
 const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "");
 
 /** What the tab kept, if the address means the same text; else the address's prompt. */
 function firstManuscript() {
   const prompt = address().prompt ?? "";
   const draft = keptDraft();
-  return draft && inAddress(promptOf(draft)) === prompt ? draft : { ...blank, text: prompt };
+  return draft && inAddress(promptOf(draft).text) === prompt ? draft : { ...blank, text: prompt };
 }
 
 /** The Writer, drawn anew at most once a frame, and kept in the address and the tab. */
-function useWriter(model) {
+function useWriter(model, rival) {
   const [, redraw] = useReducer((n) => n + 1, 0);
   const frame = useRef(0);
   const ref = useRef(null);
@@ -31,7 +32,7 @@ function useWriter(model) {
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
   });
   const writer = ref.current;
-  const prompt = inAddress(promptOf(writer.manuscript)) || null;
+  const prompt = inAddress(promptOf(writer.manuscript).text) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
   useEffect(() => {
     const keep = () => keepDraft(writer.manuscript);
@@ -43,6 +44,7 @@ function useWriter(model) {
     };
   }, []);
   useEffect(() => writer.setModel(model), [model]);
+  useEffect(() => writer.compare(rival ?? null), [rival?.id]);
   return writer;
 }
 
@@ -52,7 +54,7 @@ function useKeys(writer) {
     const press = (event) => {
       if (document.querySelector("dialog[open]") || event.isComposing) return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) writer.write();
-      else if (event.key === "Escape" && writer.running) writer.stop();
+      else if (event.key === "Escape" && writer.busy) writer.stop();
       else return;
       event.preventDefault();
     };
@@ -61,22 +63,70 @@ function useKeys(writer) {
   }, []);
 }
 
-export function Write({ model }) {
-  const writer = useWriter(model);
+/** What a model can be compared with: the other ones, and all as they were while being trained. */
+function rivalsOf(model, models) {
+  const steps = (one) => (one.minigpt2.history ?? []).map((step) => ({ ...one, id: `${one.id}@${step}` }));
+  return [...models, ...models.flatMap(steps)].filter(({ id }) => id !== model.id);
+}
+
+export function Write({ model, models }) {
+  const rivals = rivalsOf(model, models);
   const [shown, setShown] = useState(false);
+  const rival = rivals.find(({ id }) => id === address().compare);
+  const writer = useWriter(model, rival);
+  const { other } = writer;
   useKeys(writer);
   return (
     <main class="studio">
       <section class="sheet" aria-label="Text">
-        <Paper manuscript={writer.manuscript} running={writer.running} onType={(t) => writer.type(t)} />
+        <div class={other ? "papers two" : "papers"}>
+          <Paper key="own" writer={writer} onType={(t) => writer.type(t)} label={other && model.id} />
+          {other && <Paper key={other.model.id} writer={other} label={other.model.id} />}
+        </div>
         {writer.notice && <Notice {...writer.notice} />}
+        {other?.notice && <Notice {...other.notice} text={`${other.model.id}: ${other.notice.text}`} />}
+        {writer.settings.surprise && <Scale />}
         <Gauge share={Math.min(1, writer.used / model.minigpt2.block_size)} />
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
-      <Controls writer={writer} model={model} shown={shown} />
+      <Controls writer={writer} model={model} shown={shown}>
+        <Look writer={writer} rivals={rivals} rival={rival} />
+      </Controls>
     </main>
   );
 }
+
+/** How the text is looked at: coloured, beside another model's. */
+function Look({ writer, rivals, rival }) {
+  const set = (event) => writer.set({ surprise: event.target.checked });
+  const compare = (event) => (setAddress({ compare: event.target.value || null }), writer.changed());
+  return (
+    <div class="setting">
+      <label class="check" title="Pointing at a token then shows its alternatives">
+        <input type="checkbox" disabled={!canPaint} checked={writer.settings.surprise} onChange={set} />
+        <b>Surprise</b> {!canPaint && "needs a newer browser"}
+      </label>
+      {rivals.length > 0 && (
+        <label class="rivals">
+          <b>Compare with</b>
+          <select value={rival?.id ?? ""} onChange={compare}>
+            <option value="">nothing</option>
+            {rivals.map(({ id }) => <option key={id} value={id}>{id}</option>)}
+          </select>
+        </label>
+      )}
+    </div>
+  );
+}
+
+/** What the colours mean. */
+const Scale = () => (
+  <p class="scale small">
+    <span><b>Surprise</b> −log₂ p</span> <span>0</span>
+    {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
+    <span>{BITS * LEVELS}+ bits</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
+  </p>
+);
 
 function Notice({ text, label, act }) {
   return (
@@ -94,7 +144,7 @@ const Gauge = ({ share }) => (
 
 function Actions({ writer, shown, toggle }) {
   const [copied, setCopied] = useState(false);
-  const { running, canContinue, past, manuscript } = writer;
+  const { busy, canContinue, past, manuscript } = writer;
   const copy = async () => {
     setCopied(await copyText(manuscript.text));
     setTimeout(() => setCopied(false), 1500);
@@ -103,9 +153,9 @@ function Actions({ writer, shown, toggle }) {
     <div class="actions">
       <div class="row">
         {/* One element, so that the focus stays where it is. */}
-        <button class="primary" title={running ? "Esc" : "Ctrl or Cmd with Enter"}
-          onClick={() => (running ? writer.stop() : writer.write())}>
-          {running ? "Stop" : canContinue ? "Continue" : "Write"}
+        <button class="primary" title={busy ? "Esc" : "Ctrl or Cmd with Enter"}
+          onClick={() => (busy ? writer.stop() : writer.write())}>
+          {busy ? "Stop" : canContinue ? "Continue" : "Write"}
         </button>
         <button disabled={!canContinue} onClick={() => writer.regenerate()}>Regenerate</button>
         <button disabled={!past.length} onClick={() => writer.undo()}>Undo</button>
