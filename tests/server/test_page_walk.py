@@ -126,7 +126,7 @@ def test_a_folded_strip_tells_its_own_cells(sliding, open_page, recorded):
 def test_shares_have_their_tokens(sliding, open_page, recorded):
     page = open_walk(open_page, sliding)
     own, texts, (answer, tokenizer) = recorded
-    looked, after = page.locator(".bars").all()
+    looked, after = page.locator(".most").all()
     top = own["pattern"].topk(8)
     rows = looked.locator("li").all()
     assert len(rows) == 9

@@ -42,7 +42,7 @@ export function Walk({ model, text }) {
     () => vectors && GROUPS.map((group) => ({ ...group, limit: limitOf(group.names, vectors) })), [vectors],
   );
   const controls = [["Layer", "layer", layer], ["Head", "head", head]].map(([label, name, value]) => (
-    <label key={name} class="choice">
+    <label key={name} class="which">
       {label}
       <select value={value} onChange={(event) => put({ [name]: Number(event.target.value) })}>
         {Array.from({ length: counts[name] }, (_, i) => <option key={i} value={i}>{i}</option>)}
@@ -122,7 +122,7 @@ function Bars({ shares, texts, note }) {
   const order = [...shares.keys()].sort((a, b) => shares[b] - shares[a]);
   const rest = order.slice(MOST).reduce((sum, i) => sum + shares[i], 0);
   return (
-    <ul class="bars">
+    <ul class="most">
       {order.slice(0, MOST).map((i) => (
         <li key={i}>
           <span class="token" title={named(texts[i])}>{visible(texts[i])}</span>

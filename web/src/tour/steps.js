@@ -18,8 +18,8 @@ export const STEPS = [
       "a better chance, for surprises as for mistakes." },
   { view: "write", at: ".sheet", title: "Surprise",
     text: "A token that the model held to be unlikely surprises it. Surprise is counted in bits: a " +
-      "probability of 1/2 is one bit, 1/1024 is ten. Training does one thing: it makes the mean " +
-      "surprise over a large text smaller." },
+      "probability of 1/2 is one bit, 1/1024 is ten. The switch Surprise colours a text by it. " +
+      "Training does one thing: it makes the mean surprise over a large text smaller." },
   { view: "walk", at: ".stage", title: "From tokens to numbers", inside: true,
     text: "Inside the model each token becomes a list of numbers, its embedding; a second list says " +
       "at which position it stands. Their sum is what everything else works on. Each coloured cell " +
