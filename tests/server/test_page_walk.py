@@ -181,7 +181,8 @@ def test_what_is_beyond_the_model_or_the_text_is_not_asked_for(sliding, open_pag
     assert "head L3H0" in page.inner_text(".walk")
     page.get_by_label("Text to look at").fill("ab")
     wait_until(page, lambda: page.locator(".tokens .token").count() <= 2)
-    assert page.get_by_role("alert").count() == 0 and "position" not in page.url
+    wait_until(page, lambda: "position" not in page.url)
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_strips_fit_a_narrow_screen(sliding, open_page):

@@ -143,9 +143,9 @@ class Api:
         own = {
             "parameters": sum(p.numel() for p in worker.model.parameters()),
             "block_size": config.block_size,
+            "vocab_size": worker.tokenizer.vocab_size,
             "n_layer": getattr(config, "n_layer", 0),  # a bigram has neither
             "n_head": getattr(config, "n_head", 0),
-            "vocab_size": worker.tokenizer.vocab_size,
             "tokenizer": type(worker.tokenizer).__name__.removesuffix("Tokenizer").lower(),
             "chat": converses(worker.tokenizer),
             "overflow": self._defaults.overflow,
