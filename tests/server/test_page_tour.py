@@ -175,7 +175,7 @@ def test_the_card_has_its_place_on_a_narrow_screen(sliding, open_page, scheme):
     for n in range(1, step_of(page)[1] + 1):
         at_step(page, n)
         card, header = (page.locator(e).bounding_box() for e in (".tour", ".head"))
-        main = page.locator("main").bounding_box()
+        main = wait_until(page, page.locator("main").bounding_box)  # it may be drawn anew
         assert card["x"] == 0 and card["width"] == 360 and card["y"] + card["height"] <= 740
         assert main["y"] + main["height"] <= card["y"] + 1 and main["y"] >= header["height"] - 1
         assert main["height"] > 180 and card["height"] < 320  # something is still seen
