@@ -6,6 +6,7 @@ import { Checkpoint } from "./checkpoint.jsx";
 import { trains, useRuns } from "./look/live.js";
 import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
+import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
 
 /** {models, problem, again}: the server's models, waited for while it loads them. */
@@ -57,6 +58,7 @@ export function Shell() {
         {model && (
           <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
         )}
+        {model && <TourButton put={put} />}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
@@ -64,6 +66,9 @@ export function Shell() {
       {model
         ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
         : <NoModel {...{ models, problem, again }} />}
+      {model && address().tour && (
+        <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
+      )}
       <TokenDialog />
     </>
   );

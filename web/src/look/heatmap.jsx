@@ -11,11 +11,12 @@ const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share 
 
 /**
  * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
- * `cell` px wide and high; `children` lie upon the map. `between` stands between the labels of a
+ * `cell` px wide and high; with `height` the map is so many px high, whatever its
+ * cells are then. `children` lie upon the map. `between` stands between the labels of a
  * row and a column, where a cell is told.
  */
 export function Heatmap({
-  values, rows, cols, label, scale, current, onHover, onPick, cell = 24,
+  values, rows, cols, label, scale, current, onHover, onPick, cell = 24, height,
   rowLabel = (row) => `row ${row}`, colLabel = (col) => `column ${col}`, tell = short,
   between = ", ", children,
 }) {
@@ -46,7 +47,7 @@ export function Heatmap({
   return (
     <div class="heatmap" style={{ "--width": `${cols * cell}px` }}>
       <div class="map" tabIndex={0} role="application" aria-roledescription="heat map"
-        aria-label={label} style={{ aspectRatio: `${cols} / ${rows}` }}
+        aria-label={label} style={height ? { height: `${height}px` } : { aspectRatio: `${cols} / ${rows}` }}
         onKeyDown={press} onPointerMove={(event) => look(placeOf(event))}
         onPointerLeave={() => look(null)} onBlur={() => look(null)}
         onClick={(event) => onPick?.(placeOf(event))}>
@@ -60,7 +61,7 @@ export function Heatmap({
       </div>
       <p class="tell" aria-live="polite">
         {at
-          ? <>{rowLabel(row)}{between}{colLabel(col)}: <b>{tell(values[row * cols + col])}</b></>
+          ? <>{rowLabel(row)}{between}{colLabel(col, row)}: <b>{tell(values[row * cols + col])}</b></>
           : "\u00a0"}
       </p>
     </div>
