@@ -9,7 +9,7 @@ import torch
 from tests.server import browsing
 
 from minigpt2.model import GPT2, GPT2Config
-from minigpt2.server.completions import Defaults
+from minigpt2.sampling import Sampling
 from minigpt2.server.listening import Server, bind
 from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
@@ -60,7 +60,8 @@ class Serving:
 
 
 @contextlib.contextmanager
-def run_server(models, slots=5, queue=64, defaults=Defaults(), runs=None, **guarded):  # noqa: B008
+def run_server(models, slots=5, queue=64, max_tokens=16, overflow="error", runs=None, **guarded):
+    defaults = Sampling(max_tokens, temperature=1.0, overflow=overflow)
     workers = {
         name: Worker(name, lambda opened=opened: opened, slots, queue)
         for name, opened in models.items()

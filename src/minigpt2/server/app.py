@@ -13,7 +13,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.server.completions import Defaults, aside, complete, converse
+from minigpt2.sampling import Sampling
+from minigpt2.server.completions import aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.inspection import inspect
 from minigpt2.server.openapi import describe
@@ -33,7 +34,7 @@ _NO_PAGE = "The API alone (/openapi.json): in a source checkout make page builds
 _LOADING = {"Retry-After": "1"}
 
 
-async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
     """Return the ids of a text; a text that is exactly the end-of-text token is that token."""
     tokenizer, text = worker.tokenizer, wanted.prompt or ""
     if text == _end_of_text(tokenizer):
@@ -41,7 +42,7 @@ async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) 
     return json_response({"tokens": await aside(len(text), tokenizer.encode, text)})
 
 
-async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
     """Return the text of ids."""
     tokenizer = worker.tokenizer
     if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
@@ -66,9 +67,9 @@ POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
 class Api:
     """The models that are served, by name, and what requests get that say nothing."""
 
-    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs) -> None:
+    def __init__(self, workers: Mapping[str, Worker], defaults: Sampling, runs: Runs) -> None:
         self._workers, self._defaults, self._runs = workers, defaults, runs
-        self._gets: dict[str, Callable[[Request], Response | Awaitable[Response]]] = {
+        self._gets: dict[str, Callable[[Request], Response]] = {
             "/health": self.health,
             "/v1/models": self.models,
             "/v1/models/{model:path}": self.one_model,
@@ -129,13 +130,13 @@ class Api:
         told = {"bos_token": None, "pad_token": None, "chat_template": tokenizer.chat_template}
         return json_response({"eos_token": _end_of_text(tokenizer), **told})
 
-    async def runs(self, request: Request) -> Response:
+    def runs(self, request: Request) -> Response:
         """The runs: those of the models, and those beside them."""
-        return json_response({"runs": await self._runs.listed()})
+        return json_response({"runs": self._runs.listed()})
 
-    async def one_run(self, request: Request) -> Response:
+    def one_run(self, request: Request) -> Response:
         """The curves and samples of one run."""
-        return json_response(await self._runs.told(request.path_params["run"]))
+        return json_response(self._runs.told(request.path_params["run"]))
 
     def _model(self, worker: Worker) -> dict[str, Any]:
         assert worker.model is not None
@@ -166,7 +167,7 @@ def page_routes() -> list[BaseRoute]:
 
 
 def make_app(
-    workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, failed: Callable[[], None]
+    workers: Mapping[str, Worker], defaults: Sampling, runs: Runs, failed: Callable[[], None]
 ) -> Starlette:
     """Return the application.
 

@@ -10,8 +10,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, h11
 
 from minigpt2.errors import UnavailableError
+from minigpt2.sampling import Sampling
 from minigpt2.server.app import make_app
-from minigpt2.server.completions import Defaults
 from minigpt2.server.guard import MOST_HEAD_BYTES, Guard
 from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
     """uvicorn's, around our application; `guarded` are settings of the Guard."""
 
     def __init__(
-        self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, **guarded: Any
+        self, workers: Mapping[str, Worker], defaults: Sampling, runs: Runs, **guarded: Any
     ) -> None:
         self._workers, self._runs = workers, runs
 

@@ -4,7 +4,6 @@ A kept checkpoint of a served run is a model like any other, called `name@step`:
 first asked for, and let go when others are.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -77,14 +76,6 @@ class Runs:
         for worker in self._open.values():
             worker.stop()
 
-    async def listed(self) -> list[dict[str, Any]]:
-        """Return what there is to say of every run in short, the newest first."""
-        return await asyncio.to_thread(self._listed)
-
-    async def told(self, name: str) -> dict[str, Any]:
-        """Return the curves and samples of a run; raise RefusedError where there is none."""
-        return await asyncio.to_thread(self._told, name)
-
     def _folders(self) -> dict[str, Path]:
         """Return the run folders by name: those served, and what lies beside them, newest first."""
         served = [run.path.resolve() for run in self._served.values()]
@@ -93,7 +84,8 @@ class Runs:
         logged.sort(key=lambda path: RunDirectory(path).metrics_path.stat().st_mtime, reverse=True)
         return {path.name: path for path in [*logged[:_MOST_RUNS], *served]}
 
-    def _listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what there is to say of every run in short, the newest first."""
         models = {run.path.resolve(): name for name, run in self._served.items()}
         told = []
         for name, path in self._folders().items():
@@ -107,12 +99,13 @@ class Runs:
                 "step": run.log[-1]["step"],
                 "steps": run.config.get("training.max_steps"),
                 "val_loss": best and best[0],
-                "updated": _age(RunDirectory(path).metrics_path),
+                "updated": max(0.0, time.time() - RunDirectory(path).metrics_path.stat().st_mtime),
                 "history": list(RunDirectory(path).history()),
             })  # fmt: skip
         return told
 
-    def _told(self, name: str) -> dict[str, Any]:
+    def told(self, name: str) -> dict[str, Any]:
+        """Return the curves and samples of a run; raise RefusedError where there is none."""
         path = self._folders().get(name)
         run = _read(path) if path else None
         if run is None:
@@ -124,11 +117,6 @@ class Runs:
                 curves[measure] = {"x": xs.tolist(), "y": ys.tolist()}
         samples = [{"step": int(step), "text": text} for step, text in read_samples(run, _SAMPLES)]
         return {"name": name, "curves": curves, "samples": samples}
-
-
-def _age(path: Path) -> float:
-    """Return how many seconds ago a file was written to."""
-    return max(0.0, time.time() - path.stat().st_mtime)
 
 
 def _read(path: Path) -> Run | None:
