@@ -15,17 +15,8 @@ from torch.nn import functional as F
 
 from minigpt2.errors import DataError
 from minigpt2.generation import prompt_ids
-from minigpt2.insight import (
-    ablate,
-    contributions,
-    head_scores,
-    lens,
-    rank_path,
-    record,
-)
-from minigpt2.insight.attribution import CONTRIBUTIONS_NAMES
-from minigpt2.insight.heads import PATTERNS, patterns
-from minigpt2.insight.lens import LENS_NAMES
+from minigpt2.insight import ablate, contributions, head_scores, lens, rank_path, record
+from minigpt2.insight.readings import CONTRIBUTIONS_NAMES, LENS_NAMES, PATTERNS, patterns
 from minigpt2.sampling import Sampling
 from minigpt2.server.completions import aside
 from minigpt2.server.errors import RefusedError, json_response
