@@ -28,9 +28,7 @@ async def complete(wanted: CompletionRequest, worker: Worker, defaults: Sampling
     best_of = wanted.best_of or n
     if best_of < n or (wanted.stream and best_of > n):
         raise RefusedError(400, "best_of: at least n, and without stream", param="best_of")
-    many = isinstance(wanted.prompt, list) and wanted.prompt and type(wanted.prompt[0]) is not int
-    worker.check_room(best_of * (len(wanted.prompt or "") if many else 1))
-    prompts, echoes = await _prompts(wanted.prompt, worker.tokenizer, bool(wanted.echo))
+    prompts, echoes = await _prompts(wanted, worker, best_of)
     sampling = wanted.sampling(defaults, wanted.logprobs)
     if best_of > n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)  # by which they are compared
@@ -55,8 +53,8 @@ async def converse(wanted: ChatRequest, worker: Worker, defaults: Sampling) -> R
     if wanted.logprobs:
         message = "logprobs: of conversations they are not told; /v1/completions tells them"
         raise RefusedError(400, message, param="logprobs")
-    said = [{"role": item.speaker(), "content": item.text()} for item in wanted.messages]
-    [ids] = await _encode([transcript(said)], worker.tokenizer)
+    said = transcript([message.said() for message in wanted.messages])
+    [ids] = await _encode([said], worker.tokenizer)
     if wanted.max_completion_tokens is not None:
         wanted.max_tokens = wanted.max_completion_tokens
     sampling = wanted.sampling(defaults)
@@ -66,26 +64,29 @@ async def converse(wanted: ChatRequest, worker: Worker, defaults: Sampling) -> R
 
 
 async def _prompts(
-    prompt: Any, tokenizer: Tokenizer, echo: bool
+    wanted: CompletionRequest, worker: Worker, samples: int
 ) -> tuple[list[list[int]], list[str]]:
     """Return the prompts' ids, and their texts if these are to be told.
 
-    Raises RefusedError for a list that mixes kinds.
+    Raises RefusedError for a list that mixes kinds, and where so many samples of each cannot be
+    taken.
     """
+    tokenizer, prompt = worker.tokenizer, wanted.prompt
     texts: list[Any] = prompt if isinstance(prompt, list) else [prompt or ""]
     kinds = set(map(type, texts))
-    if kinds == {str}:
-        return await _encode(texts, tokenizer), texts if echo else [""] * len(texts)
     many = [texts] if kinds == {int} else texts
+    worker.check_room(samples * len(many))
+    if kinds == {str}:
+        return await _encode(texts, tokenizer), texts if wanted.echo else [""] * len(texts)
     if kinds not in ({int}, {list}) or not all(many):
         raise RefusedError(
             400, "prompt: a text, token ids, or a list of texts or of token ids", param="prompt"
         )
-    extremes, most = [*map(min, many), *map(max, many)], tokenizer.vocab_size - 1
-    if wrong := [token_id for token_id in extremes if not 0 <= token_id <= most]:
+    most = tokenizer.vocab_size - 1
+    if wrong := [i for ids in many for i in (min(ids), max(ids)) if not 0 <= i <= most]:
         what = f"there is no token {wrong[0]}; the model's are 0 to {most}"
         raise RefusedError(400, f"prompt: {what}", param="prompt")
-    return many, [tokenizer.decode(ids) if echo else "" for ids in many]
+    return many, [tokenizer.decode(ids) if wanted.echo else "" for ids in many]
 
 
 async def aside(size: int, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -104,14 +104,11 @@ class Message(Struct):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
 
-    def speaker(self) -> str:
-        """Return who speaks, in the words of our transcripts."""
-        return "system" if self.role == "developer" else self.role
-
-    def text(self) -> str:
-        """Return the content as one text."""
-        parts = self.content
-        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
+    def said(self) -> dict[str, str]:
+        """Return the message in the words of our transcripts, its content as one text."""
+        parts, role = self.content, "system" if self.role == "developer" else self.role
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return {"role": role, "content": text}
 
 
 class ChatRequest(Wanted, kw_only=True):
