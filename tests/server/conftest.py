@@ -77,7 +77,7 @@ def run_server(models, slots=5, queue=64, max_tokens=16, overflow="error", runs=
             time.sleep(0.001)
         yield Serving(server, f"http://127.0.0.1:{port}", workers)
     finally:
-        server.stop()
+        server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
 

@@ -140,13 +140,13 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
 
         def output(module: nn.Module, name: str) -> None:
             hook = module.register_forward_hook(lambda _, args, out: probe(name, out))
-            stack.callback(hook.remove)
+            stack.enter_context(hook)
 
         def input(module: nn.Module, name: str) -> None:
             def see(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
                 return (probe(name, args[0]), *args[1:])
 
-            stack.callback(module.register_forward_pre_hook(see).remove)
+            stack.enter_context(module.register_forward_pre_hook(see))
 
         def norm(module: nn.LayerNorm, name: str) -> None:
             def see(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
                 probe(f"{name}.hook_scale", (variance + module.eps).sqrt())
                 return probe(f"{name}.hook_normalized", out)
 
-            stack.callback(module.register_forward_hook(see).remove)
+            stack.enter_context(module.register_forward_hook(see))
 
         output(model.wte, "hook_embed")
         output(model.wpe, "hook_pos_embed")

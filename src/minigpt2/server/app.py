@@ -1,10 +1,10 @@
-"""The routes, and what the small ones answer."""
+"""The routes, what the small ones answer, and the description of all."""
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,12 +12,12 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from minigpt2 import __version__
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.sampling import Sampling
 from minigpt2.server.completions import aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.inspection import inspect
-from minigpt2.server.openapi import describe
 from minigpt2.server.runs import Runs
 from minigpt2.server.schema import (
     ChatRequest,
@@ -32,6 +32,8 @@ from minigpt2.tokenizers import Tokenizer, converses
 STATIC_DIR = Path(__file__).parent / "static"  # built by `make page`, always in the wheel
 _NO_PAGE = "The API alone (/openapi.json): in a source checkout make page builds the page.\n"
 _LOADING = {"Retry-After": "1"}
+# What the answers hold is OpenAI's, and docs/serve.md's, to tell.
+_ANSWERS = {"200": {"description": "OK"}, "default": {"description": "An error, as OpenAI's"}}
 
 
 async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
@@ -153,6 +155,28 @@ class Api:
         return {**usual, "owned_by": "minigpt2", "minigpt2": own}
 
 
+def describe(
+    gets: Mapping[str, str | None], posts: Mapping[str, tuple[type, Callable]]
+) -> dict[str, Any]:
+    """Return the OpenAPI document, made of the classes that check it and of what handlers say."""
+    paths: dict[str, Any] = {}
+    for path, text in gets.items():
+        path = path.replace(":path}", "}")
+        name = path.partition("{")[2].rstrip("}")
+        given = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        named = {"parameters": [given]} if name else {}
+        paths[path] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
+    for path, (kind, answer) in posts.items():
+        schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        told = {"summary": answer.__doc__, "requestBody": body, "responses": _ANSWERS}
+        paths[path] = {"post": told}
+    kinds = [kind for kind, _ in posts.values()]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    info = {"title": "minigpt2", "version": __version__}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
 def page_routes() -> list[BaseRoute]:
     """Return the routes of the page; where it is not built, one that says how to."""
 
@@ -166,23 +190,10 @@ def page_routes() -> list[BaseRoute]:
     return [file("/", "index.html"), file("/favicon.svg", "favicon.svg"), assets]
 
 
-def make_app(
-    workers: Mapping[str, Worker], defaults: Sampling, runs: Runs, failed: Callable[[], None]
-) -> Starlette:
-    """Return the application.
-
-    Its models are opened when it starts; `failed` is called where one cannot be.
-    """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for worker in workers.values():
-            worker.start(failed)
-        yield
-
+def make_app(workers: Mapping[str, Worker], defaults: Sampling, runs: Runs) -> Starlette:
+    """Return the application."""
     answered = (RefusedError, HTTPException, MiniGPT2Error, Exception)
     return Starlette(
         routes=Api(workers, defaults, runs).routes(),
         exception_handlers=dict.fromkeys(answered, on_error),
-        lifespan=lifespan,
     )

@@ -163,9 +163,10 @@ def _by_sample(pieces: Sequence[Piece]) -> dict[tuple[int, int], list[Piece]]:
 class EventStream(StreamingResponse):
     """An answer that comes as server-sent events; however it ends, these are closed."""
 
+    media_type = "text/event-stream"
+
     def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        headers = {"Cache-Control": "no-store"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
+        super().__init__(events, headers={"Cache-Control": "no-store"})
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

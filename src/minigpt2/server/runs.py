@@ -58,7 +58,7 @@ class Runs:
         if worker is None or worker.error is not None:
             self._make_room()
             worker = Worker(name, lambda: self._open_at(folder), _SLOTS, _QUEUE)
-            worker.start(lambda: None)
+            worker.start()
         self._open[name] = worker
         await worker.opened()
         return worker
@@ -69,7 +69,7 @@ class Runs:
         idle = next((name for name, worker in self._open.items() if worker.idle), None)
         if idle is None:
             raise no_room()
-        self._open.pop(idle).end()
+        self._open.pop(idle).stop(wait=False)
 
     def stop(self) -> None:
         """Let go of every kept checkpoint."""

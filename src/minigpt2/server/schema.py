@@ -6,7 +6,7 @@ always means the default. The same classes are the schemas of `/openapi.json`.
 """
 
 import secrets
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -15,11 +15,6 @@ from minigpt2.insight.ablation import Replacement
 from minigpt2.sampling import Sampling
 
 MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 32, 200, 1024, 20
-# What is called as the engine calls it.
-_ALIKE = (
-    "temperature", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
-    "ignore_eos",
-)  # fmt: skip
 MOST_TOKENS = 100_000  # of a sample: beyond every window, and not for ever
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
@@ -65,7 +60,8 @@ class Wanted(Struct, kw_only=True):
         """Return these settings as the engine's; raise UsageError for values out of range."""
         seed = secrets.randbits(63) if self.seed is None else self.seed
         given: dict[str, Any] = {
-            **{name: getattr(self, name) for name in _ALIKE},
+            # What is called as the engine calls it, and then what is not, or in another form.
+            **{item.name: getattr(self, item.name, None) for item in fields(Sampling)},
             "max_new_tokens": self.max_tokens,
             # Nothing of probability 0 can be asked for; the least that can is the likeliest.
             "top_p": None if self.top_p is None else max(self.top_p, 1e-9),

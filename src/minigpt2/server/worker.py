@@ -79,13 +79,9 @@ class Worker:
         self._heard.set()
         self._orders: SimpleQueue[Callable[[Writer], None] | None] = SimpleQueue()
 
-    def start(self, failed: Callable[[], None]) -> None:
-        """Start the thread, from the loop.
-
-        Where the model cannot be opened `failed` is called, and `error` says why.
-        """
-        self._loop, self._failed = asyncio.get_running_loop(), failed
-        self._tried = asyncio.Event()
+    def start(self) -> None:
+        """Start the thread, from the loop; `error` says why the model cannot be opened."""
+        self._loop, self._tried = asyncio.get_running_loop(), asyncio.Event()
         self._thread.start()
 
     async def opened(self) -> None:
@@ -99,14 +95,10 @@ class Worker:
         """Say whether nothing is written or asked."""
         return not self.taken and not self._asked
 
-    def end(self) -> None:
-        """Let the thread end after its step."""
+    def stop(self, wait: bool = True) -> None:
+        """Let the thread end after its step, and wait for that."""
         self._orders.put(None)
-
-    def stop(self) -> None:
-        """Let the thread end, and wait for that."""
-        self.end()
-        if self._thread.is_alive():
+        if wait and self._thread.is_alive():
             self._thread.join(_STEP_SECONDS)
 
     def pace(self) -> float:
@@ -187,7 +179,6 @@ class Worker:
         except Exception as error:
             self.error = error
             self._tell(self._tried.set)
-            self._tell(self._failed)
             return
         self.tokenizer, self.model = tokenizer, model
         self._tell(self._tried.set)
