@@ -268,7 +268,7 @@ class Engine:
         ended, last = self._ended(self._rows[slot], reason), self._rows.pop()
         if slot < len(self._rows):
             self._rows[slot] = last
-            self._runner.move(len(self._rows), slot)
+            self._runner.prefill(slot, self._runner.read[len(self._rows)])  # copied, not read
         return ended
 
 

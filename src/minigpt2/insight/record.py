@@ -94,8 +94,8 @@ def record(
     with torch.no_grad(), evaluating(network), _hooked(network, probe):
         positions_BT = torch.arange(tokens_BT.shape[1], device=device).expand_as(tokens_BT)
         logits = network(tokens_BT, positions=positions_BT).float()
-    if untouched := probe.edits.keys() - probe.edited:
-        raise UsageError(f"no value that can be edited is called {min(untouched)}")
+    if probe.edits:
+        raise UsageError(f"no value that can be edited is called {min(probe.edits)}")
     return Recording(tokens_BT, logits, probe.values)
 
 
@@ -117,14 +117,12 @@ class _Probe:
     """Sees every value once, in order: edits it if asked to, and keeps it if wanted."""
 
     names: tuple[str, ...]
-    edits: dict[str, Edit]
+    edits: dict[str, Edit]  # still to be made
     values: dict[str, Tensor] = field(default_factory=dict)
-    edited: set[str] = field(default_factory=set)
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
         if name in self.edits and not name.endswith(_DERIVED):
-            value = self.edits[name](value)
-            self.edited.add(name)
+            value = self.edits.pop(name)(value)
         if self.wants(name):
             self.values[name] = value
         return value
