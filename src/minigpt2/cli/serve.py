@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from minigpt2.cli.options import Dtype, open_to_write, say
 from minigpt2.errors import UsageError, optional_library
-from minigpt2.sampling import Overflow
+from minigpt2.sampling import Overflow, Sampling
 from minigpt2.text import printable
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -69,7 +69,6 @@ def serve(
     _check(host, port, token, max_concurrency, queue, default_max_tokens)
     optional_library("minigpt2.server.listening", "serve", "serving needs starlette and uvicorn")
     from minigpt2.checkpoints import run_of
-    from minigpt2.server.completions import Defaults
     from minigpt2.server.listening import Server, bind
     from minigpt2.server.runs import Runs
     from minigpt2.server.worker import Worker
@@ -95,7 +94,7 @@ def serve(
     say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={key}")
     server = Server(
         workers,
-        Defaults(default_max_tokens, context_overflow),
+        Sampling(default_max_tokens, temperature=1.0, overflow=context_overflow),
         Runs(runs, open_at),
         hosts=(host, *allow_host),
         any_address=host in _EVERYWHERE,
