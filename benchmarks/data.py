@@ -219,8 +219,7 @@ def batches(folder):
     import torch
 
     from minigpt2.data import Recipe, prepare, read_text
-    from minigpt2.data.batches import Batches
-    from minigpt2.data.documents import DocumentBatches
+    from minigpt2.data.batches import Batches, DocumentBatches
     from minigpt2.settings import resolve
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate

@@ -7,8 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt2.data import Recipe, prepare
-from minigpt2.data.batches import IGNORED, Batches, rows_as_batch
-from minigpt2.data.documents import DocumentBatches, DocumentRows, restart_at
+from minigpt2.data.batches import (
+    IGNORED,
+    Batches,
+    DocumentBatches,
+    DocumentRows,
+    restart_at,
+    rows_as_batch,
+)
 from minigpt2.errors import DataError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, set_attention
 

@@ -9,7 +9,7 @@ from minigpt2 import from_pretrained, resolve, save_pretrained, train
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import TrainingSection
 from minigpt2.data import Recipe, prepare
-from minigpt2.data.documents import DocumentRows
+from minigpt2.data.batches import DocumentRows
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, lora_layers
 from minigpt2.tokenizers import (

@@ -16,9 +16,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minigpt2 import files
-from minigpt2.checkpoints.adapters import ADAPTER, ADAPTER_CONFIG, adapter_to_disk, is_adapter
 from minigpt2.checkpoints.architecture import config_to_json
-from minigpt2.checkpoints.weights import WEIGHTS, read_model, read_safetensors, state_to_disk
+from minigpt2.checkpoints.weights import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    WEIGHTS,
+    adapter_to_disk,
+    is_adapter,
+    read_model,
+    read_safetensors,
+    state_to_disk,
+)
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minigpt2.data import TokenStream, bigram_loss, shards, statistics
-from minigpt2.data.batches import IGNORED, Window, rows_as_batch, windows
-from minigpt2.data.documents import DocumentRows, restart_at
+from minigpt2.data.batches import IGNORED, DocumentRows, Window, restart_at, rows_as_batch, windows
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.model import GPT2, LanguageModel, evaluating
 

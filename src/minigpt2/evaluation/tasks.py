@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 
 from minigpt2.data import batches, read_text
-from minigpt2.data.download import fetch
 from minigpt2.data.readers import rows_of, text_of
+from minigpt2.data.sources import fetch
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.evaluation.loss import DAMAGED, mean_loss, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory, Say, adapters, directory, is_adapter, weights
+from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
 from minigpt2.config import Config
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
-from minigpt2.data.batches import Batches
-from minigpt2.data.documents import DocumentBatches
+from minigpt2.data.batches import Batches, DocumentBatches
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import LanguageModel
@@ -151,7 +150,7 @@ def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer
     like the batch, is a function of the step's number.
     """
     progress = directory.load_progress(folder)
-    load = adapters.load_adapter if is_adapter(folder) else weights.load_weights
+    load = weights.load_adapter if is_adapter(folder) else weights.load_weights
     load(model, folder)
     load_optimizer_tensors(optimizer, model, progress.optimizer)
     try:

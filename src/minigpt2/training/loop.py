@@ -5,10 +5,13 @@ dropout masks and the learning rate of a step are functions of the step's number
 run equals never having stopped it, bit for bit on a CPU under the same plan.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,21 +19,20 @@ from torch import Tensor, nn
 
 from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
-from minigpt2.data.batches import IGNORED, mix
-from minigpt2.data.documents import restart_at
+from minigpt2.data.batches import IGNORED, mix, restart_at
 from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
-from minigpt2.training import memory, schedules
+from minigpt2.training import memory
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
-from minigpt2.training.optimizers import optimizer_tensors
+from minigpt2.training.optimizers import learning_rate, optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.start import shape_of
-from minigpt2.training.tracking import Track, tracking
 
+Track = Callable[[dict[str, Any]], None]
 SAMPLE_TOKENS = 500
 _SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
 
@@ -86,7 +88,7 @@ def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
     began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
-    rate = schedules.learning_rate(counters.step, job.total_steps, training)
+    rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
@@ -226,3 +228,21 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
     job.run.log(entry)
     track(entry)
+
+
+@contextlib.contextmanager
+def tracking(folder: Path, step: int) -> Iterator[Track]:
+    """Yield what writes a line of metrics as TensorBoard events, where `minigpt2[track]` is."""
+    if not find_spec("tensorboard"):
+        yield lambda entry: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    def track(entry: dict[str, Any]) -> None:
+        for name, value in entry.items():
+            if name != "step":
+                writer.add_scalar(name, value, entry["step"])
+
+    # Points after `purge_step` of a run that died are hidden, as metrics.jsonl cuts them.
+    with SummaryWriter(str(folder), purge_step=step + 1) as writer:
+        yield track
