@@ -219,7 +219,7 @@ def batches(folder):
     import torch
 
     from minigpt2.data import Recipe, prepare, read_text
-    from minigpt2.data.batches import Batches, DocumentBatches
+    from minigpt2.data.batches import Batches
     from minigpt2.settings import resolve
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate
@@ -241,7 +241,7 @@ def batches(folder):
         optimizer = build_optimizer(model, config.training)
         forms = {
             "packed": Batches(data.train, size, length, seed),
-            "documents": DocumentBatches(parted.train, size, length, seed),
+            "documents": Batches(parted.train, size, length, seed, documents=True),
         }
         tokens, targets = forms["packed"].batch(0)
 

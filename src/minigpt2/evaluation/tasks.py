@@ -235,17 +235,7 @@ def word_perplexity(
     total, words = 0.0, 0
     for article in articles(text):
         ids = np.append(start_id(tokenizer), encode_array(tokenizer, plain(article)))
-        loss = mean_loss(model, _Ids(ids), batches.windows(len(ids), window))
+        loss = mean_loss(model, lambda i, j, ids=ids: ids[i:j], batches.windows(len(ids), window))
         total += loss * (len(ids) - 1)
         words += len(re.split(r"\s+", article))
     return perplexity(total / words), words
-
-
-class _Ids:
-    """Ids in memory, read as a stream."""
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self._ids = ids
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self._ids[start:stop]

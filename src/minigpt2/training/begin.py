@@ -17,7 +17,7 @@ from minigpt2 import config as schema
 from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
 from minigpt2.config import Config
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
-from minigpt2.data.batches import Batches, DocumentBatches
+from minigpt2.data.batches import Batches
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import LanguageModel
@@ -118,9 +118,8 @@ def begin(
     if config.masks_documents and data.separator is None:
         raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
     if batches is None:
-        form = DocumentBatches if config.by_document else Batches
         size, seed = config.training.batch_size, config.training.seed
-        batches = form(data.train, size, config.sequence_length, seed)
+        batches = Batches(data.train, size, config.sequence_length, seed, config.by_document)
     total_steps = config.training.max_steps or batches.steps(config.training.num_epochs or 1)
     config = config.for_length(total_steps)
     if config.model.init and last is None:
@@ -149,12 +148,12 @@ def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer
     There is no generator state in it: each step seeds torch from (seed, step), so that dropout,
     like the batch, is a function of the step's number.
     """
-    progress = directory.load_progress(folder)
+    numbers, tensors = directory.load_progress(folder)
     load = weights.load_adapter if is_adapter(folder) else weights.load_weights
     load(model, folder)
-    load_optimizer_tensors(optimizer, model, progress.optimizer)
+    load_optimizer_tensors(optimizer, model, tensors)
     try:
-        return Counters(**{item.name: progress.numbers[item.name] for item in fields(Counters)})
+        return Counters(**{item.name: numbers[item.name] for item in fields(Counters)})
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder}/state.json lacks {error}") from None
 

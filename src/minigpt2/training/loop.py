@@ -17,7 +17,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
 from minigpt2.data.batches import IGNORED, mix, restart_at
 from minigpt2.errors import MiniGPT2Error, is_out_of_memory
@@ -175,7 +174,7 @@ def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[
         job.run.keep(job.model, job.tokenizer, step.step)
     better = evaluated and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
-        progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
+        progress = (asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
         folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
         yield Saved(step.step, folder)
 
@@ -201,8 +200,8 @@ def _evaluate(job: Job) -> Evaluated:
     config, train, val = job.config, job.data.train, job.data.val
     model, separator, counters = job.model, job.separator, job.counters
     train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
-    val_loss = mean_loss(model, val, val_cut, separator)
-    train_loss = mean_loss(model, train, train_cut, separator)
+    val_loss = mean_loss(model, val.read, val_cut, separator)
+    train_loss = mean_loss(model, train.read, train_cut, separator)
     step, best = counters.step, counters.best_loss
     if step and not math.isfinite(val_loss):
         raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
