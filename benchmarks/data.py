@@ -27,7 +27,7 @@ def encode(folder):
 
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
-    from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.documents import as_pieces
     from minigpt2.data.writing import encode, jobs
     from minigpt2.tokenizers import gpt2_tokenizer
 
@@ -64,7 +64,7 @@ def whole(folder):
 
     from minigpt2.concurrency import available_cores
     from minigpt2.data import Recipe, prepare
-    from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.documents import as_pieces
     from minigpt2.tokenizers import gpt2_tokenizer
 
     (folder / "text.txt").write_text(plays(300_000_000), encoding="utf-8")

@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+from minigpt2.data.documents import Recipe
 from minigpt2.data.readers import FORMATS, Source, endings, read_source, source_of
-from minigpt2.data.recipe import Recipe
 from minigpt2.errors import DataError, InputMissingError, UnavailableError, UsageError
 from minigpt2.files import cache_dir, facts, has_our_manifest, sha256_of, storage_errors
 

@@ -23,8 +23,7 @@ from minigpt2 import __version__
 from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, optional_library
 from minigpt2.model import ATTENTION, GPT2, set_attention
-from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
-from minigpt2.tokenizers.bpe import byte_symbols
+from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, byte_symbols
 
 # The types it can be written in, and how far logits may be from ours, as a share of their spread.
 # llama.cpp looks its GELU up in a half-precision table, so float32 is not closer than that.

@@ -10,9 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from minigpt2.checkpoints import RunDirectory, Say, newest_run, run_of, save_checkpoint
-from minigpt2.checkpoints.directory import check_base, check_checkpoint, check_ids, load_checkpoint
-from minigpt2.checkpoints.weights import adapter_base, add_adapter, is_adapter
+from minigpt2.checkpoints import RunDirectory, Say, directory, newest_run, run_of, weights
 from minigpt2.errors import DataError, InputMissingError, UsageError, optional_library
 from minigpt2.files import facts, pointed
 from minigpt2.model import LanguageModel, merge_lora
@@ -98,22 +96,22 @@ def save_pretrained(
     A model with LoRA layers becomes an adapter that `peft` opens; `base` is the name or directory
     of the model beneath it.
     """
-    save_checkpoint(Path(folder), model, tokenizer, base=base)
+    directory.save_checkpoint(Path(folder), model, tokenizer, base=base)
 
 
 def open_model(folder: Path, say: Say, merge: bool = True, mapped: bool = True) -> Opened:
     """Open what `resolve_model` returned; `merge` makes of an adapter and its base one model."""
-    if not is_adapter(folder):
-        return load_checkpoint(folder, mapped)
-    check_checkpoint(folder)
-    model, tokenizer = load_checkpoint(base_of(folder, say), mapped)
-    add_adapter(model, folder)
+    if not weights.is_adapter(folder):
+        return directory.load_checkpoint(folder, mapped)
+    directory.check_checkpoint(folder)
+    model, tokenizer = directory.load_checkpoint(base_of(folder, say), mapped)
+    weights.add_adapter(model, folder)
     model.eval()
     if merge:
         merge_lora(model)
     if (folder / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(folder)
-    check_ids(model, tokenizer, folder)
+    directory.check_ids(model, tokenizer, folder)
     return model, tokenizer
 
 
@@ -121,15 +119,15 @@ def base_of(folder: Path, say: Say) -> Path:
     """Return the folder of the model an adapter sits on: the run's own copy, else what it names."""
     run = run_of(folder)
     if run is not None and (run.base_dir / "config.json").is_file():
-        check_base(folder, run.base_dir)
+        directory.check_base(folder, run.base_dir)
         return run.base_dir
-    if (name := adapter_base(folder)) is None:
+    if (name := weights.adapter_base(folder)) is None:
         raise DataError(f"{folder} is an adapter that does not name its base model")
     try:
         base = resolve_model(name, say)
     except InputMissingError as error:
         raise InputMissingError(f"the base model of the adapter {folder}: {error}") from None
-    if is_adapter(base):
+    if weights.is_adapter(base):
         raise DataError(f"{folder} names {base} as its base, which is an adapter itself")
     return base
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minigpt2.config import bpe_size
 from minigpt2.errors import ConfigError
-from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, gpt2_tokenizer
+from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, byte_symbols, gpt2_tokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
 from minigpt2.tokenizers.directory import ForeignTokenizer, load_tokenizer, tokenizer_files
 from minigpt2.tokenizers.merges import count_words, learn_merges

@@ -1,4 +1,9 @@
-"""Cleaning that is asked for, rule by rule, with what each rule touched and one example of it."""
+"""Documents between the readers and the shards: in pieces, by a recipe, cleaned where it is asked.
+
+A document is one piece, or, if it is long, several, small enough for any memory: each begins with
+the white space after a word, so our tokenizers give the pieces the ids they would give the whole.
+Cleaning goes rule by rule, with what each rule touched and one example of it.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +14,65 @@ from unicodedata import is_normalized, normalize
 
 import regex
 
-from minigpt2.data.pieces import Piece
+from minigpt2.data.shards import SHARD_TOKENS
+from minigpt2.errors import ConfigError
+from minigpt2.tokenizers import END_OF_TEXT, bpe_size
+
+# What fits the caches: pieces four times as long are encoded a fifth more slowly.
+PIECE_CHARACTERS = 1 << 18
+
+
+@dataclass(slots=True)  # not frozen: one is made for every record, and that would cost thrice
+class Piece:
+    """Part of a document, or all of it: `first` and `last` say where it stands.
+
+    `prompt` is text that a model is given and never learns to say. Documents of one
+    `conversation`, whose turns they are, fall to one split; `held_out` ones, of validation files,
+    to validation. A `bad` piece ends a document that could not be read and is to be left out.
+    `source` and `offset`, in characters, are for messages.
+    """
+
+    text: str
+    prompt: str = ""
+    first: bool = True
+    last: bool = True
+    bad: bool = False
+    held_out: bool = False
+    conversation: str = ""
+    source: str = ""
+    offset: int = 0
+
+
+def as_pieces(texts: Iterable[str], source: str) -> Iterator[Piece]:
+    """Turn one document, coming in any chunks, into pieces."""
+    held, offset = "", 0
+    for text in texts:
+        held += text
+        while len(held) > PIECE_CHARACTERS:
+            cut = safe_cut(held[:PIECE_CHARACTERS])
+            yield Piece(held[:cut], first=offset == 0, last=False, source=source, offset=offset)
+            held, offset = held[cut:], offset + cut
+    yield Piece(held, first=offset == 0, source=source, offset=offset)
+
+
+def safe_cut(text: str) -> int:
+    """Return where to cut: before a line end, else before a blank, that follows a word's end.
+
+    No word of GPT-2's pattern reaches from what is no white space into what is. A text without
+    such a place is cut at its end.
+
+    >>> safe_cut("one two"), safe_cut("one\\n\\ntwo three"), safe_cut("one")
+    (3, 3, 3)
+    """
+    for separator in "\n", " ":
+        place = text.rfind(separator)
+        # Nor after a control character, which cleaning may take away.
+        while place > 0 and (text[place - 1] == " " or not text[place - 1].isprintable()):
+            place = text.rfind(separator, 0, place)
+        if place > 0:
+            return place
+    return len(text)
+
 
 _AROUND = 20  # characters shown on either side of an example
 
@@ -133,3 +196,56 @@ class Cleaner:
                 for name, tally in self.tallies.items():
                     tally.documents += tally.characters > before[name]
                     before[name] = tally.characters
+
+
+def _makes_vocabulary(tokenizer: str) -> bool:
+    return tokenizer in ("char", "byte") or tokenizer.startswith("bpe:")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what comes out, besides the text itself.
+
+    `split`: auto, position, or document (by a hash of the content); `val` names validation files
+    instead. `rules` are names of cleaning rules; `specials` join a vocabulary that is made.
+    """
+
+    tokenizer: str = "bpe:4096"
+    split: str = "auto"
+    val_fraction: float = 0.1
+    val: tuple[str, ...] = ()
+    field: str | None = None
+    format: str = "auto"
+    rules: tuple[str, ...] = ()
+    min_length: int = 0
+    skip_bad: bool = False
+    specials: tuple[str, ...] = ()
+    shard_tokens: int = SHARD_TOKENS
+
+    def reads_tokenizer(self) -> bool:
+        """Say whether the tokenizer is read from a folder, whose content may change."""
+        return self.tokenizer != "gpt2" and not _makes_vocabulary(self.tokenizer)
+
+    def check(self) -> None:
+        """Raise ConfigError with everything that cannot be meant."""
+        known = (*RULES, "duplicates")
+        problems = [
+            f"there is no cleaning rule {rule!r}; there are {', '.join(known)}"
+            for rule in self.rules
+            if rule not in known
+        ]
+        if not 0 < self.val_fraction < 1:
+            problems.append(f"val_fraction must lie between 0 and 1, not {self.val_fraction}")
+        if self.shard_tokens < 1 or self.min_length < 0:
+            problems.append("shard_tokens must be at least 1 and min_length at least 0")
+        if self.specials and not _makes_vocabulary(self.tokenizer):
+            problems.append(f"special tokens cannot join {self.tokenizer}: its vocabulary is fixed")
+        if any(len(special) < 2 or len(special.split()) != 1 for special in self.specials):
+            problems.append("a special token has two characters or more and no blanks: <|user|>")
+        if self.tokenizer.startswith("bpe:"):
+            try:
+                bpe_size(self.tokenizer, len({END_OF_TEXT, *self.specials}))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
