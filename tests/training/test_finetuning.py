@@ -339,7 +339,7 @@ def test_prompts_make_rows_of_documents_and_texts_packed_ones(base, text_file, t
         from minigpt2.training.begin import begin
 
         config = config_for(base, source, tmp_path / form, **more)
-        job = begin(config, None, None, None, True, lambda line: None)
+        job = begin(config, (None, None), None, True, lambda line: None)
         assert (job.batches.rows is not None) == (form == "documents")
         assert (job.bigram_loss is None) == (form == "documents")
     end = list(train(config_for(base, path, tmp_path / "documents", **more)))[-1]

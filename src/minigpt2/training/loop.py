@@ -52,7 +52,7 @@ def train(
     after every step; when it says so, the step is saved and the run ends, to be resumed later.
     `say` takes lines for a person: repairs, skipped checkpoints, a changed machine.
     """
-    job = begin(config, model, tokenizer, batches, resume == "auto", say)
+    job = begin(config, (model, tokenizer), batches, resume == "auto", say)
     counters = job.counters
     started = time.perf_counter() - counters.seconds
     every = list(job.model.parameters())
