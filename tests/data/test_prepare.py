@@ -479,7 +479,7 @@ def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path
 
 
 def test_going_on_encodes_only_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("minigpt2.data.pieces.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.documents.PIECE_CHARACTERS", 700)
     monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
     (tmp_path / "long.txt").write_text(" ".join(map(str, range(9000))))
     recipe, encoded = Recipe("byte", shard_tokens=10_000), []
