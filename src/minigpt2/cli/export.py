@@ -56,14 +56,14 @@ def export(
 def _export_directory(
     model: "LanguageModel", tokenizer: "Tokenizer", folder: Path, out: Path
 ) -> int:
-    from minigpt2.checkpoints import adapters, save_checkpoint
+    from minigpt2.checkpoints import save_checkpoint, weights
     from minigpt2.interop.card import model_card
     from minigpt2.model import lora_layers
 
     if out.resolve() == folder.resolve():
         raise UsageError(f"{out} is the model itself; choose another --out")
     card = model_card(out.name, model, tokenizer, folder)
-    base = adapters.adapter_base(folder) if adapters.is_adapter(folder) else None
+    base = weights.adapter_base(folder) if weights.is_adapter(folder) else None
     save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
     say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
     if lora_layers(model):
@@ -75,7 +75,7 @@ def _export_file(
     model: "LanguageModel", tokenizer: "Tokenizer", form: str, out: Path, kind: str
 ) -> int:
     from minigpt2.files import replace_by
-    from minigpt2.interop import gguf_file, onnx_file
+    from minigpt2.interop import exports
     from minigpt2.model import GPT2
 
     if not isinstance(model, GPT2):
@@ -86,12 +86,12 @@ def _export_file(
     prompt = tokenizer.encode(text)[: model.config.block_size // 2] or [0]
     with replace_by(out) as temporary:
         if form == "gguf":
-            for remark in gguf_file.export_gguf(model, tokenizer, temporary, kind):
+            for remark in exports.export_gguf(model, tokenizer, temporary, kind):
                 say(remark)
-            agreed = gguf_file.check_gguf(model, tokenizer, temporary, kind, text)
+            agreed = exports.check_gguf(model, tokenizer, temporary, kind, text)
         else:
-            onnx_file.export_onnx(model, temporary)
-            agreed = onnx_file.check_onnx(model, temporary, prompt)
+            exports.export_onnx(model, temporary)
+            agreed = exports.check_onnx(model, temporary, prompt)
     say(f"wrote {out}: {out.stat().st_size / 1e6:,.1f} MB")
     engine = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}[form]
     say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
