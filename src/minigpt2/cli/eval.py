@@ -190,7 +190,7 @@ def _answers(
     subject: _Subject, task: str, data: str | None, style: Any, limit: int | None
 ) -> Record:
     from minigpt2.evaluation import tasks
-    from minigpt2.terminal.preparing import ProgressLine
+    from minigpt2.terminal.layouts import ProgressLine
 
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
     read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items

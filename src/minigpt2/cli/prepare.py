@@ -14,7 +14,7 @@ from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
-    from minigpt2.terminal.preparing import ProgressLine
+    from minigpt2.terminal.layouts import ProgressLine
 
 _GPT2_VOCABULARY = 50257  # too large for the small preset
 
@@ -79,7 +79,7 @@ def prepare(
     """
     _check_inputs(inputs)
     from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, draw_statistics, with_statistics
-    from minigpt2.terminal.preparing import ProgressLine, statistics_table
+    from minigpt2.terminal.layouts import ProgressLine, statistics_table
 
     rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
     rules = (*RULES, DOCUMENT_RULES[0]) if "all" in rules else rules
