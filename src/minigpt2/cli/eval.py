@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from minigpt2 import __version__
-from minigpt2.cli.options import open_to_write, say
+from minigpt2.cli.options import Opening, say
 from minigpt2.config import Config, DataSection, ModelSection
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.files import replace_file
@@ -129,7 +129,7 @@ class _Subject:
     ) -> None:
         from minigpt2.checkpoints import run_of
 
-        found = open_to_write(model, unknown, device, "float32")
+        found = Opening(unknown, device).open(model)
         self.folder, self.network, self.tokenizer = found
         self.run = run_of(Path(self.folder))
         shape = ModelSection(block_size=self.network.config.block_size)

@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # Every setting of `Sampling` as a flag of its own, its help from there.
 SamplingFlags = Annotated[Sampling, Parameter(name="*", group=Group("Sampling", sort_key=1))]
-Dtype = Literal["float32", "bfloat16", "int8"]
 
 COMMON = schema.marked("common")
 EVERY = frozenset(key for key, _ in schema.options())
@@ -52,23 +52,37 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def open_to_write(
-    model: str | None, unknown: str | None, device: str, dtype: Dtype
-) -> "tuple[str, LanguageModel, Tokenizer]":
-    """Open MODEL on a device, in a precision, its tokenizer replacing unknown characters.
+@Parameter(name="*")  # each is a flag of its own
+@dataclass(frozen=True)
+class Opening:
+    """How a model is opened to write.
 
-    Returns where it was found, the model and the tokenizer.
+    Parameters
+    ----------
+    unknown
+        Character that replaces those a character model does not know.
+    device
+        auto, cpu, cuda, cuda:N or mps.
+    dtype
+        Precision of the weights: bfloat16 and int8 are faster where the model is large.
     """
-    from minigpt2.interop import open_model, resolve_model
-    from minigpt2.model import set_precision
-    from minigpt2.tokenizers import replacing_unknown
-    from minigpt2.training import find_device
 
-    target = find_device(device)
-    folder = resolve_model(model, say)
-    network, tokenizer = open_model(folder, say)
-    set_precision(network.to(target), dtype)
-    return str(folder), network, replacing_unknown(tokenizer, unknown)
+    unknown: str | None = None
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+
+    def open(self, model: str | None) -> "tuple[str, LanguageModel, Tokenizer]":
+        """Return where MODEL was found, the model and its tokenizer."""
+        from minigpt2.interop import open_model, resolve_model
+        from minigpt2.model import set_precision
+        from minigpt2.tokenizers import replacing_unknown
+        from minigpt2.training import find_device
+
+        target = find_device(self.device)
+        folder = resolve_model(model, say)
+        network, tokenizer = open_model(folder, say)
+        set_precision(network.to(target), self.dtype)
+        return str(folder), network, replacing_unknown(tokenizer, self.unknown)
 
 
 def dotted(flags: dict[str, str | None]) -> dict[str, str]:
