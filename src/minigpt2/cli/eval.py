@@ -92,7 +92,7 @@ def measure(
         fits = ", ".join(f"--{name}" for name in sorted(known))
         raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        subject = _Subject(model, unknown, device, window, Path(scratch))
+        subject = _Subject(model, Opening(unknown, device), window, scratch)
         if task in ("lambada", "hellaswag"):
             record = _answers(subject, task, data, style, limit)
         elif task == "loss":
@@ -124,19 +124,16 @@ class _Subject:
     what the model was trained with; texts are encoded in `scratch`.
     """
 
-    def __init__(
-        self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
-    ) -> None:
+    def __init__(self, model: str | None, how: Opening, window: int | None, scratch: str) -> None:
         from minigpt2.checkpoints import run_of
 
-        found = Opening(unknown, device).open(model)
-        self.folder, self.network, self.tokenizer = found
+        self.folder, self.network, self.tokenizer = how.open(model)
         self.run = run_of(Path(self.folder))
         shape = ModelSection(block_size=self.network.config.block_size)
         known = Config(shape, DataSection(batching="packed"))
         self.config = stored_config(self.run.path).config if self.run else known
         self.window = self.config.sequence_length if window is None else window
-        self.scratch = scratch
+        self.scratch = Path(scratch)
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
