@@ -39,10 +39,13 @@ def export(
     """
     if type is not None and format != "gguf":
         raise UsageError("--type is for --format gguf")
+    from minigpt2.checkpoints import run_of
     from minigpt2.interop import resolve_model
 
     folder = resolve_model(model, say)
-    name = out.stem if out else _name_of(folder)
+    run = run_of(folder)
+    ours = run.path.name if run else folder.resolve().name
+    name = out.stem if out else f"{ours}-export"
     if format == "hf":
         return _export_directory(folder, out or Path(name), merge)
     return _export_file(folder, format, out or Path(f"{name}.{format}"), type or "f16")
@@ -98,11 +101,3 @@ def _export_file(folder: Path, form: str, out: Path, kind: str) -> int:
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(64)
-
-
-def _name_of(folder: Path) -> str:
-    """Return what to call an export of a checkpoint: its run's name, else its own."""
-    from minigpt2.checkpoints import run_of
-
-    run = run_of(folder)
-    return f"{run.path.name if run else folder.resolve().name}-export"

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from minigpt2.cli.options import dotted, with_config_flags
-from minigpt2.cli.signals import StopRequest
-from minigpt2.cli.train import Sources, fitting_preset, opened, with_named
+from minigpt2.cli.options import StopRequest, dotted, with_config_flags
+from minigpt2.cli.train import Sources, fitting_preset
 from minigpt2.config import flatten
 from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.settings import resolve
@@ -64,7 +63,7 @@ def _sweep(
             raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
     space = tuple(search) if search else None
     told = {"space": space, "sampler": sampler, "trials": trials, "prune": prune}
-    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), "never")
+    sources = Sources(preset, config, dotted(flags, input, None, None), "never")
     return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
 
 
@@ -84,7 +83,7 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
         raise InputMissingError(f"no sweep in {out}; a new one needs a text and --search")
     else:
         parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
-        sources, settings = opened(sources)
+        settings = sources.opened()
         from minigpt2.sweeps import search as sweeps
 
         config = sources.resolve(fitting_preset(settings.config.training.device)).config
