@@ -14,7 +14,6 @@ from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
-    from minigpt2.terminal.layouts import ProgressLine
 
 _GPT2_VOCABULARY = 50257  # too large for the small preset
 
@@ -87,8 +86,7 @@ def prepare(
     recipe = replace(recipe, field=field, format=format, rules=rules, min_length=min_length)
     recipe = replace(recipe, specials=tuple(special or ()), shard_tokens=shard_tokens)
     try:
-        with ProgressLine(Console(stderr=True)) as line:
-            data = _prepared(inputs, out, recipe, line)
+        data = _prepared(inputs, out, recipe)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return 130
@@ -123,12 +121,11 @@ def _check_inputs(inputs: tuple[str, ...]) -> None:
             raise UsageError(f"unknown option {name}{hint}. See minigpt2 prepare --help")
 
 
-def _prepared(
-    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", line: "ProgressLine"
-) -> "Dataset":
+def _prepared(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset":
     """Open a directory that is prepared already, or make one of a text."""
     from minigpt2.concurrency import available_cores
     from minigpt2.data import Recipe, open_dataset, prepare
+    from minigpt2.terminal.layouts import ProgressLine
 
     folder, cores = Path(*inputs[:1]), available_cores()
     if len(inputs) == 1 and (folder / "manifest.json").is_file():
@@ -139,7 +136,8 @@ def _prepared(
             )
         return open_dataset(folder)
     folder = out or Path("data") / _name(*inputs[:1])
-    return prepare(inputs, folder, recipe, processes=cores, say=line.say, progress=line.progress)
+    with ProgressLine(Console(stderr=True)) as bar:
+        return prepare(inputs, folder, recipe, processes=cores, say=bar.say, progress=bar.progress)
 
 
 def _name(first: str = "") -> str:

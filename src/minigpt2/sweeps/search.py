@@ -222,23 +222,19 @@ def _ask(search: Search, records: list[Record]) -> Any:
     seed = batches.mix(batches.mix(0) ^ number) % (1 << 32)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
-        study.add_trial(_told(optuna, record, distributions))
+        curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
+        finished = optuna.trial.create_trial(
+            state=optuna.trial.TrialState[_STATES[record["state"]]],
+            value=record["loss"],
+            params=record["values"],
+            distributions=distributions,
+            system_attrs=record["rungs"],
+            intermediate_values={100 * step // record["total_steps"]: loss for step, loss in curve},
+        )
+        study.add_trial(finished)
     if search.is_grid():
         study.enqueue_trial(cells(space)[number])
     return study.ask(distributions)
-
-
-def _told(optuna: Any, record: Record, distributions: dict[str, Any]) -> Any:
-    """Return a finished trial as Optuna knows it."""
-    curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState[_STATES[record["state"]]],
-        value=record["loss"],
-        params=record["values"],
-        distributions=distributions,
-        system_attrs=record["rungs"],
-        intermediate_values={100 * step // record["total_steps"]: loss for step, loss in curve},
-    )
 
 
 def _distribution(optuna: Any, dimension: Dimension) -> Any:

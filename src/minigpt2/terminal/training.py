@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
@@ -119,14 +120,12 @@ class LossCurve:
 
     def __init__(self, total_steps: int) -> None:
         self._total = max(1, total_steps)
-        self._sums, self._counts = [0.0] * _BUCKETS, [0] * _BUCKETS
+        self._sums = np.zeros((_BUCKETS, 2))  # of losses, and how many they are
         self._marks: list[tuple[float, float]] = []
 
     def add(self, step: int, loss: float) -> None:
         """Take note of a training loss."""
-        bucket = min(_BUCKETS - 1, step * _BUCKETS // self._total)
-        self._sums[bucket] += loss
-        self._counts[bucket] += 1
+        self._sums[min(_BUCKETS - 1, step * _BUCKETS // self._total)] += loss, 1
 
     def mark(self, step: int, loss: float) -> None:
         """Take note of a validation loss."""
@@ -134,8 +133,7 @@ class LossCurve:
 
     def draw(self, width: int, height: int) -> Text:
         """Return the curve so far; empty where there is nothing to see, or no room."""
-        means = enumerate(zip(self._sums, self._counts, strict=True))
-        line = [(i / _BUCKETS, total / count) for i, (total, count) in means if count]
+        line = [(i / _BUCKETS, loss / n) for i, (loss, n) in enumerate(self._sums.tolist()) if n]
         losses = [loss for _, loss in (*line, *self._marks) if 0 < loss < math.inf]
         width -= _LABEL
         if len(losses) < 2 or width < 8 or height < 2:
