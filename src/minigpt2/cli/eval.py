@@ -192,7 +192,7 @@ def _answers(
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
     read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
     items = chain.from_iterable(map(read, tasks.find_files(task, data, say)))
-    with ProgressLine(Console(stderr=True)) as line:
+    with ProgressLine() as line:
         told, window = partial(line.progress, task), subject.window
         result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
     record = {**dataclasses.asdict(result), "data": data or task, "limit": limit, **protocol}

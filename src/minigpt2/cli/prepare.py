@@ -3,11 +3,10 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Column, Table
 
 from minigpt2.cli.options import say
 from minigpt2.errors import UsageError
@@ -78,7 +77,7 @@ def prepare(
     """
     _check_inputs(inputs)
     from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, draw_statistics, with_statistics
-    from minigpt2.terminal.layouts import ProgressLine, statistics_table
+    from minigpt2.terminal.layouts import ProgressLine, statistics_table, summary
 
     rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
     rules = (*RULES, DOCUMENT_RULES[0]) if "all" in rules else rules
@@ -90,14 +89,14 @@ def prepare(
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return 130
-    _print_summary(data.manifest)
+    Console(highlight=False, markup=False).print(summary(data.manifest))
     tokens = len(data.all)
     if verify:
-        with ProgressLine(Console(stderr=True)) as line:
+        with ProgressLine() as line:
             data.all.verify(line.counter("verifying", tokens))
         say(f"every block is intact: {tokens:,} tokens")
     if stats:
-        with ProgressLine(Console(stderr=True)) as line:
+        with ProgressLine() as line:
             found = with_statistics(data, line.counter("counting", tokens))
         picture = data.folder / "statistics.png"
         draw_statistics(found, picture)
@@ -136,7 +135,7 @@ def _prepared(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "D
             )
         return open_dataset(folder)
     folder = out or Path("data") / _name(*inputs[:1])
-    with ProgressLine(Console(stderr=True)) as bar:
+    with ProgressLine() as bar:
         return prepare(inputs, folder, recipe, processes=cores, say=bar.say, progress=bar.progress)
 
 
@@ -152,20 +151,6 @@ def _name(first: str = "") -> str:
         return "stdin"
     tail = first.split("?")[0].split("#")[0].rstrip("/").split("/")[-1]
     return re.sub(r"[^\w-]+", "-", tail.split(".")[0]).strip("-") or "text"
-
-
-def _print_summary(manifest: dict[str, Any]) -> None:
-    headings = ("documents", "characters", "tokens", "characters/token", "files")
-    table = Table("", *(Column(heading, justify="right") for heading in headings), box=None)
-    for name, split in manifest["splits"].items():
-        sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
-        ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
-        table.add_row(name, *sizes, ratio, str(len(split["shards"])))
-    from minigpt2.terminal.layouts import filled
-
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    console.print(filled("prepared", **manifest))
 
 
 def _say_next(data: "Dataset") -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from minigpt2.cli.options import StopRequest, dotted, with_config_flags
 from minigpt2.cli.train import Sources, fitting_preset
@@ -82,7 +81,8 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     elif out is not None and not told:
         raise InputMissingError(f"no sweep in {out}; a new one needs a text and --search")
     else:
-        parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
+        # Mistakes are told before torch is imported.
+        parse_space(told.get("space", ()), told.get("sampler") == "grid")
         settings = sources.opened()
         from minigpt2.sweeps import search as sweeps
 
@@ -96,7 +96,7 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
         told["seeds"] = tuple(range(first, first + seeds))
     search = replace(search, **told)
     out = out or new_run_dir(Path(config.data.input_file).stem or "sweep", Path("sweeps"))
-    view = SweepView(Console(stderr=True), Console())
+    view = SweepView()
     with StopRequest() as request, view:
         event = None
         for event in sweeps.sweep(config, search, out, request.asked, view.say):

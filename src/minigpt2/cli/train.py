@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cyclopts import App
-from rich.console import Console
 
 from minigpt2.cli.options import EVERY, StopRequest, Verb, dotted, say, with_config_flags
 from minigpt2.settings import Settings, find_value, presets, resolve, stored_config
@@ -130,7 +129,7 @@ def start(sources: Sources, chat: bool, print_config: bool) -> int:
         name = sources.preset or (sources.config.stem if sources.config else text or fitting)
         sources.flags["logging.model_save_path"] = str(new_run_dir(name))
     config = sources.resolve(fitting).config
-    view = TrainingView(Console(stderr=True), Console())
+    view = TrainingView()
     with StopRequest() as request, view:
         for event in train_events(config, resume=sources.resume, stop=request.asked, say=view.say):
             view.show(event)

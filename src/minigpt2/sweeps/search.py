@@ -23,7 +23,7 @@ from minigpt2.config import Config
 from minigpt2.data import Recipe, batches, prepare
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
-from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
+from minigpt2.sweeps.space import Dimension, cells, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, memory, train
 from minigpt2.training.begin import refuse_changes
 
@@ -80,10 +80,7 @@ class Search:
 
     def dimensions(self) -> list[Dimension]:
         """Return the parsed space; raises ConfigError with every mistake."""
-        space = parse_space(list(self.space))
-        if self.sampler == "grid":
-            check_listed(space)
-        return space
+        return parse_space(self.space, self.sampler == "grid")
 
     def is_grid(self) -> bool:
         """Say whether every combination of values is tried."""

@@ -48,11 +48,11 @@ def filled_table(name: str, /, **values: Any) -> Table:
 
 
 class LiveView(bars.Progress):
-    """Within the context a bar of these columns is shown on `log`; results go to `out`."""
+    """Within the context a bar of these columns is shown on standard error, beside the results."""
 
-    def __init__(self, log: Console, out: Console, *columns: bars.ProgressColumn) -> None:
+    def __init__(self, *columns: bars.ProgressColumn) -> None:
+        log, self._out = Console(stderr=True), Console()
         super().__init__(*columns, console=log, disable=not log.is_terminal)
-        self._out = out
 
     def say(self, line: str) -> None:
         """Show one line about the process."""
@@ -66,10 +66,10 @@ class LiveView(bars.Progress):
 class ProgressLine(LiveView):
     """One bar for the stage at hand; lines said meanwhile stand above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         name, amount = map(bars.TextColumn, ("{task.description:<16}", "{task.completed:,.0f}"))
         share, elapsed = bars.TaskProgressColumn(), bars.TimeElapsedColumn()
-        super().__init__(console, console, name, bars.BarColumn(), share, amount, elapsed)
+        super().__init__(name, bars.BarColumn(), share, amount, elapsed)
         self.live.transient = True  # the line goes when the work is done
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -84,6 +84,17 @@ class ProgressLine(LiveView):
         """Return a function that is told, again and again, how much more of a stage is done."""
         self.progress(stage, 0, total)
         return partial(self.advance, self.task_ids[0])
+
+
+def summary(manifest: dict[str, Any]) -> Group:
+    """Return what a data directory consists of, for a terminal."""
+    headings = ("documents", "characters", "tokens", "characters/token", "files")
+    table = Table("", *(Column(heading, justify="right") for heading in headings), box=None)
+    for name, split in manifest["splits"].items():
+        sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
+        ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
+        table.add_row(name, *sizes, ratio, str(len(split["shards"])))
+    return Group(table, filled("prepared", **manifest))
 
 
 def statistics_table(found: dict[str, Any]) -> Group:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.text import Text
@@ -27,14 +27,14 @@ _LABEL = 7  # columns for the scale
 
 
 class TrainingView(LiveView):
-    """Shows training events: the process on `log`, its result on `out`."""
+    """Shows training events: the process on standard error, its result on standard output."""
 
     _plan = ""  # until a run has started: rich asks for it even before
 
-    def __init__(self, log: Console, out: Console) -> None:
+    def __init__(self) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
-        super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
+        super().__init__(name, BarColumn(), count, figures, TimeRemainingColumn())
         self._last_line = 0.0
         self._curve, self._sample = LossCurve(1), ""
         self._start_loss: float | None = None  # of a model that is trained further
