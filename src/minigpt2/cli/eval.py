@@ -1,7 +1,6 @@
 """`minigpt2 eval`: measure a model, say by which protocol, and what that is to be held against."""
 
 import dataclasses
-import json
 import tempfile
 from functools import partial
 from itertools import chain
@@ -16,7 +15,7 @@ from minigpt2 import __version__
 from minigpt2.cli.options import Opening, say
 from minigpt2.config import Config, DataSection, ModelSection
 from minigpt2.errors import DataError, InputMissingError, UsageError
-from minigpt2.files import replace_file
+from minigpt2.files import json_bytes, replace_file
 from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
@@ -103,17 +102,17 @@ def measure(
     record |= {"dtype": "float32", "minigpt2": __version__}
     if samples:
         record["writing"] = _writing(subject, samples)
-    content = json.dumps(record, indent=1) + "\n"
+    content = json_bytes(record)
     if json_output:
-        print(content, end="")
+        print(content.decode(), end="")
     else:
         from minigpt2.terminal.layouts import filled_table
 
         Console().print(filled_table("measured", record=record, **record))
     if out is not None:
-        replace_file(out, content.encode())
+        replace_file(out, content)
     if subject.run is not None:
-        replace_file(subject.run.path / "evaluations" / _file_name(record), content.encode())
+        replace_file(subject.run.path / "evaluations" / _file_name(record), content)
     return 0
 
 

@@ -7,8 +7,8 @@ from minigpt2.cli.options import say
 from minigpt2.errors import DataError, UsageError
 
 _PROMPT = "The "
-# What a file that may be replaced has in its first bytes.
-_MARKS = {"gguf": b"GGUF", "onnx": b"pytorch"}
+# What a file that may be replaced has in its first bytes, and which engine checks a new one.
+_FORMS = {"gguf": (b"GGUF", "llama-cpp-python"), "onnx": (b"pytorch", "onnxruntime")}
 
 
 def export(
@@ -77,7 +77,8 @@ def _export_file(folder: Path, form: str, out: Path, kind: str) -> int:
     model, tokenizer = open_model(folder, say)
     if not isinstance(model, GPT2):
         raise DataError(f"a bigram cannot become {form}, which knows no such model; a GPT-2 can")
-    if out.exists() and not (out.is_file() and _MARKS[form] in _beginning(out)):
+    mark, engine = _FORMS[form]
+    if out.exists() and not (out.is_file() and mark in _beginning(out)):
         raise UsageError(f"{out} exists and is no {form} file of ours; choose another --out")
     try:
         prompt = tokenizer.encode(_PROMPT)[: model.config.block_size // 2]
@@ -93,7 +94,6 @@ def _export_file(folder: Path, form: str, out: Path, kind: str) -> int:
             onnx_file.export_onnx(model, temporary)
             agreed = onnx_file.check_onnx(model, temporary, prompt or [0])
     say(f"wrote {out}: {out.stat().st_size / 1e6:,.1f} MB")
-    engine = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}[form]
     say(agreed or f"not checked: {engine} is not installed (pip install {engine})")
     return 0
 

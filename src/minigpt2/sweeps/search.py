@@ -260,10 +260,11 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    told: list[str] = []
-    memory.foresee_memory(config, plan, None, vocab_size, told.append)
-    if told:
-        raise errors.MiniGPT2Error(f"out of memory before it began; {told[0]}")
+
+    def refuse(line: str) -> None:
+        raise errors.MiniGPT2Error(f"out of memory before it began; {line}")
+
+    memory.foresee_memory(config, plan, None, vocab_size, refuse)
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:
