@@ -12,8 +12,7 @@ from typing import Any
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.reports.curves import best_loss, points, thinned
-from minigpt2.reports.runs import Run, read_runs, read_samples
+from minigpt2.reports.runs import Run, best_loss, points, read_runs, read_samples, thinned
 from minigpt2.server.errors import RefusedError, no_room
 from minigpt2.server.worker import Opened, Worker
 
