@@ -31,7 +31,6 @@ export function Checkpoint({ history, step, choose }) {
       </button>
       <label for="checkpoint">Checkpoint</label>
       <input id="checkpoint" type="range" min={0} max={last} step={1} value={at} aria-valuetext={told}
-        style={{ "--filled": `${(100 * at) / last}%` }}
         onInput={({ target }) => (setPlaying(false), go(Number(target.value)))} />
       <output for="checkpoint">{told}</output>
     </div>
