@@ -32,14 +32,13 @@ function usePick(ink, spans) {
     pick(spans.findLast(({ from }) => from < caret) ?? spans[0], true);
     event.preventDefault();
   };
-  const leave = (event) => within(event) || pick(null);
   const points = { onPointerMove: point, onPointerLeave: point, onPointerUp: point };
-  return { span, byKey, pick, handlers: { ...points, onPointerDown: leave, onKeyDown: press } };
+  return { span, byKey, pick, handlers: { ...points, onKeyDown: press } };
 }
 
 export function Paper({ writer, onType, label }) {
   const { manuscript, running, tokens, model, run } = writer;
-  const [scroller, ink, field] = [useRef(), useRef(), useRef()];
+  const [scroller, ink] = [useRef(), useRef()];
   const following = useRef(true);
   const [, redraw] = useState(0);
   const { sight } = manuscript;
@@ -49,21 +48,17 @@ export function Paper({ writer, onType, label }) {
     following.current = s.scrollHeight - s.scrollTop - s.clientHeight < NEAR;
     if (span) redraw(s.scrollTop); // the list goes with its token
   };
-  const ran = useRef(false); // a message at the end takes room as well
   useLayoutEffect(() => {
-    const { current: s } = scroller;
-    if ((running || ran.current) && following.current) s.scrollTop = s.scrollHeight;
-    ran.current = running;
-  }, [manuscript, running]);
+    if (run && following.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+  }, [manuscript, running]); // a message at the end takes room as well
   useLayoutEffect(() => paint(ink.current, spans, span), [manuscript, spans, span]);
   useEffect(() => pick(null), [run]); // what was pointed at may be another text now
-  const close = () => (pick(null), byKey && (field.current ?? ink.current).focus());
-  const branch = onType && ((piece) => (close(), writer.branch(span.from, piece)));
+  const branch = onType && ((piece) => writer.branch(span.from, piece));
   const step = (by) => pick(spans[spans.indexOf(span) + by] ?? span, true);
   const reading = { tabIndex: 0, role: "group", "aria-label": `What ${label} writes` };
   return (
     <div class="paper" ref={scroller} onScroll={onScroll}>
-      {label && <p class="label"><b>{label}</b>{run && <span>{run.written} written</span>}</p>}
+      {label && <p class="label spread"><b>{label}</b>{run && <span>{run.written} written</span>}</p>}
       <div class="stack" {...handlers}>
         <div class="ink" ref={ink} {...(onType ? { "aria-hidden": "true" } : reading)}>
           {pieces(manuscript).map(({ text, model, unseen }, i) => (
@@ -76,11 +71,11 @@ export function Paper({ writer, onType, label }) {
           <textarea
             aria-label="Your text; the model writes on at its end"
             placeholder="Begin a text, then let the model write on …"
-            ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
+            value={manuscript.text} readOnly={running} spellcheck={false} autofocus
             onInput={(event) => (pick(null), onType(event.target.value))}
           />
         )}
-        {span && <Alternatives {...{ span, ink, byKey, close, branch, step }} />}
+        {span && <Alternatives {...{ span, ink, byKey, pick, branch, step }} />}
       </div>
     </div>
   );
