@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.server import browsing
 
+from minigpt2 import from_pretrained
 from minigpt2.model import GPT2, GPT2Config
 from minigpt2.server.completions import Defaults
 from minigpt2.server.listening import Server, bind
@@ -90,6 +91,13 @@ def models():
 def served(models):
     with run_server(models) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def packaged():
+    """The model that the browser's servers have, and its tokenizer."""
+    model, tokenizer = from_pretrained(browsing.ROOT / "src/minigpt2/pretrained")
+    return model.eval(), tokenizer
 
 
 @pytest.fixture

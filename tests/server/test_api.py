@@ -257,6 +257,7 @@ def test_models_are_listed_and_named(client):
     one = client.models.retrieve("words")
     assert (one.object, one.owned_by) == ("model", "minigpt2")
     assert one.minigpt2["block_size"] == 37
+    assert (one.minigpt2["n_layer"], one.minigpt2["n_head"]) == (2, 3)
     with pytest.raises(openai.NotFoundError, match="there is no model 'nobody'") as caught:
         client.completions.create(model="nobody", prompt="a")
     assert caught.value.code == "model_not_found"

@@ -19,7 +19,7 @@ REFUSED = ("400", "404", "429")  # as a browser says it
 
 TITLES = {
     "next": "Next token", "attention": "Attention", "lens": "Logit lens", "runs": "Runs",
-    "ablate": "Ablate and attribute", "walk": "Walk",
+    "ablate": "Ablate", "walk": "Walk",
 }  # fmt: skip
 LOOKING = [view for view in TITLES if view != "runs"]
 TEXT = "ROMEO:\nO Romeo, Romeo!"
@@ -94,12 +94,23 @@ def told(route, asked=None):
     body = route.request.post_data_json
     if asked is not None:
         asked.append(body)
-    logits = struct.pack("<3f", 0.5, -1, 2)
-    array = {"shape": [3], "type": "f4", "data": base64.b64encode(logits).decode()}
     texts = list(body["prompt"]) or [""]
-    tokens = {"ids": list(range(len(texts))), "texts": texts}
     likeliest = {"ids": [2, 0, 1], "texts": [" c", "a", "\n"]}
-    route.fulfill(json={**body, "tokens": tokens, "logits": array, "likeliest": likeliest})
+    logits = numbers([3], "f4", struct.pack("<3f", 0.5, -1, 2))
+    route.fulfill(json={**body, **heads(texts), "logits": logits, "likeliest": likeliest})
+
+
+def numbers(shape, kind, data):
+    return {"shape": shape, "type": kind, "data": base64.b64encode(data).decode()}
+
+
+def heads(texts):
+    """Return what the API says of the attention of a single head that looks nowhere."""
+    T, S = len(texts), min(len(texts), 32)
+    told = {name: numbers([1, 1], "f4", bytes(4)) for name in ("previous", "first", "induction")}
+    told["thumbnails"] = numbers([1, 1, S, S], "u1", bytes(S * S))
+    told["pattern"] = numbers([T, T], "f4", bytes(4 * T * T))
+    return {"tokens": {"ids": list(range(T)), "texts": texts}, **told}
 
 
 def with_history(route, steps):
@@ -125,7 +136,7 @@ def test_a_checkpoint_is_chosen_and_played(sliding, open_page):
     wait_until(page, lambda: asked)
     name = asked[-1]["model"]
     slider = page.get_by_role("slider", name="Checkpoint")
-    assert slider.get_attribute("aria-valuetext") == "final" and "@" not in name
+    assert slider.get_attribute("aria-valuetext") == "as served" and "@" not in name
     slider.press("ArrowLeft")
     wait_until(page, lambda: asked[-1]["model"] == f"{name}@2000" and "step=2000" in page.url)
     slider.fill("0")
@@ -165,8 +176,7 @@ def test_tokens_are_walked_by_arrow_keys(sliding, open_page):
 def test_hostile_tokens_are_only_text(sliding, open_page):
     page = open_made_up(open_page, sliding, address_of(view="attention"))
     page.unroute("**/api/inspect")
-    tokens = {"ids": list(range(len(PAYLOADS))), "texts": PAYLOADS}
-    page.route("**/api/inspect", lambda route: route.fulfill(json={"tokens": tokens}))
+    page.route("**/api/inspect", lambda route: route.fulfill(json=heads(PAYLOADS)))
     page.reload()
     page.wait_for_selector(".token")
     assert page.locator(".token").count() == len(PAYLOADS)

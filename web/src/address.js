@@ -2,19 +2,20 @@
 // Values are text here; who reads them checks them. Nothing secret is ever put in.
 let [state, timer] = [{}, null];
 
+const given = (values) => Object.fromEntries(Object.entries(values).filter(([, v]) => v != null));
 const read = () => (state = Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
 
 export const address = () => state;
 
 /** Put values into the address, which shows them a little later; null takes one out. */
 export function setAddress(values) {
-  state = Object.fromEntries(Object.entries({ ...state, ...values }).filter(([, v]) => v != null));
+  state = given({ ...state, ...values });
   clearTimeout(timer);
   timer = setTimeout(show, 200); // browsers refuse too many changes in a short time
 }
 
 /** The address as it would be with other values. */
-export const addressWith = (values) => `#${new URLSearchParams({ ...state, ...values })}`;
+export const addressWith = (values) => `#${new URLSearchParams(given({ ...state, ...values }))}`;
 
 const show = () => history.replaceState(null, "", addressWith({}));
 

@@ -4,14 +4,18 @@ import { models as askModels, page } from "./api.js";
 import { address, addressWith, setAddress } from "./address.js";
 import { Checkpoint } from "./checkpoint.jsx";
 import { useAnswer } from "./look/inspect.js";
+import { trains, useRuns } from "./look/live.js";
 import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
+import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
 
 /** A model as one of the checkpoints kept while it was trained, or as it is. */
 function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
+
+const links = VIEWS.filter(({ looks }) => looks);
 
 export function Shell() {
   const { data: models, problem, again } = useAnswer("models", askModels);
@@ -23,7 +27,12 @@ export function Shell() {
   const put = (values) => (setAddress(values), redraw());
   const view = VIEWS.find(({ id }) => id === address().view) ?? VIEWS[0];
   const whole = models?.find(({ id }) => id === address().model) ?? models?.[0];
-  const history = whole?.minigpt2.history ?? [];
+  const [open, setOpen] = useState(false); // whether the run of the model is still trained
+  const onRuns = view.id === "runs";
+  const runs = useRuns(onRuns || Boolean(whole?.minigpt2.history.length), onRuns || open);
+  const own = runs.data?.runs.find((run) => whole && run.model === whole.id);
+  useEffect(() => setOpen(Boolean(own && trains(own))), [own]);
+  const history = own?.history ?? whole?.minigpt2.history ?? [];
   const step = history.find((kept) => kept === Number(address().step ?? NaN)) ?? null;
   const model = useMemo(() => whole && at(whole, step), [whole, step]);
   useEffect(() => void (document.title = `${view.title} – minigpt2`), [view]);
@@ -34,14 +43,18 @@ export function Shell() {
         {model && (
           <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
         )}
+        {model && <TourButton put={put} />}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
         {model && loading && <p role="status">The model is being loaded; this goes on by itself.</p>}
       </header>
       {model && <Tabs view={view} />}
       {model
-        ? <View key={changes} {...{ view, model, models, put }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
         : <NoModel {...{ models, problem, again, loading }} />}
+      {model && address().tour && (
+        <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
+      )}
       <TokenDialog />
     </>
   );
@@ -64,7 +77,7 @@ function Tabs({ view }) {
   );
 }
 
-function View({ view: { component: Component, looks, id }, model, models, put }) {
+function View({ view: { component: Component, looks, id }, model, models, put, training }) {
   const { text } = address();
   const setText = (text) => put({ text });
   useEffect(() => {
@@ -75,7 +88,7 @@ function View({ view: { component: Component, looks, id }, model, models, put })
   return (
     <main class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component key={id} {...{ model, text, setText }} />
+      <Component key={id} {...(looks ? { model, text, setText } : { put, ...training })} />
     </main>
   );
 }

@@ -1,5 +1,5 @@
 // The views, in the order of their tabs. Those that look at a text are given it: {model, text,
-// setText}; Write keeps its own, and Runs has none.
+// setText}; Write keeps its own, and Runs is given what the shell knows of the runs.
 import { Ablate } from "./look/ablate.jsx";
 import { Attention } from "./look/attention.jsx";
 import { Lens } from "./look/lens.jsx";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { decoded, plain } from "../src/look/arrays.js";
-import { makeScale, ramp, rgbOf, short } from "../src/look/colours.js";
+import { makeScale, ramp, rgbOf, short, signed } from "../src/look/colours.js";
 import { named, visible } from "../src/look/visible.js";
 
 const wire = (type, shape, values, size, put) => {
@@ -55,4 +55,9 @@ test("a scale goes from one colour to the other, evenly, and stays within", () =
 
 test("numbers are short and say when they are none", () => {
   assert.deepEqual([0.03124, -1.5, 3.14e-7, 0, NaN, 12345].map(short), ["0.0312", "−1.5", "3.1e-7", "0", "undefined", "12,300"]);
+});
+
+test("a change has a sign, unless it is none", () => {
+  assert.deepEqual([0.5124, -0.02, 0.0004, -0.0004, 0].map((x) => signed(x)), ["+0.512", "−0.020", "0.000", "0.000", "0.000"]);
+  assert.equal(signed(-2.345, 1), "−2.3");
 });

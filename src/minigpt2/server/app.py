@@ -139,10 +139,13 @@ class Api:
 
     def _model(self, worker: Worker) -> dict[str, Any]:
         assert worker.model is not None
+        config = worker.model.config
         own = {
             "parameters": sum(p.numel() for p in worker.model.parameters()),
-            "block_size": worker.model.config.block_size,
+            "block_size": config.block_size,
             "vocab_size": worker.tokenizer.vocab_size,
+            "n_layer": getattr(config, "n_layer", 0),  # a bigram has neither
+            "n_head": getattr(config, "n_head", 0),
             "tokenizer": type(worker.tokenizer).__name__.removesuffix("Tokenizer").lower(),
             "chat": converses(worker.tokenizer),
             "overflow": self._defaults.overflow,

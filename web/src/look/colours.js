@@ -1,6 +1,7 @@
 // From numbers to colours: a table of 256 between the page's own, so that every scheme fits.
 
 export const SEQUENTIAL = ["--sheet", "--accent"];
+export const OTHER = ["--sheet", "--warn"]; // of a second quantity beside the first
 export const DIVERGING = ["--warn", "--sheet", "--accent"];
 
 /** [r, g, b] of "#rgb" or "#rrggbb". */
@@ -39,6 +40,12 @@ export function makeScale(stops, from, to) {
 }
 
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+/** A change, with its sign: "+0.512", "−0.020", "0.000". */
+export function signed(value, digits = 3) {
+  const places = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en", { signDisplay: "exceptZero", ...places }).replace("-", "−");
+}
 
 /** A number short enough for a label: "0.0312", "−1.5", "3.1e-7", "undefined". */
 export function short(value) {

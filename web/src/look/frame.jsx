@@ -48,9 +48,9 @@ export function Frame({ name, title, question, controls, legend, look, children 
     }
   };
   return (
-    <section class="frame" ref={frame} aria-labelledby="title" aria-busy={waiting}>
+    <section class="frame" ref={frame} aria-labelledby={`${name}-title`} aria-busy={waiting}>
       <header>
-        <h2 id="title">{title}</h2>
+        <h2 id={`${name}-title`}>{title}</h2>
         <p class="question">{question}</p>
         <div class="row takes unpictured">
           <button disabled={!data} onClick={savePicture} title="Save as a picture">PNG</button>

@@ -4,18 +4,21 @@ import { short } from "./colours.js";
 import { Pixels } from "./pixels.jsx";
 import { useScale } from "./scale.jsx";
 
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+export const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-/**
- * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
- * `cell` px wide and high.
- */
 /** The index of the cell at a share of the way along `count` cells. */
 const part = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count + 1e-9)));
 
+/**
+ * `values` row by row; `current` and what the listeners are told are [row, col]. A cell is at most
+ * `cell` px wide and high; with `height` the map is so many px high, whatever its
+ * cells are then. `children` lie upon the map. `between` stands between the labels of a
+ * row and a column, where a cell is told.
+ */
 export function Heatmap({
-  values, rows, cols, label, scale, current, onHover, onPick, cell = 24,
+  values, rows, cols, label, scale, current, onHover, onPick, cell = 24, height,
   rowLabel = (row) => `row ${row}`, colLabel = (col) => `column ${col}`, tell = short,
+  between = ", ", children,
 }) {
   const own = useScale(0, 1);
   const [over, setOver] = useState(null);
@@ -44,11 +47,12 @@ export function Heatmap({
   return (
     <div class="heatmap" style={{ "--width": `${cols * cell}px` }}>
       <div class="map" tabIndex={0} role="application" aria-roledescription="heat map"
-        aria-label={label} style={{ aspectRatio: `${cols} / ${rows}` }}
+        aria-label={label} style={height ? { height: `${height}px` } : { aspectRatio: `${cols} / ${rows}` }}
         onKeyDown={press} onPointerMove={(event) => look(placeOf(event))}
         onPointerLeave={() => look(null)} onBlur={() => look(null)}
         onClick={(event) => onPick?.(placeOf(event))}>
         <Pixels values={values} rows={rows} cols={cols} scale={scale ?? own} />
+        {children}
         {at && (
           <i class="at" style={{
             left: share(col, cols), width: share(1, cols), top: share(row, rows), height: share(1, rows),
@@ -56,7 +60,9 @@ export function Heatmap({
         )}
       </div>
       <p class="tell" aria-live="polite">
-        {at ? <>{rowLabel(row)}, {colLabel(col)}: <b>{tell(values[row * cols + col])}</b></> : "\u00a0"}
+        {at
+          ? <>{rowLabel(row)}{between}{colLabel(col, row)}: <b>{tell(values[row * cols + col])}</b></>
+          : "\u00a0"}
       </p>
     </div>
   );

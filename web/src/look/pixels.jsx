@@ -6,9 +6,12 @@ export function Pixels({ values, rows, cols, scale }) {
   const canvas = useRef();
   useLayoutEffect(() => {
     const picture = new ImageData(cols, rows);
+    const { data } = picture;
     for (let i = 0; i < rows * cols; i++) {
       const colour = scale.rgb(values[i]);
-      if (colour) picture.data.set([...colour, 255], 4 * i); // else it stays clear
+      if (!colour) continue; // it stays clear
+      [data[4 * i], data[4 * i + 1], data[4 * i + 2]] = colour;
+      data[4 * i + 3] = 255;
     }
     canvas.current.getContext("2d").putImageData(picture, 0, 0);
   }, [values, rows, cols, scale]);

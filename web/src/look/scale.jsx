@@ -5,14 +5,20 @@ import { Pixels } from "./pixels.jsx";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** The scale from `from` to `to` over the page's variables `names`; new with every scheme. */
-export function useScale(from, to, names = SEQUENTIAL) {
+/** Whether the page is dark; who draws by hand draws anew when that changes. */
+export function useScheme() {
   const [scheme, setScheme] = useState(dark.matches);
   useEffect(() => {
     const change = () => setScheme(dark.matches);
     dark.addEventListener("change", change);
     return () => dark.removeEventListener("change", change);
   }, []);
+  return scheme;
+}
+
+/** The scale from `from` to `to` over the page's variables `names`; new with every scheme. */
+export function useScale(from, to, names = SEQUENTIAL) {
+  const scheme = useScheme();
   return useMemo(() => {
     const style = getComputedStyle(document.documentElement);
     return makeScale(names.map((name) => rgbOf(style.getPropertyValue(name))), from, to);
