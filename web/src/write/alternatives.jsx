@@ -15,50 +15,45 @@ export function place(peek, ink, span) {
   Object.assign(peek.style, { left: `${left}px`, top, bottom });
 }
 
-/**
- * The browser closes the list, at Escape or a click beside it, and gives the focus back. Within it
- * the arrows go up and down, and to the tokens left and right.
- */
-export function Alternatives({ span, ink, byKey, pick, branch, step }) {
+/** Escape closes; within the list the arrows go up and down it, and to the tokens left and right. */
+function useArrows(peek, close, step) {
+  useLayoutEffect(() => { // not later: an effect that is late outlives the list
+    const press = (event) => {
+      const row = peek.current.contains(event.target) && event.target;
+      if (event.key === "Escape") close();
+      else if (row && event.key === "ArrowLeft") step(-1);
+      else if (row && event.key === "ArrowRight") step(1);
+      else if (row && event.key === "ArrowUp") row.previousSibling?.focus();
+      else if (row && event.key === "ArrowDown") row.nextSibling?.focus();
+      else return;
+      event.preventDefault();
+      event.stopPropagation(); // Escape would stop the writing as well
+    };
+    addEventListener("keydown", press, true);
+    return () => removeEventListener("keydown", press, true);
+  });
+}
+
+export function Alternatives({ span, ink, byKey, close, branch, step }) {
   const peek = useRef();
   const all = alternatives(span);
-  const moves = {
-    ArrowLeft: () => step(-1),
-    ArrowRight: () => step(1),
-    ArrowUp: (row) => row.previousSibling?.focus(),
-    ArrowDown: (row) => row.nextSibling?.focus(),
-  };
-  const press = (event) => {
-    if (!(event.key in moves)) return;
-    moves[event.key](event.target);
-    event.preventDefault();
-  };
-  const choose = (text) => {
-    peek.current.hidePopover();
-    branch(text);
-  };
-  useLayoutEffect(() => peek.current.showPopover(), []);
+  useArrows(peek, close, step);
   useLayoutEffect(() => place(peek.current, ink.current, span));
   useLayoutEffect(() => { // at once, or the next key finds no row
     if (byKey) (peek.current.querySelector(".chosen") ?? peek.current).focus();
   }, [span.from, byKey]);
   return (
-    <div class="peek" ref={peek} popover="auto" tabIndex={-1} role="group" aria-label="Alternatives"
-      onKeyDown={press} onToggle={({ newState }) => newState === "closed" && pick(null)}>
+    <div class="peek" ref={peek} tabIndex={-1} role="group" aria-label="Alternatives">
       <Chosen span={span} one={all.find(({ chosen }) => chosen)} />
-      <div>
-        {all.map((one) => (
-          <Row key={one.text} {...one} choose={branch && isText(one.text) && choose} />
-        ))}
-      </div>
+      <div>{all.map((one) => <Row key={one.text} {...one} branch={isText(one.text) && branch} />)}</div>
       {branch && all.length > 0 && <p class="small">Choose one to write on from here.</p>}
     </div>
   );
 }
 
-const Row = ({ text, p, rank, chosen, choose }) => (
-  <button class={chosen ? "chosen" : ""} aria-current={chosen} aria-disabled={!choose}
-    onClick={() => choose && choose(text)}>
+const Row = ({ text, p, rank, chosen, branch }) => (
+  <button class={chosen ? "chosen" : ""} aria-current={chosen} aria-disabled={!branch}
+    onClick={() => branch && branch(text)}>
     <i style={{ transform: `scaleX(${p})` }} />
     <span class="rank">{rank ?? "…"}</span> <code>{shown(text)}</code> <span>{percent(p)}</span>
   </button>
@@ -69,12 +64,9 @@ function Chosen({ span: { bits, parts }, one }) {
   return (
     <p role="status">
       <b>{parts.map(({ name }) => shown(name)).join("")}</b>
-      {one ? (
-        <span>
-          <b class="bits">{bits.toFixed(2)}</b> bits, {percent(Math.exp(parts[0].logprob))}, {rank}
-        </span>
-      ) : <span>The first token in sight: nothing stands before it to foresee it from.</span>}
-      {parts.length > 1 && <span>{parts.length} tokens, bits added; below, the first one’s place</span>}
+      {one && <span><b class="bits">{bits.toFixed(2)}</b> bits, {percent(Math.exp(parts[0].logprob))}, {rank}</span>}
+      {!one && <span>The first token in sight: nothing stands before it to foresee it from.</span>}
+      {parts.length > 1 && <span>{parts.length} tokens, their bits added; below, the first one’s place</span>}
     </p>
   );
 }

@@ -32,13 +32,14 @@ function usePick(ink, spans) {
     pick(spans.findLast(({ from }) => from < caret) ?? spans[0], true);
     event.preventDefault();
   };
+  const leave = (event) => within(event) || pick(null);
   const points = { onPointerMove: point, onPointerLeave: point, onPointerUp: point };
-  return { span, byKey, pick, handlers: { ...points, onKeyDown: press } };
+  return { span, byKey, pick, handlers: { ...points, onPointerDown: leave, onKeyDown: press } };
 }
 
 export function Paper({ writer, onType, label }) {
   const { manuscript, running, tokens, model, run } = writer;
-  const [scroller, ink] = [useRef(), useRef()];
+  const [scroller, ink, field] = [useRef(), useRef(), useRef()];
   const following = useRef(true);
   const [, redraw] = useState(0);
   const { sight } = manuscript;
@@ -53,7 +54,8 @@ export function Paper({ writer, onType, label }) {
   }, [manuscript, running]); // a message at the end takes room as well
   useLayoutEffect(() => paint(ink.current, spans, span), [manuscript, spans, span]);
   useEffect(() => pick(null), [run]); // what was pointed at may be another text now
-  const branch = onType && ((piece) => writer.branch(span.from, piece));
+  const close = () => (pick(null), byKey && (field.current ?? ink.current).focus());
+  const branch = onType && ((piece) => (close(), writer.branch(span.from, piece)));
   const step = (by) => pick(spans[spans.indexOf(span) + by] ?? span, true);
   const reading = { tabIndex: 0, role: "group", "aria-label": `What ${label} writes` };
   return (
@@ -71,11 +73,11 @@ export function Paper({ writer, onType, label }) {
           <textarea
             aria-label="Your text; the model writes on at its end"
             placeholder="Begin a text, then let the model write on …"
-            value={manuscript.text} readOnly={running} spellcheck={false} autofocus
+            ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
             onInput={(event) => (pick(null), onType(event.target.value))}
           />
         )}
-        {span && <Alternatives {...{ span, ink, byKey, pick, branch, step }} />}
+        {span && <Alternatives {...{ span, ink, byKey, close, branch, step }} />}
       </div>
     </div>
   );

@@ -46,7 +46,7 @@ function useWriter(model, rival) {
 function useKeys(writer) {
   useLayoutEffect(() => {
     const press = (event) => {
-      if (document.querySelector("dialog[open], :popover-open") || event.isComposing) return;
+      if (document.querySelector("dialog[open]") || event.isComposing) return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) writer.write();
       else if (event.key === "Escape" && writer.busy) writer.stop();
       else return;
