@@ -2,15 +2,5 @@
 
 # ruff: noqa: F401 (this is the room's front: the names that others import from it)
 
-from minigpt2.insight.ablation import ablate
-from minigpt2.insight.readings import (
-    Contribution,
-    HeadScores,
-    Lens,
-    contributions,
-    head_scores,
-    induction_scores,
-    lens,
-    rank_path,
-)
-from minigpt2.insight.record import Recording, record
+from minigpt2.insight.readings import contributions, head_scores, induction_scores, lens, rank_path
+from minigpt2.insight.record import Recording, ablate, record

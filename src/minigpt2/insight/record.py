@@ -1,17 +1,21 @@
-"""One forward pass with everything in it kept: a finished model is recorded from outside.
+"""One forward pass with everything in it kept, or without some of its parts: from outside.
 
 Hooks are put on the model's parts for the time of one pass and taken off again; the model's own
 files know nothing of it. Names and shapes are those of TransformerLens (Nanda and Bloom 2022), so
 that what is written for it reads the same here: `blocks.3.attn.hook_pattern`, (B, H, T, T).
 
+An ablated part writes nothing into the residual stream ("zero"), or the mean of what it writes over
+the positions of the text ("mean"), which keeps what it says regardless of where it is.
+
 Shapes: B batch, T time, C = n_embd, H = n_head, D = C // H, V = vocab_size.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +25,8 @@ from minigpt2.model import ATTENTION, GPT2, Block, evaluating
 from minigpt2.model.attention import attention_scores
 
 Edit = Callable[[Tensor], Tensor]
+Replacement = Literal["zero", "mean"]  # of what an ablated part writes
+_PART = re.compile(r"L(\d{1,4})(?:H(\d{1,4})| (attention|MLP))?")
 # What is told but not part of the computation: to edit it would change nothing.
 _DERIVED = ("hook_scale", "hook_resid_mid", "hook_result")
 
@@ -207,3 +213,52 @@ def _head_results(attn: Any, z_BHTD: Tensor) -> Tensor:
     if attn.c_proj.bias is not None:
         results_HBTC = results_HBTC - attn.c_proj.bias
     return results_HBTC.permute(1, 2, 0, 3)
+
+
+def ablate(
+    model: GPT2,
+    recording: Recording,
+    parts: Iterable[str],
+    replace: Replacement = "zero",
+    names: Iterable[str] = ("*",),
+) -> Recording:
+    """Record the same tokens once more, without some parts.
+
+    A part is a head ("L0H3"), all of a layer's attention with its bias ("L0 attention"), its MLP
+    ("L0 MLP"), or both ("L0"). Raises UsageError for one that the model does not have.
+    """
+    edits: dict[str, Edit] = {}
+    heads: dict[str, list[int]] = {}
+    for part in parts:
+        layer, head, kind = _understood(model, part)
+        if head is not None:
+            heads.setdefault(f"blocks.{layer}.attn.hook_z", []).append(head)
+            continue
+        for own, output in (("attention", "attn_out"), ("MLP", "mlp_out")):
+            if kind in (None, own):
+                edits[f"blocks.{layer}.hook_{output}"] = _without(replace)
+    edits |= {name: _without(replace, chosen) for name, chosen in heads.items()}
+    return record(model, recording.tokens, tuple(names), edits)
+
+
+def _understood(model: GPT2, part: str) -> tuple[int, int | None, str | None]:
+    found = _PART.fullmatch(part)
+    layers, heads = model.config.n_layer, model.config.n_head
+    if not found or int(found[1]) >= layers or int(found[2] or 0) >= heads:
+        raise UsageError(
+            f"{part[:40]!r} is no part of this model: L0 to L{layers - 1}, with H0 to H{heads - 1} "
+            "for a head, or with attention or MLP behind a blank"
+        )
+    return int(found[1]), None if found[2] is None else int(found[2]), found[3]
+
+
+def _without(replace: Replacement, heads: list[int] | None = None) -> Edit:
+    """Return what silences a value (B, T, ...), or of one (B, T, H, D) these heads."""
+
+    def edit(value: Tensor) -> Tensor:
+        chosen = slice(None) if heads is None else heads
+        part, edited = value[:, :, chosen], value.clone()
+        edited[:, :, chosen] = 0 * part if replace == "zero" else part.mean(dim=1, keepdim=True)
+        return edited
+
+    return edit

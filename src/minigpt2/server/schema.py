@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from minigpt2.insight.ablation import Replacement
+from minigpt2.insight.record import Replacement
 from minigpt2.sampling import Sampling
 
 MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 32, 200, 1024, 20
