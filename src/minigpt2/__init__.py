@@ -5,6 +5,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from minigpt2 import errors
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -31,15 +33,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "config": ("Config",),
     "data": ("Recipe", "open_dataset", "prepare"),
-    "errors": (
-        "ConfigError",
-        "DataError",
-        "InputMissingError",
-        "MiniGPT2Error",
-        "StorageError",
-        "UnavailableError",
-        "UsageError",
-    ),
+    "errors": [name for name in vars(errors) if name.endswith("Error")],
     "evaluation": ("evaluate",),
     "generation": ("generate", "generate_batch"),
     "interop": ("from_pretrained", "save_pretrained"),
