@@ -15,17 +15,11 @@ from starlette.staticfiles import StaticFiles
 from minigpt2 import __version__
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.sampling import Sampling
+from minigpt2.server import schema
 from minigpt2.server.completions import aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.inspection import inspect
 from minigpt2.server.runs import Runs
-from minigpt2.server.schema import (
-    ChatRequest,
-    CompletionRequest,
-    DetokenizeRequest,
-    InspectRequest,
-    TokenizeRequest,
-)
 from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import Tokenizer, converses
 
@@ -36,7 +30,7 @@ _LOADING = {"Retry-After": "1"}
 _ANSWERS = {"200": {"description": "OK"}, "default": {"description": "An error, as OpenAI's"}}
 
 
-async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
+async def tokenize(wanted: schema.TokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
     """Return the ids of a text; a text that is exactly the end-of-text token is that token."""
     tokenizer, text = worker.tokenizer, wanted.prompt or ""
     if text == _end_of_text(tokenizer):
@@ -44,7 +38,9 @@ async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Sampling) 
     return json_response({"tokens": await aside(len(text), tokenizer.encode, text)})
 
 
-async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
+async def detokenize(
+    wanted: schema.DetokenizeRequest, worker: Worker, defaults: Sampling
+) -> Response:
     """Return the text of ids."""
     tokenizer = worker.tokenizer
     if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
@@ -58,11 +54,11 @@ def _end_of_text(tokenizer: Tokenizer) -> str | None:
 
 
 POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
-    "/v1/completions": (CompletionRequest, complete),
-    "/v1/chat/completions": (ChatRequest, converse),
-    "/api/inspect": (InspectRequest, inspect),
-    "/tokenize": (TokenizeRequest, tokenize),
-    "/detokenize": (DetokenizeRequest, detokenize),
+    "/v1/completions": (schema.CompletionRequest, complete),
+    "/v1/chat/completions": (schema.ChatRequest, converse),
+    "/api/inspect": (schema.InspectRequest, inspect),
+    "/tokenize": (schema.TokenizeRequest, tokenize),
+    "/detokenize": (schema.DetokenizeRequest, detokenize),
 }
 
 
@@ -170,8 +166,8 @@ def describe(
         named = {"parameters": [given]} if name else {}
         paths[path] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
     for path, (kind, answer) in posts.items():
-        schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        form = {"$ref": f"#/components/schemas/{kind.__name__}"}
+        body = {"required": True, "content": {"application/json": {"schema": form}}}
         told = {"summary": answer.__doc__, "requestBody": body, "responses": _ANSWERS}
         paths[path] = {"post": told}
     kinds = [kind for kind, _ in posts.values()]

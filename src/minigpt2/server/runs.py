@@ -21,14 +21,7 @@ _SLOTS, _QUEUE = 4, 16  # of each
 _MOST_RUNS = 100
 _POINTS = 400  # of a curve
 _SAMPLES = 24
-_MEASURES = (
-    "train_loss",
-    "val_loss",
-    "train_eval_loss",
-    "learning_rate",
-    "grad_norm",
-    "tokens_per_second",
-)
+_COUNTS = ("step", "tokens", "seconds")  # of a line of a log; all else was measured
 
 
 class Runs:
@@ -108,9 +101,9 @@ class Runs:
         if run is None:
             raise RefusedError(404, f"there is no run {name[:100]!r} with a step in its log")
         curves = {}
-        for measure in _MEASURES:
+        for measure in run.last:
             xs, ys = thinned(points(run.log, "step", measure), _POINTS)
-            if len(xs):
+            if len(xs) and measure not in _COUNTS:
                 curves[measure] = {"x": xs.tolist(), "y": ys.tolist()}
         samples = [{"step": int(step), "text": text} for step, text in read_samples(run, _SAMPLES)]
         return {"name": name, "curves": curves, "samples": samples}
