@@ -1,5 +1,7 @@
 """The one trainer: a generator of events over a state, from any start to the last step.
 
+The events are what training tells whoever listens: the faces render them.
+
 It renders nothing, reads no signals and asks nobody anything: the faces do. The batch, the
 dropout masks and the learning rate of a step are functions of the step's number, so continuing a
 run equals never having stopped it, bit for bit on a CPU under the same plan.
@@ -9,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from minigpt2.config import Config
+from minigpt2.data import Dataset
 from minigpt2.data.batches import IGNORED, mix, restart_at
 from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
@@ -26,7 +29,6 @@ from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
 from minigpt2.training import memory
 from minigpt2.training.begin import BatchSource, Job, begin
-from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
 from minigpt2.training.optimizers import learning_rate, optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.start import shape_of
@@ -34,6 +36,74 @@ from minigpt2.training.start import shape_of
 Track = Callable[[dict[str, Any]], None]
 SAMPLE_TOKENS = 500
 _SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run is set up; `step` is where it begins, above zero when it resumes."""
+
+    run_dir: Path
+    plan: Plan
+    step: int
+    total_steps: int
+    parameters: int
+    trained: int
+    memory: memory.MemoryEstimate
+    data: Dataset
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step; loss in nats a token, of this step's batch alone."""
+
+    step: int
+    total_steps: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The whole validation split, and as much of the training split, at one moment."""
+
+    step: int
+    val_loss: float
+    train_eval_loss: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What the model writes at this step."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is on disk."""
+
+    step: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end: `reason` is complete, patience, interrupted, or already (nothing was to do)."""
+
+    reason: str
+    step: int
+    run_dir: Path
+    best_step: int
+    best_loss: float | None
+    bigram_loss: float | None
+    seconds: float
+
+
+Event = Started | Step | Evaluated | Sampled | Saved | Finished
 
 
 def train(
