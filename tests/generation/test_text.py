@@ -6,15 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt2.errors import DataError, UsageError
-from minigpt2.generation import (
-    Engine,
-    Sampling,
-    TextStream,
-    engine_for,
-    generate,
-    generate_batch,
-    stream,
-)
+from minigpt2.generation import Engine, Sampling, generate, generate_batch, stream
+from minigpt2.generation.text import TextStream, engine_for
 from minigpt2.tokenizers import END_OF_TEXT, ByteTokenizer, CharTokenizer
 
 

@@ -17,8 +17,7 @@ from minigpt2.settings import read_named
 from minigpt2.text import printable
 
 if TYPE_CHECKING:
-    from minigpt2.generation import Piece
-    from minigpt2.generation.speed import Speed
+    from minigpt2.generation.text import Piece, Speed
     from minigpt2.tokenizers import Tokenizer
 
 _MOST_SAMPLES = 10_000  # in one call
@@ -70,8 +69,7 @@ def generate(
     if show_probs and (out is not None or as_json or several):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
     _, network, tokenizer = opening.open(model)
-    from minigpt2.generation import engine_for, prompt_ids, stream
-    from minigpt2.generation.speed import Speed, read_gbps
+    from minigpt2.generation.text import Speed, engine_for, prompt_ids, read_gbps, stream
 
     if show_probs and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)

@@ -4,15 +4,5 @@
 
 from minigpt2.generation.engine import Ended, Engine, Event, Request, Scored, Token, Top
 from minigpt2.generation.logits import adjust_logits, choose, filter_logits
-from minigpt2.generation.text import (
-    Piece,
-    TextStream,
-    Writer,
-    engine_for,
-    generate,
-    generate_batch,
-    prompt_ids,
-    start_id,
-    stream,
-)
+from minigpt2.generation.text import Piece, Writer, generate, generate_batch, prompt_ids, stream
 from minigpt2.sampling import Sampling

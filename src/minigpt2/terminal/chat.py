@@ -17,8 +17,8 @@ from rich.console import Console
 
 from minigpt2.errors import InputMissingError, MiniGPT2Error, UsageError
 from minigpt2.files import cache_dir
-from minigpt2.generation import Engine, stream
-from minigpt2.generation.speed import Speed
+from minigpt2.generation import Engine
+from minigpt2.generation.text import Speed, stream
 from minigpt2.model import LanguageModel
 from minigpt2.sampling import Sampling
 from minigpt2.terminal.talk import Talk, Turn, stopping
