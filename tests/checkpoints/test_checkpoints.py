@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from minigpt2 import files, from_pretrained, save_pretrained
-from minigpt2.checkpoints import RunDirectory, load_checkpoint, verify
+from minigpt2.checkpoints import RunDirectory, load_checkpoint
+from minigpt2.checkpoints.directory import verify
 from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
 from minigpt2.interop import resolve_model
 from minigpt2.interop.opening import PRETRAINED

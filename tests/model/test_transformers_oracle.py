@@ -8,7 +8,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from minigpt2 import from_pretrained, save_pretrained  # noqa: E402
-from minigpt2.checkpoints.architecture import config_to_json  # noqa: E402
+from minigpt2.checkpoints.weights import config_to_json  # noqa: E402
 from minigpt2.errors import DataError  # noqa: E402
 from minigpt2.tokenizers import (  # noqa: E402
     END_OF_TEXT,

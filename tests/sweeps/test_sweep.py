@@ -161,7 +161,8 @@ def test_a_diverging_trial_is_recorded_and_the_sweep_goes_on(config, tmp_path):
     end = swept(wild, search, tmp_path / "s")
     assert [record["state"] for record in end.records] == ["failed", "complete"]
     assert "not taken" in end.records[0]["reason"] or "loss is" in end.records[0]["reason"]
-    assert results_table(search.dimensions(), end.records)[2][-1].startswith("failed: step")
+    keys = [dimension.key for dimension in search.dimensions()]
+    assert results_table(keys, end.records)[2][-1].startswith("failed: step")
 
 
 def test_a_trial_beyond_the_memory_is_recorded_before_it_takes_any(config, tmp_path, monkeypatch):

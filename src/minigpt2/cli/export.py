@@ -52,17 +52,16 @@ def export(
 
 
 def _export_directory(folder: Path, out: Path, merge: bool) -> int:
-    from minigpt2.checkpoints import save_checkpoint, weights
-    from minigpt2.interop import open_model
-    from minigpt2.interop.card import model_card
+    from minigpt2.checkpoints import directory, weights
+    from minigpt2.interop import exports, open_model
     from minigpt2.model import lora_layers
 
     model, tokenizer = open_model(folder, say, merge)
     if out.resolve() == folder.resolve():
         raise UsageError(f"{out} is the model itself; choose another --out")
-    card = model_card(out.name, model, tokenizer, folder)
+    card = exports.model_card(out.name, model, tokenizer, folder)
     base = weights.adapter_base(folder) if weights.is_adapter(folder) else None
-    save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
+    directory.save_checkpoint(out, model, tokenizer, base=base, more={"README.md": card.encode()})
     say(f"wrote {out}, with a model card; to publish it: hf upload OWNER/NAME {out}")
     if lora_layers(model):
         say(f"it is an adapter of {base}: publish that too, or export with --merge")

@@ -5,6 +5,7 @@ can be no more than the memory delivers.
 """
 
 import time
+import timeit
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -284,9 +285,6 @@ class Speed:
 def read_gbps(device: torch.device | str = "cpu", repeats: int = 3) -> float:
     """Measure how fast memory is read, in GB/s: the best of some sums over a large array."""
     array = torch.ones(_PROBE_BYTES // 4, device=device)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        array.sum().item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return _PROBE_BYTES / best / 1e9
+    # `item` waits for the device.
+    seconds = timeit.repeat(lambda: array.sum().item(), number=1, repeat=repeats)
+    return _PROBE_BYTES / min(seconds) / 1e9

@@ -1,29 +1,40 @@
-"""Models for other programs: a GGUF for llama.cpp, an ONNX for onnxruntime; both are then run.
+"""Models for others: a GGUF for llama.cpp, an ONNX for onnxruntime, a card for people.
 
 A GGUF holds weights and tokenizer. Names are llama.cpp's for the architecture gpt2; linear maps are
 (out, in) there, as in torch. Matrices take the asked type; norms, biases and positions stay
 float32, as llama.cpp's own converter leaves them. An ONNX knows no tokenizer and no cache: it is
-the mathematics of one pass, `input_ids` (B, T) in, `logits` (B, T, V) out.
+the mathematics of one pass, `input_ids` (B, T) in, `logits` (B, T, V) out. Both are then run.
+
+A card, README.md, says what a run knows of itself: what the model is, what it was trained on. It
+measures nothing and claims nothing that does not stand in the run's own files. Its layout is
+card.md, a template.
 """
 
 import contextlib
 import ctypes
 import io
+import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import Template
 from torch import Tensor
 
 from minigpt2 import __version__
+from minigpt2.checkpoints import RunDirectory, run_of
 from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, optional_library
-from minigpt2.model import ATTENTION, GPT2, set_attention
-from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, byte_symbols
+from minigpt2.files import read_json, read_sealed
+from minigpt2.interop.opening import hub_address
+from minigpt2.model import ATTENTION, GPT2, LanguageModel, lora_layers, set_attention
+from minigpt2.settings import stored_config
+from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, converses, transcript
+from minigpt2.tokenizers.bpe import byte_symbols
 
 # The types it can be written in, and how far logits may be from ours, as a share of their spread.
 # llama.cpp looks its GELU up in a half-precision table, so float32 is not closer than that.
@@ -33,6 +44,7 @@ _NO_MERGE = (0xFF, 0xFE)
 TOLERANCE = 1e-4  # of an ONNX's logits, absolute
 _LARGEST = 1_800_000_000  # bytes of weights inside an ONNX: its format ends at 2 GiB
 _CHECKED_TOKENS = 32
+_EXCERPT = 600  # characters of a sample on a card
 
 
 def export_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str) -> list[str]:
@@ -236,3 +248,64 @@ def check_onnx(model: GPT2, path: Path, prompt: list[int]) -> str | None:
             "please report it"
         )
     return f"onnxruntime {onnxruntime.__version__} agrees: logits within {worst:.1g}"
+
+
+def model_card(name: str, model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> str:
+    """Return the card of the checkpoint in `folder`, under `name`; facts that are not there are
+    left out."""
+    layout = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    card = Template(layout, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    run = run_of(folder)
+    question = transcript([{"role": "user", "content": "What is the sea?"}])
+    return card.render(
+        name=name,
+        quoted_name=json.dumps(name),
+        is_gpt2=isinstance(model, GPT2),
+        adapted=bool(lora_layers(model)),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        shape=model.config,
+        tokenizer=tokenizer,
+        kind=type(tokenizer).__name__,
+        asked=question if converses(tokenizer) else "",
+        version=__version__,
+        **(_training(run, folder) if run else {}),
+    )
+
+
+def _training(run: RunDirectory, folder: Path) -> dict[str, Any]:
+    """Return how it was trained and what was measured, as the run's own files say."""
+    config = stored_config(run.path).config
+    start = config.model.init or ""
+    is_here = Path(start).exists()
+    address = None if is_here else hub_address(start)
+    state = _if_there(read_json, folder / "state.json") or {}
+    log = _if_there(run.read_log) or []
+    return {
+        "config": config,
+        "text": Path(config.data.input_file).name,
+        "start": Path(start).name if is_here else start,  # a place here means nothing elsewhere
+        "base": address and address[0],
+        "state": state,
+        "facts": _if_there(read_sealed, run.facts_path),
+        "val_losses": [
+            e["val_loss"] for e in log if "val_loss" in e and e["step"] == state.get("step")
+        ],
+        "sample": _last_sample(run),
+    }
+
+
+def _last_sample(run: RunDirectory) -> str:
+    """Return the last sample the run wrote down."""
+    try:
+        text = run.samples_path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
+
+
+def _if_there(read: Callable[..., Any], *path: Path) -> Any:
+    """Return what can be read, else None: a card says what is known, and no more."""
+    try:
+        return read(*path)
+    except MiniGPT2Error:
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt2.checkpoints import architecture, directory, weights
+from minigpt2.checkpoints import directory, weights
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 from minigpt2.files import check_replaceable, read_json
 from minigpt2.model import LanguageModel
@@ -43,7 +43,7 @@ def import_pickled(
         chosen = _tokenizer(model.config.vocab_size, text, tokenizer)
     elif (folder / "config.json").is_file():
         path = folder / "config.json"
-        model = architecture.model_from_json(read_json(path), path)
+        model = weights.model_from_json(read_json(path), path)
         weights.state_from_disk(_tensors(tree, source), model, source)
         given = text is not None or tokenizer is not None
         size = model.config.vocab_size
@@ -101,7 +101,7 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
         "resid_pdrop": arguments.get("dropout") or 0.0,
         "activation_function": "gelu",  # nanoGPT's is the exact one
     }
-    model = architecture.model_from_json(config, source)
+    model = weights.model_from_json(config, source)
     stored = _tensors(tree["model"], source)
     if not arguments.get("bias", True):
         for name, value in model.state_dict().items():

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,17 @@ def best_of(records: list[Record]) -> Record | None:
     return next(iter(ranked(records)), None)
 
 
-def results_table(space: list[Dimension], records: list[Record]) -> list[list[str]]:
+def results_table(keys: Iterable[str], records: list[Record]) -> list[list[str]]:
     """Return head and rows: complete trials by loss, then the others in their order.
 
     The spread is the sample standard deviation over the seeds of a trial.
     """
-    names = [dimension.key.split(".")[1] for dimension in space]
+    names = [key.split(".")[1] for key in keys]
     rows = [["trial", *names, "loss", "spread", "seeds", "seconds", "state"]]
     for record in sorted(records, key=lambda r: math.inf if r["loss"] is None else r["loss"]):
         losses = list(record["losses"].values())
         spread = f"{statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
-        values = [shown(record["values"][dimension.key]) for dimension in space]
+        values = [shown(record["values"][key]) for key in keys]
         last = [curve[-1][1] for curve in record["curves"].values()][-1:]  # of what broke off
         loss = f"({last[0]:.4f})" if last else ""
         loss = loss if record["loss"] is None else f"{record['loss']:.4f}"
@@ -80,7 +81,7 @@ def write_outcome(
     out_dir: Path, config: Config, space: list[Dimension], records: list[Record]
 ) -> None:
     """Write results.md and, where a trial is complete, sweep.png and best.yaml."""
-    rows = results_table(space, records)
+    rows = results_table([dimension.key for dimension in space], records)
     rule = ["---"] * len(rows[0])
     lines = ["| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]]]
     replace_file(out_dir / "results.md", ("\n".join(lines) + "\n").encode())

@@ -5,7 +5,6 @@ from rich.table import Table
 
 from minigpt2.sweeps.outcome import Record, equals_of_the_best, results_table, shown
 from minigpt2.sweeps.search import SweepEnded, SweepEvent, TrialBegun, TrialEnded
-from minigpt2.sweeps.space import Dimension
 from minigpt2.terminal.layouts import LiveView, command, filled
 from minigpt2.training import Step
 
@@ -52,8 +51,7 @@ class SweepView(LiveView):
             self.tell(told)
 
     def _show_table(self, event: SweepEnded) -> None:
-        space = [Dimension(key) for key in event.records[0]["values"]]
-        head, *rows = results_table(space, event.records)
+        head, *rows = results_table(event.records[0]["values"], event.records)
         table = Table(*head, box=None)
         for row in rows[:_ROWS_SHOWN]:
             table.add_row(*row)

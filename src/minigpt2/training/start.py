@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from minigpt2.checkpoints import RunDirectory, Say, architecture, is_adapter, save_checkpoint
+from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
 from minigpt2.config import Config, comma_list
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
@@ -37,7 +37,7 @@ def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
     folder = resolve_model(init, say)
     folder = opening.base_of(folder, say) if is_adapter(folder) else folder
     path = folder / "config.json"
-    model = architecture.model_from_json(read_json(path), path)
+    model = weights.model_from_json(read_json(path), path)
     if not isinstance(model, GPT2):
         kind = "model_type minigpt2-bigram"
         raise DataError(f"{path}: {kind} is no GPT-2 that could be trained further")
@@ -148,7 +148,7 @@ def keep_base(run: RunDirectory, model: LanguageModel, tokenizer: Tokenizer, ane
     """
     if lora.lora_layers(model) and (anew or not (run.base_dir / "config.json").is_file()):
         with lora.without_lora(model) as plain:
-            save_checkpoint(run.base_dir, plain, tokenizer)
+            directory.save_checkpoint(run.base_dir, plain, tokenizer)
 
 
 def build_model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
