@@ -5,6 +5,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import torch
 from tests.server.conftest import bpe_model, char_model, random_model
 
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config
-from minigpt2.server.inspection import MOST_TOKENS, VIEWS
+from minigpt2.server.inspection import MOST_TOKENS
+from minigpt2.server.schema import View
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer, make_tokenizer
 
 TEXT = "the fox. the fox jumps"
@@ -174,7 +176,7 @@ def test_no_view_is_larger_than_two_megabytes(serving):
     wide = GPT2(GPT2Config(50257, 1024, n_layer=3, n_head=12, n_embd=768)).eval()
     with serving({"wide": (wide, make_tokenizer("gpt2", []))}) as served:
         text = " the" * MOST_TOKENS
-        for view in VIEWS:
+        for view in get_args(View):
             body = {"view": view, "prompt": text, "position": 511, "layer": 2, "head": 11}
             assert len(ask(served, "/api/inspect", body)) < 2_000_000, view
         body = {"view": "attention", "prompt": text}
@@ -199,7 +201,7 @@ def test_what_cannot_be_looked_at_is_refused_in_words(served):
     refused(served, "next", status=404, model="fox@" + "9" * 30)
 
 
-@pytest.mark.parametrize("view", sorted(set(VIEWS) - {"next"}))
+@pytest.mark.parametrize("view", sorted(set(get_args(View)) - {"next"}))
 def test_a_bigram_has_no_inside(served, view):
     assert "a bigram has no layers" in refused(served, view, model="table", layer=0)
 

@@ -3,7 +3,7 @@
 Every view asks for what it draws and no more, arrays as bytes, so that none is above two megabytes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from minigpt2.sampling import Sampling
 from minigpt2.server.completions import aside
 from minigpt2.server.errors import RefusedError, json_response
 from minigpt2.server.replies import spelt
-from minigpt2.server.schema import InspectRequest, OneToken, View
+from minigpt2.server.schema import InspectRequest, OneToken
 from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import Tokenizer
 
@@ -30,6 +30,9 @@ _THUMBNAIL = 32  # cells a side
 _LISTED = 200  # tokens that `next` names
 _CHANGED = 10  # likeliest tokens, before and after, that `ablate` names
 _AT_END = 5  # tokens of the final answer that `walk` names
+# Of `walk`: what is recorded of the stream, of its norms and of a head.
+_STREAM = ("resid_pre", "attn_out", "resid_mid", "pre", "post", "mlp_out", "resid_post")
+_NORMS, _OF_HEAD = ("ln1", "ln2"), ("q", "k", "v", "z", "result")
 _KINDS = {torch.float32: "f4", torch.int32: "i4", torch.uint8: "u1"}
 
 
@@ -43,14 +46,14 @@ async def inspect(wanted: InspectRequest, worker: Worker, defaults: Sampling) ->
         message = f"{len(ids)} tokens are too many to look into at once; at most {most}"
         raise RefusedError(400, message, "context_length_exceeded", "prompt")
     look = Look(wanted, ids, worker.tokenizer)
-    told = await worker.ask(lambda model: VIEWS[wanted.view](look, model))
+    told = await worker.ask(getattr(look, f"look_{wanted.view}"))
     told |= {"model": worker.name, "view": wanted.view, "tokens": look.named(ids)}
     return json_response(told)
 
 
 @dataclass(frozen=True)
 class Look:
-    """A request to look: what is wanted, and the ids of the text."""
+    """A request to look: what is wanted, and the ids of the text; `look_VIEW` answers each view."""
 
     wanted: InspectRequest
     ids: list[int]
@@ -95,6 +98,91 @@ class Look:
         """Return the logits of tokens that have a name: a padded vocabulary has more."""
         return logits_V[..., : self.tokenizer.vocab_size]
 
+    def look_next(self, model: Any) -> dict[str, Any]:
+        """The logits of what follows the text, and the likeliest tokens by name."""
+        with torch.no_grad():
+            tokens = torch.tensor([self.ids], device=next(model.parameters()).device)
+            logits_V = self.named_part(model(tokens)[0, -1]).float()
+        listed = logits_V.topk(min(_LISTED, len(logits_V))).indices.tolist()
+        return {"logits": array(logits_V), "likeliest": self.named(listed)}
+
+    def look_attention(self, model: Any) -> dict[str, Any]:
+        """All heads small, with their scores; or the pattern of one head."""
+        recording = record(model, self.ids, PATTERNS)
+        if self.wanted.layer is not None:
+            layer = self.place("layer", model.config.n_layer)
+            head = self.place("head", model.config.n_head)
+            return {"pattern": array(recording["pattern", layer][0, head])}
+        small = F.adaptive_max_pool2d(patterns(recording).float(), min(len(self.ids), _THUMBNAIL))
+        scores = {name: array(values) for name, values in vars(head_scores(recording)).items()}
+        return {"thumbnails": array((255 * small).round().to(torch.uint8)), **scores}
+
+    def look_lens(self, model: Any) -> dict[str, Any]:
+        """The likeliest tokens by layer and position; and the path of one token, if asked for."""
+        recording = record(model, self.ids, LENS_NAMES)
+        seen = lens(model, recording)
+        texts = {i: spelt(self.tokenizer, i) for i in set(seen.ids.flatten().tolist())}
+        told = {"ids": array(seen.ids), "probabilities": array(seen.probabilities)}
+        told |= {"kl": array(seen.kl), "texts": texts}
+        if self.wanted.token is None:
+            return told
+        token = self.token("token", 0)
+        ranks, probabilities = rank_path(model, recording, self.position(), token)
+        path = {"ranks": array(ranks), "probabilities": array(probabilities)}
+        return {**told, "path": {"token": self.one(token), **path}}
+
+    def look_contributions(self, model: Any) -> dict[str, Any]:
+        """What each part gave to the difference of two logits."""
+        recording = record(model, self.ids, CONTRIBUTIONS_NAMES)
+        position = self.position()
+        logits_V = self.named_part(recording.logits[0, position])
+        likeliest = logits_V.topk(2).indices.tolist()
+        a, b = (self.token(name, token) for name, token in zip("ab", likeliest, strict=True))
+        parts = contributions(model, recording, position, a, b)
+        told = {"a": self.one(a), "b": self.one(b), "parts": parts}
+        told |= {"difference": float(logits_V[a] - logits_V[b])}
+        return {**told, "total": sum(part.value for part in parts), "position": position}
+
+    def look_ablate(self, model: Any) -> dict[str, Any]:
+        """What the model says without some of its parts, beside what it says with them."""
+        plain = record(model, self.ids, ())
+        ablated = ablate(model, plain, self.wanted.parts, self.wanted.replace, ())
+        logprobs = [self.named_part(r.logits[0]).log_softmax(dim=-1) for r in (plain, ablated)]
+        before, after = logprobs
+        own = torch.stack([_own(each, plain.tokens[0]) for each in logprobs])
+        change = (before.exp() * (before - after)).nan_to_num(0.0).sum(dim=-1)
+        tops = [each[-1].topk(min(_CHANGED, each.shape[-1])).indices.tolist() for each in logprobs]
+        listed = list(dict.fromkeys(tops[0] + tops[1]))
+        before_V, after_V = (each[-1, listed].exp().tolist() for each in logprobs)
+        likeliest = {**self.named(listed), "before": before_V, "after": after_V}
+        losses = [-row.mean().item() if len(row) else None for row in own]
+        return {
+            "losses": losses,
+            "logprobs": array(own),
+            "kl": array(change),
+            "likeliest": likeliest,
+        }
+
+    def look_walk(self, model: Any) -> dict[str, Any]:
+        """Every vector on one token's way through one block, and one of its heads."""
+        recording, here = record(model, self.ids), self.position()
+        layer, head = (
+            self.place("layer", model.config.n_layer),
+            self.place("head", model.config.n_head),
+        )
+        vectors = {name: recording[f"hook_{name}"][0, here] for name in ("embed", "pos_embed")}
+        vectors |= {name: recording[name, layer][0, here] for name in _STREAM}
+        vectors |= {ln: recording[f"blocks.{layer}.{ln}.hook_normalized"][0, here] for ln in _NORMS}
+        vectors |= {name: recording[name, layer][0, here, head] for name in _OF_HEAD}
+        for name, short in (("scores", "attn_scores"), ("pattern", "pattern")):
+            vectors[name] = recording[short, layer][0, head, here, : here + 1]
+        for name, short in (("keys", "k"), ("values", "v")):  # of all that this token may look at
+            vectors[name] = recording[short, layer][0, : here + 1, head]
+        end = self.named_part(recording.logits[0, here]).softmax(dim=-1)
+        top = end.topk(min(_AT_END, len(end)))
+        answer = {**self.named(top.indices.tolist()), "probabilities": top.values.tolist()}
+        return {"vectors": {name: array(value) for name, value in vectors.items()}, "next": answer}
+
 
 def array(values: Tensor) -> dict[str, Any]:
     """Return a tensor as it is sent: its bytes in base64, little endian, row by row."""
@@ -105,102 +193,6 @@ def array(values: Tensor) -> dict[str, Any]:
     return {"shape": list(told.shape), "type": kind, "data": data.tobytes()}
 
 
-def look_next(look: Look, model: Any) -> dict[str, Any]:
-    """The logits of what follows the text, and the likeliest tokens by name."""
-    with torch.no_grad():
-        tokens = torch.tensor([look.ids], device=next(model.parameters()).device)
-        logits_V = look.named_part(model(tokens)[0, -1]).float()
-    listed = logits_V.topk(min(_LISTED, len(logits_V))).indices.tolist()
-    return {"logits": array(logits_V), "likeliest": look.named(listed)}
-
-
-def look_attention(look: Look, model: Any) -> dict[str, Any]:
-    """All heads small, with their scores; or the pattern of one head."""
-    recording = record(model, look.ids, PATTERNS)
-    if look.wanted.layer is not None:
-        layer = look.place("layer", model.config.n_layer)
-        head = look.place("head", model.config.n_head)
-        return {"pattern": array(recording["pattern", layer][0, head])}
-    small = F.adaptive_max_pool2d(patterns(recording).float(), min(len(look.ids), _THUMBNAIL))
-    scores = {name: array(values) for name, values in vars(head_scores(recording)).items()}
-    return {"thumbnails": array((255 * small).round().to(torch.uint8)), **scores}
-
-
-def look_lens(look: Look, model: Any) -> dict[str, Any]:
-    """The likeliest tokens by layer and position; and the path of one token, if asked for."""
-    recording = record(model, look.ids, LENS_NAMES)
-    seen = lens(model, recording)
-    texts = {i: spelt(look.tokenizer, i) for i in set(seen.ids.flatten().tolist())}
-    told = {"ids": array(seen.ids), "probabilities": array(seen.probabilities)}
-    told |= {"kl": array(seen.kl), "texts": texts}
-    if look.wanted.token is None:
-        return told
-    token = look.token("token", 0)
-    ranks, probabilities = rank_path(model, recording, look.position(), token)
-    path = {"ranks": array(ranks), "probabilities": array(probabilities)}
-    return {**told, "path": {"token": look.one(token), **path}}
-
-
-def look_contributions(look: Look, model: Any) -> dict[str, Any]:
-    """What each part gave to the difference of two logits."""
-    recording = record(model, look.ids, CONTRIBUTIONS_NAMES)
-    position = look.position()
-    logits_V = look.named_part(recording.logits[0, position])
-    likeliest = logits_V.topk(2).indices.tolist()
-    a, b = (look.token(name, token) for name, token in zip("ab", likeliest, strict=True))
-    parts = contributions(model, recording, position, a, b)
-    told = {"a": look.one(a), "b": look.one(b), "parts": parts}
-    told |= {"difference": float(logits_V[a] - logits_V[b])}
-    return {**told, "total": sum(part.value for part in parts), "position": position}
-
-
-def look_ablate(look: Look, model: Any) -> dict[str, Any]:
-    """What the model says without some of its parts, beside what it says with them."""
-    plain = record(model, look.ids, ())
-    ablated = ablate(model, plain, look.wanted.parts, look.wanted.replace, ())
-    logprobs = [look.named_part(r.logits[0]).log_softmax(dim=-1) for r in (plain, ablated)]
-    before, after = logprobs
-    own = torch.stack([_own(each, plain.tokens[0]) for each in logprobs])
-    change = (before.exp() * (before - after)).nan_to_num(0.0).sum(dim=-1)
-    tops = [each[-1].topk(min(_CHANGED, each.shape[-1])).indices.tolist() for each in logprobs]
-    listed = list(dict.fromkeys(tops[0] + tops[1]))
-    before_V, after_V = (each[-1, listed].exp().tolist() for each in logprobs)
-    likeliest = {**look.named(listed), "before": before_V, "after": after_V}
-    losses = [-row.mean().item() if len(row) else None for row in own]
-    return {"losses": losses, "logprobs": array(own), "kl": array(change), "likeliest": likeliest}
-
-
 def _own(logprobs_TV: Tensor, tokens_T: Tensor) -> Tensor:
     """Return the log-probabilities of the tokens that came, (T - 1,)."""
     return logprobs_TV[:-1].gather(1, tokens_T[1:, None])[:, 0]
-
-
-def look_walk(look: Look, model: Any) -> dict[str, Any]:
-    """Every vector on one token's way through one block, and one of its heads."""
-    recording, here = record(model, look.ids), look.position()
-    layer, head = look.place("layer", model.config.n_layer), look.place("head", model.config.n_head)
-    vectors = {name: recording[f"hook_{name}"][0, here] for name in ("embed", "pos_embed")}
-    vectors |= {name: recording[name, layer][0, here] for name in _STREAM}
-    vectors |= {ln: recording[f"blocks.{layer}.{ln}.hook_normalized"][0, here] for ln in _NORMS}
-    vectors |= {name: recording[name, layer][0, here, head] for name in _OF_HEAD}
-    for name, short in (("scores", "attn_scores"), ("pattern", "pattern")):
-        vectors[name] = recording[short, layer][0, head, here, : here + 1]
-    for name, short in (("keys", "k"), ("values", "v")):  # of all that this token may look at
-        vectors[name] = recording[short, layer][0, : here + 1, head]
-    end = look.named_part(recording.logits[0, here]).softmax(dim=-1)
-    top = end.topk(min(_AT_END, len(end)))
-    answer = {**look.named(top.indices.tolist()), "probabilities": top.values.tolist()}
-    return {"vectors": {name: array(value) for name, value in vectors.items()}, "next": answer}
-
-
-_STREAM = ("resid_pre", "attn_out", "resid_mid", "pre", "post", "mlp_out", "resid_post")
-_NORMS, _OF_HEAD = ("ln1", "ln2"), ("q", "k", "v", "z", "result")
-
-VIEWS: dict[View, Callable[[Look, Any], dict[str, Any]]] = {
-    "next": look_next,
-    "attention": look_attention,
-    "lens": look_lens,
-    "contributions": look_contributions,
-    "ablate": look_ablate,
-    "walk": look_walk,
-}
