@@ -256,6 +256,15 @@ class RunDirectory:
         """Append a sample to samples.txt."""
         self._append(self.samples_path, f"=== step {step} ===\n{text}\n\n")
 
+    def read_samples(self) -> list[tuple[str, str]]:
+        """Return what `log_sample` wrote, each text with its step."""
+        path = self.samples_path
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+        parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
+        return [
+            (step, sample.strip("\n")) for step, sample in zip(parts[::2], parts[1::2], strict=True)
+        ]
+
     def _append(self, path: Path, text: str) -> None:
         with files.storage_errors(path), path.open("ab") as file:
             file.write(text.encode())

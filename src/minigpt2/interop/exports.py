@@ -279,7 +279,7 @@ def _training(run: RunDirectory, folder: Path) -> dict[str, Any]:
     is_here = Path(start).exists()
     address = None if is_here else hub_address(start)
     state = _if_there(read_json, folder / "state.json") or {}
-    log = _if_there(run.read_log) or []
+    log, samples = _if_there(run.read_log) or [], run.read_samples()
     return {
         "config": config,
         "text": Path(config.data.input_file).name,
@@ -290,17 +290,8 @@ def _training(run: RunDirectory, folder: Path) -> dict[str, Any]:
         "val_losses": [
             e["val_loss"] for e in log if "val_loss" in e and e["step"] == state.get("step")
         ],
-        "sample": _last_sample(run),
+        "sample": samples[-1][1].strip()[:_EXCERPT] if samples else "",
     }
-
-
-def _last_sample(run: RunDirectory) -> str:
-    """Return the last sample the run wrote down."""
-    try:
-        text = run.samples_path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition("=== step ")[2].partition("===\n")[2].strip()[:_EXCERPT]
 
 
 def _if_there(read: Callable[..., Any], *path: Path) -> Any:

@@ -6,7 +6,6 @@ drawn of a log is made here too: its points, smoothed, thinned, and the band of 
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -128,13 +127,10 @@ def curve_of(group: list[Run]) -> Curve:
 
 def read_samples(run: Run, most: int) -> list[tuple[str, str]]:
     """Return at most that many of a run's samples, evenly spread, each with its step."""
-    path = RunDirectory(run.path).samples_path
-    text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
-    parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
-    samples = list(zip(parts[::2], parts[1::2], strict=True))
+    samples = RunDirectory(run.path).read_samples()
     chosen = {round(k * (len(samples) - 1) / (most - 1)) for k in range(most if samples else 0)}
     shown = (samples[place] for place in sorted(chosen))
-    return [(step, printable(sample.strip("\n")[:_SAMPLE_CHARACTERS])) for step, sample in shown]
+    return [(step, printable(sample[:_SAMPLE_CHARACTERS])) for step, sample in shown]
 
 
 def read_evaluations(run: Run, say: Say) -> Iterator[Tree]:
