@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from minigpt2 import config as schema
-from minigpt2.config import Config
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 
 ENVIRONMENT_PREFIX = "MINIGPT2_"
@@ -32,7 +31,7 @@ _ORDERED = (
 class Settings:
     """A resolved configuration, and for each dotted key the source that set it."""
 
-    config: Config
+    config: schema.Config
     sources: dict[str, str]
 
     def given(self) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def resolve(
     InputMissingError for a missing file.
     """
     problems: list[str] = []
-    values = schema.flatten(Config())
+    values = schema.flatten(schema.Config())
     sources = dict.fromkeys(values, "default")
     readers: list[tuple[str, Callable[[], Mapping[str, Any]]]] = [
         (base_name, lambda: base or {}),
@@ -151,7 +150,7 @@ def nearest_key(key: str) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-def _inconsistencies(config: Config) -> list[str]:
+def _inconsistencies(config: schema.Config) -> list[str]:
     """List what is wrong between keys that are each right alone."""
     model, problems = config.model, []
     if model.kind == "gpt2" and model.n_embd % model.n_head:

@@ -69,7 +69,7 @@ def test_stopped_samples_stay_stopped_and_take_no_more_steps(tiny, tokenizer):
     assert sum(piece.token is not None for piece in pieces) == sum(
         len(text.split(stop)[0]) + (stop in text) for text in whole
     )
-    assert [piece.ended for piece in pieces if piece.ended] == [
+    assert [piece.ended.reason for piece in pieces if piece.ended] == [
         "stop" if stop in text else "length" for text in sorted(whole, key=lambda t: t.find(stop))
     ]
 
@@ -114,7 +114,7 @@ def test_a_stop_string_keeps_what_is_known_of_cuts_and_slides(tiny, tokenizer):
     [[whole]] = generate_batch(tiny, tokenizer, ["a"], Sampling(60, seed=2))
     stop = whole[40:44]
     *_, last = stream(engine, tokenizer, [[1]], Sampling(60, seed=2, stop=(stop,)))
-    assert last.ended == "stop" and last.slides >= 4
+    assert last.ended.reason == "stop" and last.ended.slides >= 4
 
 
 def test_an_engine_is_no_larger_than_its_prompts_need(tiny, tokenizer):

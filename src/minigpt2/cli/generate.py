@@ -120,9 +120,9 @@ def _samples(
         if token is not None and token.logprob is not None:
             top = [_token(*pair, tokenizer) for pair in token.top]
             sample.tokens.append(_token(token.id, token.logprob, tokenizer) | {"top": top})
-        if piece.ended:
-            sample.finish_reason = piece.ended
-            sample.prompt_tokens_left_out, sample.window_slides = piece.cut, piece.slides
+        if ended := piece.ended:
+            sample.finish_reason = ended.reason
+            sample.prompt_tokens_left_out, sample.window_slides = ended.cut, ended.slides
         while waiting and (first := next(iter(waiting.items())))[1].finish_reason:
             yield waiting.pop(first[0])
 
@@ -156,7 +156,8 @@ def _counted(pieces: "Iterable[Piece]", speed: "Speed") -> "Iterator[Piece]":
     cut, slides = 0, 0
     for piece in pieces:
         speed.count(piece)
-        cut, slides = max(cut, piece.cut), max(slides, piece.slides)
+        if piece.ended:
+            cut, slides = max(cut, piece.ended.cut), max(slides, piece.ended.slides)
         yield piece
     if cut:
         say(f"the prompt was too long: its first {cut} tokens were left out")

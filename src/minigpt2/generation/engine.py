@@ -290,17 +290,11 @@ def _check_ids(request: Request, vocab_size: int) -> None:
         raise UsageError("the prompt has no tokens; begin with the end-of-text token or a newline")
     if request.n < 1:
         raise UsageError(f"n must be at least 1, not {request.n}")
-    biased = [token_id for token_id, _ in sampling.logit_bias]
-    for what, ids in (
-        ("prompt", request.ids),
-        ("logit-bias", biased),
-        ("banned-ids", sampling.banned_ids),
-        ("stop_ids", request.stop_ids),
-    ):
-        for token_id in ids:
-            if not 0 <= token_id < vocab_size:
-                raise UsageError(
-                    f"{what}: there is no token {token_id}; the model's are 0 to {vocab_size - 1}"
-                )
+    named = {"prompt": request.ids, "stop_ids": request.stop_ids}
+    named |= {"logit-bias": [token_id for token_id, _ in sampling.logit_bias]}
+    for what, ids in (named | {"banned-ids": sampling.banned_ids}).items():
+        if strange := [token_id for token_id in ids if not 0 <= token_id < vocab_size]:
+            known = f"the model's are 0 to {vocab_size - 1}"
+            raise UsageError(f"{what}: there is no token {strange[0]}; {known}")
     if len({*sampling.banned_ids, *request.stop_ids}) >= vocab_size:
         raise UsageError("banned-ids leave no token to choose")

@@ -27,18 +27,15 @@ class Piece:
     """What a step adds to one sample: perhaps no text yet, and the token it came from.
 
     Prompts that were submitted together, as `name`, are counted by `prompt`. With `ended` the
-    sample is complete: `stop` (a stop string, a stop token or the end of the text) or `length`;
-    `cut` tokens of the prompt were left out, and the window slid `slides` times. `scored` are the
-    prompt's own tokens, where asked for.
+    sample is complete; its reason is `stop` for a stop string, too, and the end of the text.
+    `scored` are the prompt's own tokens, where asked for.
     """
 
     prompt: int
     sample: int
     text: str = ""
     token: Token | None = None
-    ended: str | None = None
-    cut: int = 0
-    slides: int = 0
+    ended: Ended | None = None
     scored: tuple[Token, ...] = ()
     name: Any = None
 
@@ -139,10 +136,7 @@ class Writer:
                 ended = self.engine.cancel(*key) or [Ended(*key, "stop", cut=0, slides=0)]
                 event = replace(ended[0], reason="stop")
             del self._streams[key]
-            yield Piece(
-                prompt, event.sample, text.close(), None, event.reason, event.cut, event.slides,
-                name=name,
-            )  # fmt: skip
+            yield Piece(prompt, event.sample, text.close(), ended=event, name=name)
 
 
 def stream(

@@ -107,10 +107,11 @@ def choice(
     index: int, sample: Sample, pieces: Sequence[Piece], streamed: bool = False
 ) -> dict[str, Any]:
     """Return a choice: which it is, how it ended, what it says, and `context` if that was cut."""
-    last = pieces[-1]
-    fields = {"index": index, "finish_reason": last.ended, **sample.tell(pieces, streamed)}
-    if last.cut or last.slides:
-        fields["context"] = {"prompt_tokens_left_out": last.cut, "window_slides": last.slides}
+    ended = pieces[-1].ended
+    reason = ended.reason if ended else None
+    fields = {"index": index, "finish_reason": reason, **sample.tell(pieces, streamed)}
+    if ended and (ended.cut or ended.slides):
+        fields["context"] = {"prompt_tokens_left_out": ended.cut, "window_slides": ended.slides}
     return fields
 
 

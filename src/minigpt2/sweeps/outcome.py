@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from minigpt2 import config as schema
-from minigpt2.config import Config
 from minigpt2.files import replace_file
 from minigpt2.reports.figures import COLOURS, png, style
 from minigpt2.settings import resolve
@@ -78,7 +77,7 @@ def equals_of_the_best(records: list[Record]) -> tuple[list[Record], float] | No
 
 
 def write_outcome(
-    out_dir: Path, config: Config, space: list[Dimension], records: list[Record]
+    out_dir: Path, config: schema.Config, space: list[Dimension], records: list[Record]
 ) -> None:
     """Write results.md and, where a trial is complete, sweep.png and best.yaml."""
     rows = results_table([dimension.key for dimension in space], records)
@@ -90,12 +89,12 @@ def write_outcome(
         draw_sweep(space, records, out_dir / "sweep.png")
 
 
-def with_values(config: Config, values: dict[str, Any]) -> Config:
+def with_values(config: schema.Config, values: dict[str, Any]) -> schema.Config:
     """Return the configuration with a trial's values; raises ConfigError where they clash."""
     return resolve(None, None, {}, flags=values, base=schema.flatten(config)).config
 
 
-def best_yaml(config: Config, best: Record) -> str:
+def best_yaml(config: schema.Config, best: Record) -> str:
     """Return a file for `train --config`: the sweep's configuration with the best trial's values.
 
     Its seed is the trial's first, so that the file makes the run that was the best.

@@ -19,7 +19,6 @@ from typing import Any, Literal
 from minigpt2 import config as schema
 from minigpt2 import errors
 from minigpt2.checkpoints import RunDirectory, Say
-from minigpt2.config import Config
 from minigpt2.data import Recipe, batches, prepare
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
@@ -27,7 +26,7 @@ from minigpt2.sweeps.space import Dimension, cells, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, memory, train
 from minigpt2.training.begin import refuse_changes
 
-Begin = Callable[[Config], Iterator[Event]]
+Begin = Callable[[schema.Config], Iterator[Event]]
 # What Optuna takes a trial for: a failed one is as good as pruned, a place to avoid.
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "PRUNED"}
 _RUNG = "completed_rung_"  # how Optuna's pruner calls what it notes at a trial
@@ -94,7 +93,7 @@ class Search:
 
 
 def sweep(
-    config: Config,
+    config: schema.Config,
     search: Search,
     out_dir: Path,
     stop: Callable[[], bool] = lambda: False,
@@ -128,7 +127,7 @@ def sweep(
 
 
 def _run_trial(
-    shared: Config, search: Search, out_dir: Path, records: list[Record], begin: Begin
+    shared: schema.Config, search: Search, out_dir: Path, records: list[Record], begin: Begin
 ) -> Generator[SweepEvent, None, Record | None]:
     """Run the next choice of values, seed after seed; return its record, None if interrupted."""
     number, asked = len(records) + 1, _ask(search, records)
@@ -162,7 +161,7 @@ def _run_trial(
 
 
 def _run_seed(
-    config: Config, record: Record, pruner: Any, begin: Begin
+    config: schema.Config, record: Record, pruner: Any, begin: Begin
 ) -> Generator[Event, None, bool]:
     """Train one run of a trial and put it on record; return False where it is interrupted."""
     run = RunDirectory(Path(config.logging.model_save_path or ""))
@@ -250,7 +249,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _refuse_what_does_not_fit(config: Config) -> None:
+def _refuse_what_does_not_fit(config: schema.Config) -> None:
     """Raise MiniGPT2Error before a trial asks for more memory than there is.
 
     Some systems kill the whole program instead of refusing.
@@ -267,7 +266,7 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     memory.foresee_memory(config, plan, None, vocab_size, refuse)
 
 
-def _begin(config: Config, search: Search, out_dir: Path) -> None:
+def _begin(config: schema.Config, search: Search, out_dir: Path) -> None:
     """Put on record what is searched, or check that it is what this sweep was begun with."""
     search.dimensions()
     _optuna()
@@ -282,7 +281,7 @@ def _begin(config: Config, search: Search, out_dir: Path) -> None:
     replace_file(path, sealed({"config": values, "search": searched}))
 
 
-def stored_search(out_dir: Path) -> tuple[Config, Search]:
+def stored_search(out_dir: Path) -> tuple[schema.Config, Search]:
     """Return what the sweep in `out_dir` was begun with; raises InputMissingError, DataError."""
     path = out_dir / "sweep.json"
     tree = read_sealed(path)
@@ -294,7 +293,7 @@ def stored_search(out_dir: Path) -> tuple[Config, Search]:
         raise errors.DataError(f"{path} is no sweep of this version: {error}") from None
 
 
-def _shared_data(config: Config, out_dir: Path, say: Say) -> Config:
+def _shared_data(config: schema.Config, out_dir: Path, say: Say) -> schema.Config:
     """Prepare the text once for all trials; a model that is trained further has its own tokens."""
     data, folder = config.data, out_dir / "data"
     if config.model.init or (Path(data.input_file) / "manifest.json").is_file():

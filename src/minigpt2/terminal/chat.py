@@ -113,7 +113,8 @@ class Chat:
                     piece = replace(piece, text=piece.text.lstrip())
                 turn.answer += piece.text
                 writing.piece(piece)
-                if (piece.cut or piece.slides) and not self._told_of_the_window:
+                full = piece.ended and (piece.ended.cut or piece.ended.slides)
+                if full and not self._told_of_the_window:
                     self._told_of_the_window = True
                     _say("\n(the window is full: from now on the oldest text is out of sight)")
         except KeyboardInterrupt:
