@@ -28,7 +28,7 @@ def encode(folder):
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
     from minigpt2.data.documents import as_pieces
-    from minigpt2.data.writing import encode, jobs
+    from minigpt2.data.shards import encode, jobs
     from minigpt2.tokenizers import gpt2_tokenizer
 
     cores, tokenizer = available_cores(), gpt2_tokenizer()
@@ -153,10 +153,10 @@ def open_sparse(folder):
     import zlib
 
     from minigpt2 import files
-    from minigpt2.data import shards
+    from minigpt2.data import documents, shards
     from minigpt2.tokenizers import gpt2_tokenizer, tokenizer_files
 
-    out, tokens = folder / "sparse", shards.SHARD_TOKENS
+    out, tokens = folder / "sparse", documents.SHARD_TOKENS
     out.mkdir()
     for name, content in tokenizer_files(gpt2_tokenizer(), 1024).items():
         (out / name).write_bytes(content)

@@ -327,7 +327,7 @@ def interrupted(inputs, out, recipe, after):
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "lost", "index", "survey"])
 def test_a_damaged_remainder_is_not_taken_up(harm, tmp_path, monkeypatch):
-    monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.shards.PIECE_CHARACTERS", 700)
     write_jsonl(tmp_path / "x.jsonl", [f"{n} is a number " * 3 for n in range(900)])
     inputs, recipe = [str(tmp_path / "x.jsonl")], Recipe("byte", shard_tokens=5000)
     prepare(inputs, tmp_path / "whole", recipe)
@@ -480,7 +480,7 @@ def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path
 
 def test_going_on_encodes_only_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("minigpt2.data.documents.PIECE_CHARACTERS", 700)
-    monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.shards.PIECE_CHARACTERS", 700)
     (tmp_path / "long.txt").write_text(" ".join(map(str, range(9000))))
     recipe, encoded = Recipe("byte", shard_tokens=10_000), []
 

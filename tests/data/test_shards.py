@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minigpt2 import files
-from minigpt2.data import Recipe, documents, open_dataset, prepare, read_text, shards, writing
+from minigpt2.data import Recipe, documents, open_dataset, prepare, read_text, shards
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -43,8 +43,7 @@ def test_bytes_split_at_a_character_too(tmp_path):
 
 
 def test_reading_crosses_shards_and_blocks(tmp_path, monkeypatch):
-    for module in (shards, writing):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 16)
     content = "".join(chr(97 + i % 23) for i in range(1003))
     data = make(tmp_path / "d", content, shard_tokens=101)
     assert len(data.manifest["splits"]["train"]["shards"]) == 9

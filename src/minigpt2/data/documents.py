@@ -14,12 +14,12 @@ from unicodedata import is_normalized, normalize
 
 import regex
 
-from minigpt2.data.shards import SHARD_TOKENS
 from minigpt2.errors import ConfigError
 from minigpt2.tokenizers import END_OF_TEXT, bpe_size
 
 # What fits the caches: pieces four times as long are encoded a fifth more slowly.
 PIECE_CHARACTERS = 1 << 18
+SHARD_TOKENS = 100_000_000
 
 
 @dataclass(slots=True)  # not frozen: one is made for every record, and that would cost thrice

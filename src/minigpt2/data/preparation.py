@@ -19,12 +19,11 @@ from typing import Any
 from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.config import bpe_size
+from minigpt2.data import shards
 from minigpt2.data.documents import Cleaner, Piece, Recipe
 from minigpt2.data.readers import Source, read_source
-from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
-from minigpt2.data.writing import BEGINNING, SplitWriter, encode, is_whole, jobs
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error, StorageError, UsageError
 from minigpt2.tokenizers import END_OF_TEXT, TRANSCRIPT, Tokenizer, load_tokenizer, make_tokenizer
 from minigpt2.tokenizers.directory import tokenizer_files
@@ -46,7 +45,7 @@ def prepare(
     processes: int = 1,
     say: Say = lambda line: None,
     progress: Progress = lambda stage, done, total: None,
-) -> Dataset:
+) -> shards.Dataset:
     """Make `inputs` (files, folders, globs, names, URLs, "-") a data directory.
 
     `tokenizer` replaces the one the recipe names. What an interrupted call left is taken up; what
@@ -65,7 +64,7 @@ def prepare(
             sources = [*(replace(source, held_out=True) for source in val), *sources]
         request = _request(recipe, sources, tokenizer)
         if _stands(out_dir, list(inputs), request, say):
-            return open_dataset(out_dir)
+            return shards.open_dataset(out_dir)
         partial_dir = out_dir.parent / f".{out_dir.name}.partial"
         work = _Work(partial_dir, recipe, sources, request, say, progress)
         try:
@@ -78,7 +77,7 @@ def prepare(
         files.put_in_place(work.folder, out_dir)
     finally:
         shutil.rmtree(scratch_dir, ignore_errors=True)
-    return open_dataset(out_dir)
+    return shards.open_dataset(out_dir)
 
 
 @dataclass
@@ -117,12 +116,12 @@ class _Work:
         told = ("split", "separated", "prompts", "turns", "repairs", "cleaning")
         manifest = {
             "format": "minigpt2-data",
-            "version": VERSION,
+            "version": shards.VERSION,
             "inputs": inputs,
             **self.request,
             **{name: getattr(found, name) for name in told},
             "vocab_size": tokenizer.vocab_size,
-            "dtype": id_dtype(tokenizer.vocab_size).name,
+            "dtype": shards.id_dtype(tokenizer.vocab_size).name,
             "tokenizer_sha256": files.sha256_of(self.folder / "tokenizer.json"),
             "splits": self._encoded(found, tokenizer),
         }
@@ -142,7 +141,7 @@ class _Work:
             left = files.read_sealed(self._path)
             Survey(**left["survey"])  # or there was none yet
             states = left["states"].items()
-            whole = all(is_whole(self.folder / split, state) for split, state in states)
+            whole = all(shards.is_whole(self.folder / split, state) for split, state in states)
             return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
             return {}
@@ -169,7 +168,7 @@ class _Work:
         min_length = ["min-length"] if self.recipe.min_length else []
         cleaner = Cleaner((*self.recipe.rules, *min_length))
         found = survey(self._pieces(cleaner, "reading"), self.recipe, cleaner, self.say)
-        states = dict.fromkeys(("train", "val"), BEGINNING)
+        states = dict.fromkeys(("train", "val"), shards.BEGINNING)
         self._done = {"request": self.request, "survey": asdict(found), "states": states}
         self._save()
         return found
@@ -224,12 +223,12 @@ class _Work:
         size, shard_tokens = tokenizer.vocab_size, self.recipe.shard_tokens
         states = self._done["states"]
         writers = {
-            split: SplitWriter(self.folder / split, size, shard_tokens, state)
+            split: shards.SplitWriter(self.folder / split, size, shard_tokens, state)
             for split, state in states.items()
         }
         separator, cores = tokenizer.eos_id if found.separated else None, available_cores()
-        work = partial(encode, tokenizer, separator)
-        every = jobs(self._assigned(found))
+        work = partial(shards.encode, tokenizer, separator)
+        every = shards.jobs(self._assigned(found))
         todo = (job for job in every if job.number >= states[job.split]["jobs"])
         with ThreadPoolExecutor(cores) as pool:
             for job, ids, starts in map_in_order(pool, work, todo, 2 * cores):
@@ -272,7 +271,7 @@ def _stands(out_dir: Path, inputs: list[str], request: dict[str, Any], say: Say)
     except MiniGPT2Error:
         return False
     with contextlib.suppress(MiniGPT2Error):
-        open_dataset(out_dir)
+        shards.open_dataset(out_dir)
         if manifest | request == manifest:
             say(f"{out_dir} holds exactly this already; nothing to do")
             return True
