@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from minigpt2.errors import UsageError
-from minigpt2.generation import Sampling, adjust_logits, choose, filter_logits
+from minigpt2.generation import Sampling
+from minigpt2.generation.logits import adjust_logits, choose, filter_logits
 
 PROMPT, OUTPUT = [3, 1, 4, 1], [5, 9, 2, 6, 5, 5]
 

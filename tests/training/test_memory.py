@@ -12,8 +12,15 @@ import torch
 from minigpt2 import resolve, train
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, set_attention
-from minigpt2.training import Started, cheapest_fit, estimate_memory, loop, make_plan
-from minigpt2.training.memory import MemoryEstimate, _Live, available_memory, cache_bytes
+from minigpt2.training import Started, loop, make_plan
+from minigpt2.training.memory import (
+    MemoryEstimate,
+    _Live,
+    available_memory,
+    cache_bytes,
+    cheapest_fit,
+    estimate_memory,
+)
 
 SHAPE = {"model.n_layer": 5, "model.n_head": 3, "model.n_embd": 48, "model.block_size": 31,
          "model.dropout": 0.3, "training.batch_size": 8, "training.max_steps": 2}  # fmt: skip

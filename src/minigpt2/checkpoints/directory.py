@@ -261,20 +261,17 @@ class RunDirectory:
         path = self.samples_path
         text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
         parts = re.split(r"^=== step ([0-9]+) ===$", text, flags=re.MULTILINE)[1:]
-        return [
-            (step, sample.strip("\n")) for step, sample in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        samples = zip(parts[::2], parts[1::2], strict=True)
+        return [(step, sample.strip("\n")) for step, sample in samples]
 
     def _append(self, path: Path, text: str) -> None:
         with files.storage_errors(path), path.open("ab") as file:
             file.write(text.encode())
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return metrics.jsonl, leaving out a last line that is not whole yet."""
-        try:
-            lines = self.metrics_path.read_bytes().splitlines()
-        except FileNotFoundError:
-            raise InputMissingError(f"{self.path} holds no metrics.jsonl; is it a run?") from None
+        """Return metrics.jsonl, empty where there is none, without a last line not whole yet."""
+        path = self.metrics_path
+        lines = path.read_bytes().splitlines() if path.exists() else []
         entries = [_entry(line) for line in lines]
         if None in entries[:-1]:  # the last one may be being written
             raise DataError(f"{self.metrics_path}: line {entries.index(None) + 1} is damaged")

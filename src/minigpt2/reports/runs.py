@@ -81,8 +81,7 @@ def read_runs(paths: list[Path], say: Say) -> list[Run]:
             if (path / "sweep.json").is_file():
                 reason = f"it is a sweep, with runs in {path}/trials/*/*"
             raise InputMissingError(f"{path} is no run directory: {reason}")
-        log = run.read_log() if run.metrics_path.exists() else []
-        if log:
+        if log := run.read_log():
             runs.append(_read_run(run, name, log, say))
         else:
             say(f"skipped {path}: no step is logged in it")

@@ -107,9 +107,8 @@ def choice(
     index: int, sample: Sample, pieces: Sequence[Piece], streamed: bool = False
 ) -> dict[str, Any]:
     """Return a choice: which it is, how it ended, what it says, and `context` if that was cut."""
-    ended = pieces[-1].ended
-    reason = ended.reason if ended else None
-    fields = {"index": index, "finish_reason": reason, **sample.tell(pieces, streamed)}
+    ended, told = pieces[-1].ended, sample.tell(pieces, streamed)
+    fields = {"index": index, "finish_reason": ended and ended.reason, **told}
     if ended and (ended.cut or ended.slides):
         fields["context"] = {"prompt_tokens_left_out": ended.cut, "window_slides": ended.slides}
     return fields

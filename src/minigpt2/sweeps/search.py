@@ -188,7 +188,7 @@ def _is_behind(trial: Any, run: RunDirectory, total: int) -> bool:
     Of a run that is taken up again those from before come first: rungs are passed in order.
     """
     reported = trial.study.trials[-1].intermediate_values
-    for entry in run.read_log() if run.metrics_path.exists() else []:
+    for entry in run.read_log():
         share = 100 * entry["step"] // total
         if "val_loss" in entry and share not in reported and 0 < entry["step"] < total:
             reported[share] = entry["val_loss"]

@@ -99,8 +99,7 @@ class TrainingView(LiveView):
     def _show_finished(self, event: Finished) -> None:
         self.stop()
         run = RunDirectory(event.run_dir)
-        log = run.read_log() if run.metrics_path.exists() else []
-        if log:
+        if log := run.read_log():
             draw_curves({run.path.name: log}, run.path / "loss.png", event.bigram_loss)
         if event.reason == "already":
             self.say(f"{run.path} is finished at step {event.step}; nothing to do")

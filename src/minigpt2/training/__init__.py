@@ -4,6 +4,5 @@
 
 from minigpt2.training.begin import BatchSource, new_run_dir
 from minigpt2.training.loop import Evaluated, Event, Finished, Sampled, Saved, Started, Step, train
-from minigpt2.training.memory import cheapest_fit, estimate_memory
 from minigpt2.training.plan import Plan, apply_transforms, checkpoint_blocks, find_device, make_plan
 from minigpt2.training.start import build_model, shape_of, starting_values

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from minigpt2 import __version__
-from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
+from minigpt2.checkpoints import RunDirectory, Say, directory, weights
 from minigpt2.config import Config, flatten, marked
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
 from minigpt2.data.batches import Batches
@@ -141,7 +141,7 @@ def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer
     like the batch, is a function of the step's number.
     """
     numbers, tensors = directory.load_progress(folder)
-    load = weights.load_adapter if is_adapter(folder) else weights.load_weights
+    load = weights.load_adapter if weights.is_adapter(folder) else weights.load_weights
     load(model, folder)
     load_optimizer_tensors(optimizer, model, tensors)
     try:

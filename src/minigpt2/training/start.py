@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
+from minigpt2.checkpoints import RunDirectory, Say, directory, weights
 from minigpt2.config import Config, comma_list
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.files import read_json
@@ -35,7 +35,7 @@ def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
     Shape, dropout, and a learning rate for its width. Raises DataError, InputMissingError.
     """
     folder = resolve_model(init, say)
-    folder = opening.base_of(folder, say) if is_adapter(folder) else folder
+    folder = opening.base_of(folder, say) if weights.is_adapter(folder) else folder
     path = folder / "config.json"
     model = weights.model_from_json(read_json(path), path)
     if not isinstance(model, GPT2):
