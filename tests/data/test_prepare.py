@@ -285,7 +285,7 @@ class Killed(BaseException):
     [
         "preparation.files.replace_file",
         "preparation.files.put_in_place",
-        "writing.ShardWriter.close",
+        "shards.ShardWriter.close",
     ],
 )
 def test_what_is_interrupted_while_it_is_finished_is_finished(
@@ -443,7 +443,7 @@ def test_the_command_offers_what_a_recipe_does(mixed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("recipe", [Recipe("bpe:400", shard_tokens=401),
                                     Recipe("gpt2", shard_tokens=5000)])  # fmt: skip
 def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path, monkeypatch):
-    for module in ("documents", "writing"):
+    for module in ("documents", "shards"):
         monkeypatch.setattr(f"minigpt2.data.{module}.PIECE_CHARACTERS", 700)
     write_jsonl(
         tmp_path / "x.jsonl", [f"{n} is a number, and so is {n * n}. " * 3 for n in range(400)]
