@@ -66,9 +66,7 @@ export function Shell() {
       {model
         ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
         : <NoModel {...{ models, problem, again }} />}
-      {model && address().tour && (
-        <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
-      )}
+      {model && address().tour && <Tour {...{ model, view, put }} />}
       <TokenDialog />
     </>
   );
@@ -104,9 +102,9 @@ function View({ view: { component: Component, looks, id }, model, models, put, t
   if (id === "write") return <Component model={model} models={models} />;
   if (looks && text === undefined) return null;
   return (
-    <main class="look">
+    <main key={id} class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component key={id} {...(looks ? { model, text, setText } : { put, ...training })} />
+      <Component {...(looks ? { model, text, setText } : { put, ...training })} />
     </main>
   );
 }
