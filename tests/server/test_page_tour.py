@@ -69,7 +69,8 @@ def test_the_tour_is_taken_by_keyboard_through_every_view(sliding, open_page):
         titles.add(page.inner_text("#tour-title"))
         assert 2 <= sentences(page) <= 6 and len(page.inner_text("#tour-text")) < 420
         if page.locator(".looked").count():  # what is said of the text is said of one in sight
-            assert page.locator(".looked").bounding_box()["y"] >= page.locator("main").bounding_box()["y"]
+            text, main = (page.locator(e).bounding_box() for e in (".looked", "main"))
+            assert text["y"] >= main["y"]
         box = page.locator("[data-toured]").bounding_box()
         assert box["y"] < 800 and box["y"] + box["height"] > 0
         wait_until(page, lambda n=n: f"tour={n}" in page.url)

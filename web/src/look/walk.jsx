@@ -24,7 +24,6 @@ export function Walk({ model: { id, minigpt2: { n_layer, n_head } }, text }) {
   const look = useInspect({ id }, text, { view: "walk", ...chosen });
   const lost = look.problem?.status === 400 && position !== null; // the text may be shorter now
   useEffect(() => void (lost && put({ position: null })), [lost]);
-  const scale = useScale(-1, 1, DIVERGING);
   const controls = [["Layer", "layer", n_layer], ["Head", "head", n_head]].map(([label, name, count]) => (
     <label key={name}>
       {label} <select value={chosen[name]} onChange={({ target }) => put({ [name]: Number(target.value) })}>
@@ -36,7 +35,7 @@ export function Walk({ model: { id, minigpt2: { n_layer, n_head } }, text }) {
     <Frame name="walk" title="Walk" look={look} controls={n_layer > 0 && controls}
       question="What happens to one token on its way through one block?"
       legend={<>
-        <Scale scale={scale} label="One cell, one number:" tell={(end) => (end < 0 ? "−r" : "r")} />
+        <Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />
         <p>Strips that are compared have one r; 1 % of their numbers may lie beyond it. Point at a cell
           to mark it in all strips of its kind.</p>
       </>}>
@@ -59,8 +58,9 @@ function Stages({ vectors, tokens, next, layer, head, layers }) {
     position: pattern.values.length - 1, neurons: post.values.length,
     active: post.values.filter((value) => value > 0).length,
   };
+  const nameAt = (j) => `${named(tokens.texts[j])} at ${j}`;
   const shares = {
-    looked: largest(pattern.values, (j) => `${named(tokens.texts[j])} at ${j}, score ${short(scores.values[j])}`),
+    looked: largest(pattern.values, (j) => `${nameAt(j)}, score ${short(scores.values[j])}`),
     next: largest(next.probabilities, (i) => named(next.texts[i])),
   };
   return (
@@ -123,10 +123,8 @@ function Strip({ name, shape, values, unit, r, marked, mark, texts }) {
   const rows = matrix ? shape[0] : rowsOf(shape[0]);
   const cols = values.length / rows;
   const point = (place) => place && mark({ unit, i: place[0] * cols + place[1] });
-  const linked = !matrix && {
-    current: marked?.unit === unit ? [Math.floor(marked.i / cols), marked.i % cols] : null,
-    onHover: point, onPick: point,
-  };
+  const current = marked?.unit === unit ? [Math.floor(marked.i / cols), marked.i % cols] : null;
+  const linked = matrix ? {} : { current, onHover: point, onPick: point };
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const told = matrix ? shape.join(" × ") : `norm ${short(Math.hypot(...values))}, mean ${short(mean)}`;
   return (
