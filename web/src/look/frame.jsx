@@ -1,6 +1,7 @@
 // What every view that looks inside has: its title, its question, its legend, and two ways to take
 // it away, as a picture of what is on screen and as the numbers themselves.
 import { useRef, useState } from "preact/hooks";
+import { Notice } from "../notice.jsx";
 import { plain } from "./arrays.js";
 import "./look.css";
 
@@ -58,10 +59,8 @@ export function Frame({ name, title, question, controls, legend, look, children 
       </header>
       {controls && <div class="row">{controls}</div>}
       {(problem || failed) && (
-        <div class="notice" role="alert">
-          <span>{failed ?? problem.message}</span>
-          {problem && problem.status !== 400 && <button onClick={again}>Try again</button>}
-        </div>
+        <Notice text={failed ?? problem.message} label="Try again"
+          act={problem && problem.status !== 400 && again} />
       )}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
