@@ -16,6 +16,13 @@ export function useInspect(model, text, request) {
   return useAnswer(body, (signal) => inspect(JSON.parse(body), signal), request !== null);
 }
 
+/** A look and another that belongs to it, as one; `more` is what the other adds to the data. */
+export const joined = (look, other, more) => ({
+  ...look, data: look.data && { ...look.data, ...more }, problem: look.problem ?? other.problem,
+  waiting: look.waiting || (other.data !== null && other.waiting), // it may not be asked for
+  again: () => (look.again(), other.again()),
+});
+
 /** The same of anything that is asked; `key` says when to ask anew. */
 export function useAnswer(key, ask, wanted = true) {
   const [state, setState] = useState({ data: null, request: null, problem: null, waiting: true });
