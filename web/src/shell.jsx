@@ -32,8 +32,6 @@ function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
 
-const links = VIEWS.filter(({ looks }) => looks);
-
 export function Shell() {
   const { models, problem, again } = useModels();
   const [changes, setChanges] = useState(0); // of the address, by hand: a bookmark was pasted
@@ -64,7 +62,7 @@ export function Shell() {
         {model && <Tabs view={view} choose={(view) => put({ view })} />}
       </header>
       {model
-        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, own } }} />
         : <NoModel {...{ models, problem, again }} />}
       {model && address().tour && (
         <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />

@@ -3,11 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import { inspect } from "../api.js";
 import { decoded } from "./arrays.js";
 
-const SETTLED = 100; // ms until a slider that moves is believed
-let underWay = 0;
+const SETTLED = 150; // ms until what is typed, or a slider that moves, is believed
+const open = new Set(); // what is asked and not yet answered
 
 /** Whether an answer is awaited: what plays through checkpoints waits for the slowest. */
-export const asking = () => underWay > 0;
+export const asking = () => open.size > 0;
 
 /** {data, request, problem, waiting, again} of what the model's insides say about a text. */
 export function useInspect(model, text, request) {
@@ -17,40 +17,26 @@ export function useInspect(model, text, request) {
 
 /** The same of anything that is asked; `key` says when to ask anew. */
 export function useAnswer(key, ask, wanted = true) {
-  const [state, setState] = useState({ data: null, request: null, problem: null, waiting: true });
+  const [state, setState] = useState({ data: null, request: null, problem: null, done: null });
   const [attempt, setAttempt] = useState(0);
+  const asked = `${attempt} ${key}`;
   useEffect(() => {
     if (!wanted) return;
     const controller = new AbortController();
-    const put = (values) => controller.signal.aborted || setState((old) => ({ ...old, ...values }));
-    put({ waiting: true });
-    const timer = setTimeout(async () => {
-      underWay++;
-      try {
-        const data = decoded(await patiently(ask, controller.signal));
-        put({ data, request: key, problem: null, waiting: false });
-      } catch (problem) {
-        put({ problem, waiting: false });
-      } finally {
-        underWay--;
+    const told = (data) => ({ data, request: key, problem: null });
+    const look = async () => {
+      const news = await ask(controller.signal).then(decoded).then(told, (problem) => ({ problem }));
+      if (controller.signal.aborted) return;
+      if (news.problem?.status === 503) { // a model that is being loaded is waited for
+        timer = setTimeout(look, 1000 * news.problem.wait);
+        return;
       }
-    }, SETTLED);
-    return () => {
-      clearTimeout(timer);
-      controller.abort();
+      open.delete(controller);
+      setState((old) => ({ ...old, ...news, done: asked }));
     };
-  }, [key, attempt, wanted]);
-  return { ...state, again: () => setAttempt((n) => n + 1) };
-}
-
-async function patiently(ask, signal) {
-  for (;;) {
-    try {
-      return await ask(signal);
-    } catch (error) {
-      if (error.status !== 503) throw error; // a model that is being loaded is waited for
-      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
-      signal.throwIfAborted();
-    }
-  }
+    let timer = setTimeout(look, SETTLED);
+    open.add(controller);
+    return () => (clearTimeout(timer), open.delete(controller), controller.abort());
+  }, [asked, wanted]);
+  return { ...state, waiting: state.done !== asked, again: () => setAttempt((n) => n + 1) };
 }
