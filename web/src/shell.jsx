@@ -15,8 +15,6 @@ function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
 
-const links = VIEWS.filter(({ looks }) => looks);
-
 export function Shell() {
   const { data: models, problem, again } = useAnswer("models", askModels);
   const [loading, setLoading] = useState(false); // a model, which a request waits for
@@ -50,7 +48,7 @@ export function Shell() {
       </header>
       {model && <Tabs view={view} />}
       {model
-        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, own } }} />
         : <NoModel {...{ models, problem, again, loading }} />}
       {model && address().tour && <Tour {...{ model, view, put }} />}
       <TokenDialog />
