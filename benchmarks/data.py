@@ -27,7 +27,7 @@ def encode(folder):
 
     from minigpt2.concurrency import available_cores, map_in_order
     from minigpt2.data import read_text
-    from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.documents import as_pieces
     from minigpt2.data.writing import encode, jobs
     from minigpt2.tokenizers import gpt2_tokenizer
 
@@ -64,7 +64,7 @@ def whole(folder):
 
     from minigpt2.concurrency import available_cores
     from minigpt2.data import Recipe, prepare
-    from minigpt2.data.pieces import as_pieces
+    from minigpt2.data.documents import as_pieces
     from minigpt2.tokenizers import gpt2_tokenizer
 
     (folder / "text.txt").write_text(plays(300_000_000), encoding="utf-8")
@@ -220,7 +220,6 @@ def batches(folder):
 
     from minigpt2.data import Recipe, prepare, read_text
     from minigpt2.data.batches import Batches
-    from minigpt2.data.documents import DocumentBatches
     from minigpt2.settings import resolve
     from minigpt2.training.begin import build_model
     from minigpt2.training.loop import accumulate
@@ -242,7 +241,7 @@ def batches(folder):
         optimizer = build_optimizer(model, config.training)
         forms = {
             "packed": Batches(data.train, size, length, seed),
-            "documents": DocumentBatches(parted.train, size, length, seed),
+            "documents": Batches(parted.train, size, length, seed, documents=True),
         }
         tokens, targets = forms["packed"].batch(0)
 

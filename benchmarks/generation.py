@@ -28,7 +28,7 @@ from minigpt2 import gpt2_tokenizer, save_pretrained
 from minigpt2.__main__ import SPIN_ALONE
 from minigpt2.generation import Engine, Request, Sampling, Token
 from minigpt2.generation.speed import read_gbps
-from minigpt2.interop.gguf_file import export_gguf
+from minigpt2.interop.exports import export_gguf
 from minigpt2.model import GPT2, GPT2Config, bytes_read, set_precision
 
 SMALL = "--small" in sys.argv  # a shape and lengths that prove nothing but that it runs

@@ -21,7 +21,7 @@ import time
 
 import torch
 
-from minigpt2.generation import Engine, Sampling, Writer
+from minigpt2.generation import Engine, Request, Sampling, Writer
 from minigpt2.interop import from_pretrained
 from minigpt2.interop.opening import PRETRAINED
 
@@ -47,10 +47,10 @@ def alone():
         for number in range(REQUESTS if turn else SLOTS):
             wanted = request_of(number)
             sampling = Sampling(NEW, wanted["temperature"], 50, seed=number, ignore_eos=True)
-            writer.submit(number, tokenizer.encode(wanted["prompt"]), sampling)
+            writer.submit(number, [Request(tokenizer.encode(wanted["prompt"]), sampling)])
         while writer.engine.busy:
             for piece in writer.step():
-                texts[piece.prompt] += piece.text
+                texts[piece.name] += piece.text
                 tokens += piece.token is not None
         seconds = time.perf_counter() - start
     print(json.dumps({"rate": tokens / seconds, "texts": texts}))

@@ -34,8 +34,7 @@ import numpy as np
 from IPython.display import Image, display
 
 from minigpt2.data import Recipe, prepare, read_text
-from minigpt2.data.pictures import draw_statistics
-from minigpt2.data.statistics import describe, with_statistics
+from minigpt2.data.statistics import describe, draw_statistics, with_statistics
 from minigpt2.tokenizers import BPETokenizer
 
 plt.rcParams["figure.dpi"] = 80

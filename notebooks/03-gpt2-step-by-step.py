@@ -55,8 +55,7 @@ from minigpt2.data.batches import Batches
 from minigpt2.model.attention import attention_weights, causal_mask, explicit_attention
 from minigpt2.model.gpt2 import Block, CausalSelfAttention, KVCache, cross_entropy, set_attention
 from minigpt2.training.loop import clip_gradients
-from minigpt2.training.optimizers import build_optimizer
-from minigpt2.training.schedules import learning_rate
+from minigpt2.training.optimizers import build_optimizer, learning_rate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its progress bars would like widgets; none are shown here

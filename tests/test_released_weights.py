@@ -14,7 +14,7 @@ from tests.generation.test_engine import written
 from minigpt2 import evaluate, from_pretrained, gpt2_tokenizer, prepare
 from minigpt2.evaluation.tasks import ask, hellaswag_items, lambada_items, wikitext, word_perplexity
 from minigpt2.generation import Sampling
-from minigpt2.interop.hub import RELEASED
+from minigpt2.interop.opening import RELEASED
 
 pytestmark = pytest.mark.released_weights
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from minigpt2 import files, from_pretrained, save_pretrained
-from minigpt2.checkpoints import Progress, RunDirectory, load_checkpoint, verify
+from minigpt2.checkpoints import RunDirectory, load_checkpoint, verify
 from minigpt2.errors import DataError, InputMissingError, StorageError, UsageError
 from minigpt2.interop import resolve_model
 from minigpt2.interop.opening import PRETRAINED
@@ -22,7 +22,7 @@ FILES = ["config.json", "model.safetensors", "tokenizer.json", "state.json", "ma
 def save_steps(run, model, tokenizer, steps, best, keep=2):
     for step in steps:
         numbers = {"step": step, "best_step": best}
-        progress = Progress(numbers, {"exp_avg/wte.weight": torch.ones(3)})
+        progress = (numbers, {"exp_avg/wte.weight": torch.ones(3)})
         run.save(model, tokenizer, progress, keep)
 
 

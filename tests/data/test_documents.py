@@ -7,8 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt2.data import Recipe, prepare
-from minigpt2.data.batches import IGNORED, Batches, rows_as_batch
-from minigpt2.data.documents import DocumentBatches, DocumentRows, restart_at
+from minigpt2.data.batches import (
+    IGNORED,
+    Batches,
+    DocumentRows,
+    restart_at,
+    rows_as_batch,
+)
 from minigpt2.errors import DataError
 from minigpt2.model import ATTENTION, GPT2, GPT2Config, set_attention
 
@@ -76,12 +81,12 @@ def test_prompts_are_fed_and_never_scored(lengths, length, data):
 def test_every_row_is_served_once_an_epoch_in_an_order_no_world_changes(
     lengths, batch, length, seed
 ):
-    batches = DocumentBatches(Stream(lengths), batch, length, seed)
+    batches = Batches(Stream(lengths), batch, length, seed, documents=True)
     count = len(batches.rows)
     for epoch in range(2):
         served = [batches.window(n) for n in range(epoch * count, (epoch + 1) * count)]
         assert sorted(served) == sorted(batches.rows)
-    again = DocumentBatches(Stream(lengths), batch, length, seed)
+    again = Batches(Stream(lengths), batch, length, seed, documents=True)
     for step in range(batches.steps(1)):
         whole = again.batch(step)
         for world in (1, 2, 4):
@@ -92,16 +97,16 @@ def test_every_row_is_served_once_an_epoch_in_an_order_no_world_changes(
 
 def test_a_step_is_the_same_whenever_it_is_asked_for():
     stream = Stream([3, 5, 8, 1, 4] * 300)
-    forward, random_access = (DocumentBatches(stream, 5, 7, 1) for _ in range(2))
+    forward, random_access = (Batches(stream, 5, 7, 1, documents=True) for _ in range(2))
     inputs = [forward.batch(step)[0] for step in range(700)]
     for step in (699, 3, 350, 0):
         assert torch.equal(random_access.batch(step)[0], inputs[step])
-    assert not torch.equal(inputs[0], DocumentBatches(stream, 5, 7, 2).batch(0)[0])
+    assert not torch.equal(inputs[0], Batches(stream, 5, 7, 2, documents=True).batch(0)[0])
 
 
 def test_near_lengths_share_a_batch():
     lengths = np.random.default_rng(1).integers(1, 200, 5000).tolist()
-    batches = DocumentBatches(Stream(lengths), 16, 256, 1)
+    batches = Batches(Stream(lengths), 16, 256, 1, documents=True)
     tokens = padding = 0
     for step in range(batches.steps(1) - 1):
         _, targets = batches.batch(step)
@@ -112,7 +117,7 @@ def test_near_lengths_share_a_batch():
 
 def test_a_split_without_targets_is_told():
     with pytest.raises(DataError, match="nothing to predict"):
-        DocumentBatches(Stream([0]), 1, 5, 0)
+        Batches(Stream([0]), 1, 5, 0, documents=True)
 
 
 def model_for(stream, attention="explicit"):
@@ -133,8 +138,8 @@ def gradients(model, loss):
 def test_padding_changes_neither_loss_nor_gradients():
     stream = Stream([2, 11, 5, 1, 7], [0, 4, 0, 0, 3])
     model, rows = model_for(stream), list(DocumentRows(stream, 64))
-    padded = model(*rows_as_batch(stream, rows))
-    single = [rows_as_batch(stream, [row]) for row in rows]
+    padded = model(*rows_as_batch(stream.read, rows))
+    single = [rows_as_batch(stream.read, [row]) for row in rows]
     counts = [int((targets != IGNORED).sum()) for _, targets in single]
     alone = sum(model(*pair) * n for pair, n in zip(single, counts, strict=True)) / sum(counts)
     torch.testing.assert_close(padded, alone)
@@ -199,7 +204,7 @@ def test_prepared_prompts_reach_the_batches(tmp_path):
     (tmp_path / "qa.jsonl").write_text("".join(lines), encoding="utf-8")
     data = prepare([str(tmp_path / "qa.jsonl")], tmp_path / "d", Recipe(tokenizer="byte"))
     assert data.separator == 256 and data.manifest["splits"]["train"]["documents"] < 40
-    batches = DocumentBatches(data.train, 4, 64, 0)
+    batches = Batches(data.train, 4, 64, 0, documents=True)
     for step in range(batches.steps(1)):
         for tokens, targets in zip(*batches.batch(step), strict=True):
             fed = data.tokenizer.decode(tokens.tolist())

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from minigpt2.data import Recipe, prepare
-from minigpt2.data.download import DATASETS, fetch
+from minigpt2.data.sources import DATASETS, fetch
 from minigpt2.errors import DataError, InputMissingError, UnavailableError
 from minigpt2.files import cache_dir
 

@@ -29,8 +29,9 @@ from hypothesis import strategies as st
 
 from minigpt2 import files
 from minigpt2.cli.prepare import prepare as command
-from minigpt2.data import RULES, Recipe, open_dataset, pieces, prepare
-from minigpt2.data.cleaning import Cleaner
+from minigpt2.data import RULES, Recipe, open_dataset, prepare
+from minigpt2.data import documents as pieces
+from minigpt2.data.documents import Cleaner
 from minigpt2.data.readers import FORMATS
 from minigpt2.data.statistics import bigram_loss, describe, unigram_loss
 from minigpt2.errors import ConfigError, DataError, StorageError, UsageError
@@ -442,7 +443,7 @@ def test_the_command_offers_what_a_recipe_does(mixed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("recipe", [Recipe("bpe:400", shard_tokens=401),
                                     Recipe("gpt2", shard_tokens=5000)])  # fmt: skip
 def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path, monkeypatch):
-    for module in ("pieces", "writing"):
+    for module in ("documents", "writing"):
         monkeypatch.setattr(f"minigpt2.data.{module}.PIECE_CHARACTERS", 700)
     write_jsonl(
         tmp_path / "x.jsonl", [f"{n} is a number, and so is {n * n}. " * 3 for n in range(400)]
@@ -478,7 +479,7 @@ def test_what_is_interrupted_anywhere_is_finished_byte_for_byte(recipe, tmp_path
 
 
 def test_going_on_encodes_only_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("minigpt2.data.pieces.PIECE_CHARACTERS", 700)
+    monkeypatch.setattr("minigpt2.data.documents.PIECE_CHARACTERS", 700)
     monkeypatch.setattr("minigpt2.data.writing.PIECE_CHARACTERS", 700)
     (tmp_path / "long.txt").write_text(" ".join(map(str, range(9000))))
     recipe, encoded = Recipe("byte", shard_tokens=10_000), []

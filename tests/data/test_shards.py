@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minigpt2 import files
-from minigpt2.data import Recipe, open_dataset, pieces, prepare, read_text, shards, writing
+from minigpt2.data import Recipe, documents, open_dataset, prepare, read_text, shards, writing
 from minigpt2.errors import DataError, InputMissingError, UsageError
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_an_unknown_character_far_in_is_placed(tmp_path, monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_CHARACTERS", 10)
+    monkeypatch.setattr(documents, "PIECE_CHARACTERS", 10)
     with pytest.raises(DataError, match=r"after character 23: .* position 2"):
         make(tmp_path / "d", "aaa " * 6 + "ab " + "aaa " * 9, CharTokenizer("a "))
 

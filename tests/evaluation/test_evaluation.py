@@ -88,7 +88,9 @@ def test_the_head_is_computed_only_where_something_is_scored(tiny, stream, monke
         return F.linear(x, weight)
 
     monkeypatch.setattr(tiny, "head", counted)
-    places = np.concatenate([scored.places for scored in token_losses(tiny, stream, [(0, 14, 11)])])
+    places = np.concatenate(
+        [scored.places for scored in token_losses(tiny, stream.read, [(0, 14, 11)])]
+    )
     assert places.tolist() == [11, 12, 13] and rows == [13] and hidden == [3]
 
 
@@ -177,7 +179,7 @@ def test_the_training_subset_is_as_large_as_the_validation_split(tiny):
 def test_mean_loss_of_a_uniform_model_is_log_v(tiny, stream):
     for parameter in tiny.parameters():
         parameter.data.zero_()
-    assert mean_loss(tiny, stream, [(0, 13, 1)]) == pytest.approx(math.log(29), abs=1e-6)
+    assert mean_loss(tiny, stream.read, [(0, 13, 1)]) == pytest.approx(math.log(29), abs=1e-6)
 
 
 def test_bigram_loss_equals_its_definition():

@@ -191,7 +191,7 @@ def test_a_task_without_a_file_is_fetched_by_its_name(monkeypatch, tmp_path):
         asked.append((name, address))
         return [tmp_path]
 
-    monkeypatch.setattr(tasks, "fetch", fetch)
+    monkeypatch.setattr(tasks.sources, "fetch", fetch)
     for task in tasks.ADDRESSES:
         assert find_files(task, None, print) == [tmp_path]
     assert asked == list(tasks.ADDRESSES.items())

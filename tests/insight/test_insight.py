@@ -14,8 +14,7 @@ from minigpt2.insight import (
     rank_path,
     record,
 )
-from minigpt2.insight.attribution import CONTRIBUTIONS_NAMES
-from minigpt2.insight.lens import LENS_NAMES
+from minigpt2.insight.readings import CONTRIBUTIONS_NAMES, LENS_NAMES
 from minigpt2.insight.record import Recording
 from minigpt2.model import set_precision
 
@@ -94,7 +93,7 @@ def test_a_head_made_to_copy_scores_one_on_random_repeats(tiny, monkeypatch):
         assert torch.equal(tokens[:, :half], tokens[:, half:])
         return {("pattern", 0): pattern, ("pattern", 1): 0.5 * pattern}
 
-    monkeypatch.setattr("minigpt2.insight.heads.record", copying)
+    monkeypatch.setattr("minigpt2.insight.readings.record", copying)
     assert induction_scores(tiny).flatten().tolist() == [1.0, 0.5]
 
 

@@ -9,7 +9,7 @@ import torch
 from minigpt2 import from_pretrained, save_pretrained
 from minigpt2.__main__ import run
 from minigpt2.errors import DataError, MiniGPT2Error, UnavailableError
-from minigpt2.interop import gguf_file, onnx_file
+from minigpt2.interop import exports
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, add_lora
 from minigpt2.tokenizers import (
     END_OF_TEXT,
@@ -30,14 +30,14 @@ def read(path):
     return {name: field.contents() for name, field in reader.fields.items()}, tensors
 
 
-@pytest.mark.parametrize("kind", gguf_file.TYPES)
+@pytest.mark.parametrize("kind", exports.TYPES)
 def test_gguf_holds_the_model_under_llama_cpp_s_names(kind, tmp_path):
     torch.manual_seed(3)
     model = GPT2(GPT2Config(vocab_size=61, block_size=13, n_layer=2, n_head=2, n_embd=64))
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     tokenizer = CharTokenizer(sorted(map(chr, range(40, 97))), specials=(END_OF_TEXT,))
-    assert gguf_file.export_gguf(model, tokenizer, tmp_path / "m.gguf", kind) == []
+    assert exports.export_gguf(model, tokenizer, tmp_path / "m.gguf", kind) == []
     fields, tensors = read(tmp_path / "m.gguf")
     assert fields["general.architecture"] == "gpt2" and fields["gpt2.block_count"] == 2
     assert fields["gpt2.context_length"] == 13 and fields["gpt2.attention.head_count"] == 2
@@ -58,7 +58,7 @@ def test_gguf_holds_the_model_under_llama_cpp_s_names(kind, tmp_path):
 
 def test_gguf_s_vocabulary_gives_our_ids(tmp_path):
     model = GPT2(GPT2Config(50304, 8, 1, 1, 32))
-    gguf_file.export_gguf(model, gpt2_tokenizer(), tmp_path / "m.gguf", "f16")
+    exports.export_gguf(model, gpt2_tokenizer(), tmp_path / "m.gguf", "f16")
     fields, _ = read(tmp_path / "m.gguf")
     tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     released = gpt2_tokenizer().to_json()["model"]
@@ -70,7 +70,7 @@ def test_gguf_s_vocabulary_gives_our_ids(tmp_path):
     symbols = byte_symbols()
     letters = CharTokenizer(sorted("ab \n"))
     small = GPT2(GPT2Config(4, 8, 1, 1, 32))
-    gguf_file.export_gguf(small, letters, tmp_path / "c.gguf", "f32")
+    exports.export_gguf(small, letters, tmp_path / "c.gguf", "f32")
     fields, _ = read(tmp_path / "c.gguf")
     assert fields["tokenizer.ggml.tokens"] == [symbols[ord(c)] for c in "\n ab"]
     assert "tokenizer.ggml.eos_token_id" not in fields
@@ -79,9 +79,9 @@ def test_gguf_s_vocabulary_gives_our_ids(tmp_path):
 def test_what_gguf_cannot_say_is_told(tmp_path):
     model = GPT2(GPT2Config(5, 8, 1, 1, 20, activation_function="gelu"))
     with pytest.raises(DataError, match="beyond ASCII, and this one has 'é'"):
-        gguf_file.export_gguf(model, CharTokenizer(sorted("abcé")), tmp_path / "m.gguf", "f16")
+        exports.export_gguf(model, CharTokenizer(sorted("abcé")), tmp_path / "m.gguf", "f16")
     letters = CharTokenizer(sorted("abcd"))
-    remarks = gguf_file.export_gguf(model, letters, tmp_path / "m.gguf", "q8_0")
+    remarks = exports.export_gguf(model, letters, tmp_path / "m.gguf", "q8_0")
     assert "no multiple of q8_0's 32 numbers stay f16" in remarks[0]
     assert "activation gelu" in remarks[1]
 
@@ -93,9 +93,9 @@ def test_without_the_library_the_line_names_the_extra(tmp_path, monkeypatch):
     for name in ("gguf", "onnx"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnavailableError, match=r'pip install "minigpt2\[export\]"'):
-        gguf_file.export_gguf(model, CharTokenizer("abcde"), tmp_path / "m.gguf", "f16")
+        exports.export_gguf(model, CharTokenizer("abcde"), tmp_path / "m.gguf", "f16")
     with pytest.raises(UnavailableError, match=r'pip install "minigpt2\[export\]"'):
-        onnx_file.export_onnx(model, tmp_path / "m.onnx")
+        exports.export_onnx(model, tmp_path / "m.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_an_adapter_is_exported_as_one_or_merged(tiny, tokenizer, tmp_path, caps
 
 def test_a_file_export_replaces_nothing_but_its_like(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gguf_file, "check_gguf", lambda *arguments: None)
+    monkeypatch.setattr(exports, "check_gguf", lambda *arguments: None)
     assert run(["export", str(trained), "--format", "gguf"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["fox-export.gguf"]
     assert "not checked: llama-cpp-python is not installed" in capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_a_check_that_gets_no_numbers_is_no_agreement(monkeypatch, tmp_path):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Broken)
     with pytest.raises(MiniGPT2Error, match="away from ours"):
-        onnx_file.check_onnx(GPT2(GPT2Config(5, 8, 1, 1, 20)).eval(), tmp_path / "m", [1])
+        exports.check_onnx(GPT2(GPT2Config(5, 8, 1, 1, 20)).eval(), tmp_path / "m", [1])
 
 
 def test_a_failed_check_leaves_no_file(trained, tmp_path, monkeypatch, capsys):
@@ -177,7 +177,7 @@ def test_a_failed_check_leaves_no_file(trained, tmp_path, monkeypatch, capsys):
         raise MiniGPT2Error("llama.cpp's logits are elsewhere")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gguf_file, "check_gguf", disagree)
+    monkeypatch.setattr(exports, "check_gguf", disagree)
     assert run(["export", str(trained), "--format", "gguf"]) == 1
     assert not list(tmp_path.iterdir()) and "elsewhere" in capsys.readouterr().err
 
@@ -196,8 +196,8 @@ def test_onnx_gives_our_logits_at_any_size(shape, tmp_path):
     model = GPT2(GPT2Config(*shape)).eval()
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    onnx_file.export_onnx(model, tmp_path / "m.onnx")
-    assert "agrees" in onnx_file.check_onnx(model, tmp_path / "m.onnx", [1])
+    exports.export_onnx(model, tmp_path / "m.onnx")
+    assert "agrees" in exports.check_onnx(model, tmp_path / "m.onnx", [1])
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
@@ -207,7 +207,7 @@ def test_onnx_gives_our_logits_at_any_size(shape, tmp_path):
         np.testing.assert_allclose(theirs, model(tokens).detach().numpy(), atol=1e-4)
     model.h[0].attn.c_proj.weight.data.mul_(1.5)
     with pytest.raises(MiniGPT2Error, match="away from ours"):
-        onnx_file.check_onnx(model, tmp_path / "m.onnx", [1])
+        exports.check_onnx(model, tmp_path / "m.onnx", [1])
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def test_llama_cpp_runs_a_trained_model_as_we_do(name, tmp_path):
 
     def engine(type):
         path = tmp_path / f"{type}.gguf"
-        gguf_file.export_gguf(model, tokenizer, path, type)
+        exports.export_gguf(model, tokenizer, path, type)
         return llama_cpp.Llama(
             str(path), n_ctx=64, n_batch=64, logits_all=True, verbose=False,
             type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32,

@@ -13,7 +13,7 @@ import pytest
 
 from minigpt2 import save_pretrained
 from minigpt2.errors import InputMissingError, UnavailableError
-from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
+from minigpt2.interop.opening import RELEASED, fetch_model, hub_address
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 

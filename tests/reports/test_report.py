@@ -16,9 +16,18 @@ from minigpt2.__main__ import run
 from minigpt2.config import SECTIONS, Config, flatten
 from minigpt2.files import sealed
 from minigpt2.reports import COLOURS, draw_curves, write_report
-from minigpt2.reports.curves import Curve, band, best_loss, points, smoothed, thinned
 from minigpt2.reports.figures import PICTURES, draw, looks, png, svg
-from minigpt2.reports.runs import group_runs, read_runs, short_names
+from minigpt2.reports.runs import (
+    Curve,
+    band,
+    best_loss,
+    group_runs,
+    points,
+    read_runs,
+    short_names,
+    smoothed,
+    thinned,
+)
 
 VOID = {"meta", "input", "br", "hr", "img", "link"}
 SAMPLE = "<script>alert('no')</script> & \x1b[31mred"

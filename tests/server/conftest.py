@@ -10,7 +10,7 @@ from tests.server import browsing
 
 from minigpt2 import from_pretrained
 from minigpt2.model import GPT2, GPT2Config
-from minigpt2.server.completions import Defaults
+from minigpt2.sampling import Sampling
 from minigpt2.server.listening import Server, bind
 from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
@@ -61,7 +61,8 @@ class Serving:
 
 
 @contextlib.contextmanager
-def run_server(models, slots=5, queue=64, defaults=Defaults(), runs=None, **guarded):  # noqa: B008
+def run_server(models, slots=5, queue=64, max_tokens=16, overflow="error", runs=None, **guarded):
+    defaults = Sampling(max_tokens, temperature=1.0, overflow=overflow)
     workers = {
         name: Worker(name, lambda opened=opened: opened, slots, queue)
         for name, opened in models.items()
@@ -77,7 +78,7 @@ def run_server(models, slots=5, queue=64, defaults=Defaults(), runs=None, **guar
             time.sleep(0.001)
         yield Serving(server, f"http://127.0.0.1:{port}", workers)
     finally:
-        server.stop()
+        server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
 

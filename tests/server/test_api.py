@@ -10,8 +10,7 @@ import torch
 from tests.generation.test_engine import written
 
 from minigpt2.generation import Engine, Piece, Sampling, Token, generate
-from minigpt2.server.completions import Defaults
-from minigpt2.server.replies import Completion, Sample
+from minigpt2.server.replies import Completion
 from minigpt2.tokenizers import NEXT_TURN, ByteTokenizer, transcript
 
 OPENAI = Sampling(max_new_tokens=16, temperature=1.0, overflow="error")
@@ -162,9 +161,9 @@ def test_what_stands_behind_a_broken_character_is_told_where_it_is(client):
 
 def test_minus_infinity_is_a_number():
     token = Token(0, 0, 65, float("-inf"), ((66, 0.0),))
-    choice = Completion(True).choice(Sample(0, ByteTokenizer()), [Piece(0, 0, "A", token)], False)
-    assert choice["logprobs"].token_logprobs == [-9999.0]
-    assert choice["logprobs"].top_logprobs == [{"A": -9999.0, "B": 0.0}]
+    told = Completion(ByteTokenizer(), True).tell([Piece(0, 0, "A", token)], False)
+    assert told["logprobs"]["token_logprobs"] == [-9999.0]
+    assert told["logprobs"]["top_logprobs"] == [{"A": -9999.0, "B": 0.0}]
 
 
 @pytest.mark.parametrize("stop", ["e", ["zz", "e", "q", "x", "k"]])
@@ -379,7 +378,7 @@ def test_the_tokenizer_is_at_hand(client, models):
 
 
 def test_a_window_that_slides_is_told(models, serving):
-    with serving({"fox": models["fox"]}, defaults=Defaults(50, "slide")) as running:
+    with serving({"fox": models["fox"]}, max_tokens=50, overflow="slide") as running:
         got = ask(running).completions.create(model="fox", prompt="a")
     assert got.usage.completion_tokens == 50
     assert got.choices[0].context["window_slides"] > 0

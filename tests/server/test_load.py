@@ -10,7 +10,6 @@ import pytest
 
 from minigpt2.generation import Sampling, generate_batch
 from minigpt2.server import guard
-from minigpt2.server.completions import Defaults
 
 
 async def ask(port, body, leave_after=None, path="/v1/completions"):
@@ -96,7 +95,7 @@ def test_a_thousand_leave_at_a_random_byte(served):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_stop_stops_the_computation_within_a_tenth_of_a_second(serving, models, stream):
-    with serving({"talk": models["talk"]}, defaults=Defaults(16, "slide")) as running:
+    with serving({"talk": models["talk"]}, overflow="slide") as running:
         worker = running.workers["talk"]
 
         async def start_and_stop():
@@ -116,7 +115,7 @@ def test_stop_stops_the_computation_within_a_tenth_of_a_second(serving, models, 
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(serving, models):
-    models, more = {"talk": models["talk"]}, {"defaults": Defaults(16, "slide")}
+    models, more = {"talk": models["talk"]}, {"overflow": "slide"}
     with serving(models, slots=2, queue=3, **more) as running:
 
         async def crowd():
@@ -151,7 +150,7 @@ def test_a_crowd_each_gets_its_own_text(serving, models):
 
 def test_who_reads_nothing_or_asks_by_halves_slows_nobody(serving, models, monkeypatch):
     monkeypatch.setattr(guard, "READER_SECONDS", 1.0)
-    with serving({"talk": models["talk"]}, defaults=Defaults(16, "slide")) as running:
+    with serving({"talk": models["talk"]}, overflow="slide") as running:
 
         async def beside():
             deaf, halves = [], []
@@ -189,7 +188,7 @@ def test_a_long_request_does_not_hold_up_others(serving, models):
         {"prompt": [1] * 1_000_000, "max_tokens": 1, "repetition_penalty": 1.1},
         {"prompt": [5] * 36, "max_tokens": 0, "echo": True, "logprobs": 20, "n": 64},
     ]
-    with serving({"fox": models["fox"]}, defaults=Defaults(16, "slide")) as running:
+    with serving({"fox": models["fox"]}, overflow="slide") as running:
 
         async def beside(body):
             asking = asyncio.ensure_future(ask(running.port, body))

@@ -10,7 +10,7 @@ from tests.server.browsing import PAYLOADS, address_of, needs_browser, wait_unti
 from tests.server.conftest import char_model, random_model
 
 from minigpt2.insight import contributions, record
-from minigpt2.insight.attribution import CONTRIBUTIONS_NAMES
+from minigpt2.insight.readings import CONTRIBUTIONS_NAMES
 from minigpt2.model import Bigram, BigramConfig
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 

@@ -3,7 +3,7 @@
 import pytest
 
 from minigpt2.errors import ConfigError
-from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
+from minigpt2.sweeps.space import Dimension, cells, parse_space
 
 
 def test_lists_and_ranges_are_read_with_the_types_of_their_keys():
@@ -60,9 +60,8 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_a_grid_has_every_combination_once_and_no_range():
-    space = parse_space(["model.n-layer=1,2", "model.n-head=1,2,4"])
+    space = parse_space(["model.n-layer=1,2", "model.n-head=1,2,4"], grid=True)
     found = cells(space)
     assert len(found) == 6 and len({tuple(cell.values()) for cell in found}) == 6
-    check_listed(space)
     with pytest.raises(ConfigError, match=r"a grid needs listed values, as in model\.dropout=a"):
-        check_listed(parse_space(["model.dropout=uniform(0,1e-1)"]))
+        parse_space(["model.dropout=uniform(0,1e-1)"], grid=True)

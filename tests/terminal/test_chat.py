@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from minigpt2.__main__ import run
-from minigpt2.cli.chat import change
 from minigpt2.errors import DataError, StorageError, UsageError
 from minigpt2.generation import Piece, Token
 from minigpt2.interop.opening import PRETRAINED
 from minigpt2.sampling import Sampling
-from minigpt2.terminal.curve import LossCurve
+from minigpt2.terminal.chat import change
 from minigpt2.terminal.talk import Talk, Turn, stopping
+from minigpt2.terminal.training import LossCurve
 from minigpt2.terminal.writing import Writing
 from minigpt2.tokenizers import TRANSCRIPT, ByteTokenizer
 

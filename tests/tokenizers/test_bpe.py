@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenizers
-from minigpt2.data import pieces, read_text
+from minigpt2.data import documents, read_text
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.tokenizers import (
     END_OF_TEXT,
@@ -172,12 +172,12 @@ SMALL = BPETokenizer(
 @given(st.lists(NASTY, max_size=5), st.integers(2, 40))
 def test_a_text_in_pieces_has_the_ids_of_the_whole(chunks, size):
     text = "".join(chunks)
-    longest = pieces.PIECE_CHARACTERS
-    pieces.PIECE_CHARACTERS = size
+    longest = documents.PIECE_CHARACTERS
+    documents.PIECE_CHARACTERS = size
     try:
-        cut = list(pieces.as_pieces(chunks, "here"))
+        cut = list(documents.as_pieces(chunks, "here"))
     finally:
-        pieces.PIECE_CHARACTERS = longest
+        documents.PIECE_CHARACTERS = longest
     assert "".join(piece.text for piece in cut) == text
     assert [piece.first for piece in cut] == [True] + [False] * (len(cut) - 1)
     assert [piece.last for piece in cut] == [False] * (len(cut) - 1) + [True]

@@ -19,7 +19,7 @@ from minigpt2.tokenizers import (
     tokenizer_files,
     with_specials,
 )
-from minigpt2.tokenizers.foreign import ForeignTokenizer
+from minigpt2.tokenizers.directory import ForeignTokenizer
 
 # Lone surrogates are no text: no UTF-8 file can hold them.
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)

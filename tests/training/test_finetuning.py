@@ -9,7 +9,7 @@ from minigpt2 import from_pretrained, resolve, save_pretrained, train
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.config import TrainingSection
 from minigpt2.data import Recipe, prepare
-from minigpt2.data.documents import DocumentRows
+from minigpt2.data.batches import DocumentRows
 from minigpt2.errors import ConfigError, DataError
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, lora_layers
 from minigpt2.tokenizers import (
@@ -335,19 +335,19 @@ def test_prompts_make_rows_of_documents_and_texts_packed_ones(base, text_file, t
     path.write_text("\n".join(lines) + "\n")
     more = {"data.special_tokens": END_OF_TEXT, "training.learning_rate": 1e-2,
             "training.max_steps": 60, "training.patience": None}  # fmt: skip
-    for source, form in ((path, "DocumentBatches"), (text_file, "Batches")):
+    for source, form in ((path, "documents"), (text_file, "windows")):
         from minigpt2.training.begin import begin
 
         config = config_for(base, source, tmp_path / form, **more)
-        job = begin(config, None, None, None, True, lambda line: None)
-        assert type(job.batches).__name__ == form
-        assert (job.bigram_loss is None) == (form == "DocumentBatches")
-    end = list(train(config_for(base, path, tmp_path / "DocumentBatches", **more)))[-1]
+        job = begin(config, (None, None), None, True, lambda line: None)
+        assert (job.batches.rows is not None) == (form == "documents")
+        assert (job.bigram_loss is None) == (form == "documents")
+    end = list(train(config_for(base, path, tmp_path / "documents", **more)))[-1]
     assert end.best_loss < 0.2  # " dog" and the end, whatever the prompt
     from minigpt2.generation import Sampling, generate
 
-    assert "=== step 60 ===\nfox " in (tmp_path / "DocumentBatches/samples.txt").read_text()
-    model, tokenizer = from_pretrained(tmp_path / "DocumentBatches")
+    assert "=== step 60 ===\nfox " in (tmp_path / "documents/samples.txt").read_text()
+    model, tokenizer = from_pretrained(tmp_path / "documents")
     assert "".join(generate(model, tokenizer, "fox c", Sampling(9, 0.0))) == " dog"
 
 

@@ -25,8 +25,7 @@ from minigpt2.training import (
     plan,
 )
 from minigpt2.training.loop import accumulate, clip_gradients
-from minigpt2.training.optimizers import build_optimizer, decay_groups
-from minigpt2.training.schedules import learning_rate
+from minigpt2.training.optimizers import build_optimizer, decay_groups, learning_rate
 
 SHAPE = {"model.n_layer": 2, "model.n_head": 3, "model.n_embd": 21, "model.block_size": 13}
 SHORT = {

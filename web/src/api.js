@@ -1,22 +1,22 @@
 // The server's API: what is asked, and what can go wrong, in words. Knows nothing of the page.
-import { chunksOf, events } from "./sse.js";
 import { kept, keep } from "./kept.js";
+import { chunksOf, events } from "./sse.js";
 
 export class ApiError extends Error {
-  constructor(message, { status = 0, code = null, wait = 1 } = {}) {
+  constructor(message, { status = 0, wait = 1 } = {}) {
     super(message);
-    Object.assign(this, { status, code, wait });
+    Object.assign(this, { status, wait });
   }
 }
 
 const LOST = "There is no connection to the server.";
 
-/** What to do when the server wants a token: set by the page; resolves to one, or to null. */
-let askForToken = async () => null;
+/** What a page does where a request has to wait; it puts its own ways here. */
+export const page = {
+  askForToken: async () => null, // resolves to one, or to null
+  tellLoading: () => {}, // whether it is a model that is being loaded
+};
 let asking = null;
-export function onTokenWanted(ask) {
-  askForToken = ask;
-}
 
 async function problem(response) {
   let error = {};
@@ -27,7 +27,7 @@ async function problem(response) {
   }
   const { status, headers } = response;
   const wait = Number(headers.get("Retry-After")) || 1; // seconds
-  return new ApiError(error.message ?? `The server answered ${status}.`, { status, code: error.code, wait });
+  return new ApiError(error.message ?? `The server answered ${status}.`, { status, wait });
 }
 
 async function send(path, body, signal) {
@@ -41,40 +41,48 @@ async function send(path, body, signal) {
   }
 }
 
-async function ask(path, body, signal) {
-  let response = await send(path, body, signal);
-  while (response.status === 401) {
-    asking ??= askForToken().finally(() => (asking = null)); // several requests, one dialog
-    const token = await asking;
-    signal?.throwIfAborted();
-    if (!token) break;
-    keep("token", token);
-    response = await send(path, body, signal);
-  }
-  if (!response.ok) throw await problem(response);
-  return response;
+/** Whether there is a token now that a refused request can be sent with. */
+async function newToken() {
+  asking ??= page.askForToken().finally(() => (asking = null)); // several requests, one dialog
+  const token = await asking;
+  if (token) keep("token", token);
+  return Boolean(token);
 }
 
-export const models = async () => (await (await ask("v1/models")).json()).data;
+/** The answer to a request, once the server has its token and the model is loaded. */
+async function ask(path, body, signal) {
+  for (;;) {
+    const response = await send(path, body, signal);
+    page.tellLoading(response.status === 503);
+    if (response.ok) return response;
+    const error = await problem(response);
+    if (error.status === 503) await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
+    else if (error.status !== 401 || !(await newToken())) throw error;
+    signal?.throwIfAborted();
+  }
+}
+
+const answer = async (path, body, signal) => (await ask(path, body, signal)).json();
+
+export const models = async (signal) => (await answer("v1/models", null, signal)).data;
 
 /** What the model's insides say about a text; see `look/arrays.js` for the arrays in it. */
-export const inspect = async (body, signal) => (await ask("api/inspect", body, signal)).json();
+export const inspect = (body, signal) => answer("api/inspect", body, signal);
 
 /** The training runs of the server, and all about one of them. */
-export const runs = async (signal) => (await ask("api/runs", null, signal)).json();
-export const run = async (name, signal) =>
-  (await ask(`api/runs/${encodeURIComponent(name)}`, null, signal)).json();
+export const runs = (signal) => answer("api/runs", null, signal);
+export const run = (name, signal) => answer(`api/runs/${encodeURIComponent(name)}`, null, signal);
 
 /** How many tokens a text has. */
 export async function countTokens(model, prompt, signal) {
   const body = { model, prompt, add_special_tokens: false };
-  return (await (await ask("tokenize", body, signal)).json()).tokens.length;
+  return (await answer("tokenize", body, signal)).tokens.length;
 }
 
 /** A text's log-probabilities, token by token, with the likeliest others; nothing is written. */
 export async function score(model, prompt, logprobs, signal) {
   const body = { model, prompt, logprobs, echo: true, max_tokens: 0 };
-  return (await (await ask("v1/completions", body, signal)).json()).choices[0].logprobs;
+  return (await answer("v1/completions", body, signal)).choices[0].logprobs;
 }
 
 /** Yield the events of a completion; raises ApiError, also for an error in mid-stream. */
@@ -85,7 +93,7 @@ export async function* complete(request, signal) {
     for await (const data of events(chunksOf(response.body))) {
       if (data === "[DONE]") return;
       const event = JSON.parse(data);
-      if (event.error) throw new ApiError(event.error.message, { status: 500, ...event.error });
+      if (event.error) throw new ApiError(event.error.message, { status: 500 });
       yield event;
     }
   } catch (error) {

@@ -32,7 +32,6 @@ export function Checkpoint({ history, step, choose }) {
       <label for="checkpoint">Checkpoint</label>
       <input id="checkpoint" type="range" min={0} max={last} step={1} value={at}
         aria-valuetext={step === null ? told : `${told} of training`}
-        style={{ "--filled": `${(100 * at) / last}%` }}
         onInput={({ target }) => (setPlaying(false), go(Number(target.value)))} />
       <output for="checkpoint">{told}</output>
     </div>

@@ -2,9 +2,10 @@
 // is kept until the reload.
 const memory = {};
 
+/** A value that was kept, or null. */
 export function kept(name) {
   try {
-    return sessionStorage.getItem(`minigpt2.${name}`);
+    return JSON.parse(sessionStorage.getItem(`minigpt2.${name}`));
   } catch {
     return memory[name] ?? null;
   }
@@ -13,6 +14,6 @@ export function kept(name) {
 export function keep(name, value) {
   memory[name] = value;
   try {
-    sessionStorage.setItem(`minigpt2.${name}`, value);
+    sessionStorage.setItem(`minigpt2.${name}`, JSON.stringify(value));
   } catch {} // full, or forbidden
 }

@@ -1,31 +1,14 @@
 // The frame of every view: name, model and checkpoint, tabs, and what to say when there is no model.
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
-import { models as askModels } from "./api.js";
+import { models as askModels, page } from "./api.js";
 import { address, addressWith, setAddress } from "./address.js";
 import { Checkpoint } from "./checkpoint.jsx";
+import { useAnswer } from "./look/inspect.js";
 import { trains, useRuns } from "./look/live.js";
 import { TextField, firstText } from "./look/text.jsx";
 import { TokenDialog } from "./token.jsx";
 import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
-
-/** {models, problem, again}: the server's models, waited for while it loads them. */
-function useModels() {
-  const [state, setState] = useState({ models: null, problem: null });
-  const [attempt, setAttempt] = useState(0);
-  useEffect(() => {
-    let timer = null;
-    askModels().then(
-      (models) => setState({ models, problem: null }),
-      (error) => {
-        setState({ models: null, problem: error });
-        if (error.status === 503) timer = setTimeout(() => setAttempt((n) => n + 1), 1000 * error.wait);
-      },
-    );
-    return () => clearTimeout(timer);
-  }, [attempt]);
-  return { ...state, again: () => setAttempt((n) => n + 1) };
-}
 
 /** A model as one of the checkpoints kept while it was trained, or as it is. */
 function at(model, step) {
@@ -35,10 +18,12 @@ function at(model, step) {
 const links = VIEWS.filter(({ looks }) => looks);
 
 export function Shell() {
-  const { models, problem, again } = useModels();
-  const [changes, setChanges] = useState(0); // of the address, by hand: a bookmark was pasted
+  const { data: models, problem, again } = useAnswer("models", askModels);
+  const [loading, setLoading] = useState(false); // a model, which a request waits for
+  const [changes, setChanges] = useState(0); // of the address: a tab, a bookmark, the way back
   const [, redraw] = useReducer((n) => n + 1, 0);
   useEffect(() => void addEventListener("hashchange", () => setChanges((n) => n + 1)), []);
+  useEffect(() => void (page.tellLoading = setLoading), []);
   const put = (values) => (setAddress(values), redraw());
   const view = VIEWS.find(({ id }) => id === address().view) ?? VIEWS[0];
   const whole = models?.find(({ id }) => id === address().model) ?? models?.[0];
@@ -61,11 +46,12 @@ export function Shell() {
         {model && <TourButton put={put} />}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}
-        {model && <Tabs view={view} choose={(view) => put({ view })} />}
+        {model && loading && <p role="status">The model is being loaded; this goes on by itself.</p>}
       </header>
+      {model && <Tabs view={view} />}
       {model
         ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
-        : <NoModel {...{ models, problem, again }} />}
+        : <NoModel {...{ models, problem, again, loading }} />}
       {model && address().tour && (
         <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
       )}
@@ -74,20 +60,16 @@ export function Shell() {
   );
 }
 
-/** Links, so that a view can be opened beside this one; here they only change what is shown. */
-function Tabs({ view, choose }) {
+/** Links, so that a view can be opened beside this one; each to the state as it is when followed. */
+function Tabs({ view }) {
   const chosen = useRef();
   useEffect(() => chosen.current.scrollIntoView({ block: "nearest", inline: "center" }), [view]);
-  const click = (event, id) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    choose(id);
-  };
   return (
     <nav class="tabs" aria-label="Views">
       {VIEWS.map(({ id, title }) => (
         <a key={id} ref={id === view.id ? chosen : null} href={addressWith({ view: id })}
-          aria-current={id === view.id ? "page" : null} onClick={(event) => click(event, id)}>
+          aria-current={id === view.id ? "page" : null}
+          onClick={({ currentTarget: link }) => (link.href = addressWith({ view: id }))}>
           {title}
         </a>
       ))}
@@ -132,9 +114,9 @@ function Facts({ parameters, block_size, vocab_size, tokenizer }) {
   );
 }
 
-function NoModel({ models, problem, again }) {
-  const waiting = problem?.status === 503 ? "The model is being loaded …" : "Asking the server …";
-  if (problem ? problem.status === 503 : !models) return <p class="message" role="status">{waiting}</p>;
+function NoModel({ models, problem, again, loading }) {
+  const waiting = loading ? "The model is being loaded …" : "Asking the server …";
+  if (!problem && !models) return <p class="message" role="status">{waiting}</p>;
   return (
     <div class="message" role="alert">
       <p>{problem ? problem.message : "This server has no model to write with."}</p>

@@ -3,17 +3,13 @@
 /** Yield the data of each event; comments and fields other than `data` are passed over. */
 export async function* events(chunks) {
   const decoder = new TextDecoder();
-  let [rest, data] = ["", []];
+  let rest = "";
   for await (const chunk of chunks) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop();
-    for (const raw of lines) {
-      const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
-      if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
-      else if (line === "" && data.length) {
-        yield data.join("\n");
-        data = [];
-      }
+    const whole = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n\r?\n/);
+    rest = whole.pop();
+    for (const event of whole) {
+      const data = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
+      if (data.length) yield data.map((line) => line.replace(/^data: ?/, "")).join("\n");
     }
   }
 }

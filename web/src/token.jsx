@@ -1,39 +1,31 @@
 // The dialog that asks for the server's token, when the server wants one.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { onTokenWanted } from "./api.js";
+import { page } from "./api.js";
 import { kept } from "./kept.js";
 
 export function TokenDialog() {
-  const dialog = useRef();
-  const answer = useRef(() => {});
+  const [dialog, field] = [useRef(), useRef()];
   const [refused, setRefused] = useState(false);
   useEffect(() => {
-    onTokenWanted(() => {
+    page.askForToken = () => {
       setRefused(Boolean(kept("token")));
+      dialog.current.returnValue = field.current.value = "";
       dialog.current.showModal();
-      return new Promise((resolve) => (answer.current = resolve));
-    });
+      const answer = () => (dialog.current.returnValue ? field.current.value.trim() : null);
+      return new Promise((resolve) => (dialog.current.onclose = () => resolve(answer())));
+    };
   }, []);
-  const close = (token) => {
-    answer.current(token);
-    dialog.current.close();
-  };
-  const submit = (event) => {
-    event.preventDefault(); // nothing is sent anywhere by the form itself
-    close(event.target.elements.token.value.trim() || null);
-    event.target.reset();
-  };
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="token-title" onCancel={() => close(null)}>
-      <form onSubmit={submit}>
+    <dialog ref={dialog} class="dialog" aria-labelledby="token-title">
+      <form method="dialog">
         <h2 id="token-title">This server asks for a token</h2>
-        <p>{refused ? "The one it was given is not the right one." : "It was set when the server started."}</p>
+        <p>{refused ? "The one it was given is not the right one." : "It was set at the server’s start."}</p>
         <label for="token">Token</label>
-        <input id="token" name="token" type="password" autocomplete="off" required />
+        <input id="token" ref={field} type="password" autocomplete="off" required />
         <p class="small">It is kept until this tab is closed, and nowhere else.</p>
         <div class="row">
-          <button type="button" onClick={() => close(null)}>Cancel</button>
-          <button class="primary">Use it</button>
+          <button type="button" onClick={() => dialog.current.close()}>Cancel</button>
+          <button class="primary" value="use">Use it</button>
         </div>
       </form>
     </dialog>

@@ -7,7 +7,6 @@ last, of every file's size and SHA-256.
 import errno
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minigpt2 import files
-from minigpt2.checkpoints.adapters import ADAPTER, ADAPTER_CONFIG, adapter_to_disk, is_adapter
+from minigpt2.checkpoints import weights
 from minigpt2.checkpoints.architecture import config_to_json
-from minigpt2.checkpoints.weights import WEIGHTS, read_model, read_safetensors, state_to_disk
+from minigpt2.checkpoints.weights import ADAPTER, ADAPTER_CONFIG, WEIGHTS, is_adapter
 from minigpt2.errors import DataError, InputMissingError
 from minigpt2.model import LanguageModel, lora_layers
 from minigpt2.tokenizers import Tokenizer, load_tokenizer, tokenizer_files
 
 MANIFEST = "manifest.json"
 _STATE, _OPTIMIZER = "state.json", "optimizer.safetensors"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What resuming needs beside the weights: plain numbers, and the optimizer's tensors."""
-
-    numbers: dict[str, Any]
-    optimizer: dict[str, Tensor] = field(default_factory=dict)
+# What resuming needs beside the weights: plain numbers, and the optimizer's tensors.
+Progress = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def save_checkpoint(
@@ -52,14 +45,14 @@ def save_checkpoint(
     trees: dict[str, dict[str, Any]] = {}
     tensors: dict[str, dict[str, Tensor]] = {}
     if adapted:
-        trees[ADAPTER_CONFIG], tensors[ADAPTER] = adapter_to_disk(model, base)
+        trees[ADAPTER_CONFIG], tensors[ADAPTER] = weights.adapter_to_disk(model, base)
     else:
         ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_id)
         trees["config.json"] = config_to_json(model, tokenizer.eos_id)
         trees["generation_config.json"] = {**ends, "do_sample": True}
-        tensors[WEIGHTS] = state_to_disk(model)
+        tensors[WEIGHTS] = weights.state_to_disk(model)
     if progress is not None:
-        trees[_STATE], tensors[_OPTIMIZER] = progress.numbers, progress.optimizer
+        trees[_STATE], tensors[_OPTIMIZER] = progress
     contents = {**tokenizer_files(tokenizer, model.config.block_size), **(more or {})}
     contents |= {name: files.json_bytes(tree) for name, tree in trees.items()}
     with files.new_directory(folder) as temporary:
@@ -125,7 +118,7 @@ def load_checkpoint(folder: Path, mapped: bool = True) -> tuple[LanguageModel, T
     with ThreadPoolExecutor(1) as pool:  # hashing lets others run, and takes as long as the rest
         checked = pool.submit(check_checkpoint, folder)
         try:
-            model, tokenizer = read_model(folder, mapped), load_tokenizer(folder)
+            model, tokenizer = weights.read_model(folder, mapped), load_tokenizer(folder)
         finally:
             checked.result()  # that a file was altered says more than what came of it
     check_ids(model, tokenizer, folder)
@@ -157,6 +150,7 @@ def check_base(adapter_dir: Path, base_dir: Path) -> None:
 def load_progress(folder: Path) -> Progress:
     """Read what `save_checkpoint` wrote beside the weights."""
     try:
-        return Progress(files.read_json(folder / _STATE), read_safetensors(folder / _OPTIMIZER))
+        numbers = files.read_json(folder / _STATE)
+        return numbers, weights.read_safetensors(folder / _OPTIMIZER)
     except InputMissingError as error:
         raise DataError(f"{folder} holds weights only; it cannot be resumed ({error})") from None

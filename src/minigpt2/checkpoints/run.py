@@ -41,10 +41,11 @@ class RunDirectory:
         self, model: LanguageModel, tokenizer: Tokenizer, progress: Progress, keep: int
     ) -> Path:
         """Write the checkpoint of this step, point at it, and drop what is no longer kept."""
-        folder = self.step_dir(progress.numbers["step"])
+        numbers, _ = progress
+        folder = self.step_dir(numbers["step"])
         save_checkpoint(folder, model, tokenizer, progress, str(self.base_dir.resolve()))
         files.point(self.path / "latest", folder.name)
-        best = self.step_dir(progress.numbers["best_step"])
+        best = self.step_dir(numbers["best_step"])
         if best.is_dir():
             files.point(self.path / "best", best.name)
         for old in set(self.checkpoints()[:-keep]) - {best, folder}:

@@ -4,10 +4,8 @@ import os
 import platform
 import shutil
 import timeit
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +13,6 @@ from rich.table import Table
 from minigpt2 import __version__
 from minigpt2.config import Config
 from minigpt2.settings import resolve
-
-if TYPE_CHECKING:
-    from minigpt2.training import Plan
 
 EXTRAS = {
     "data": ("pyarrow",),
@@ -42,9 +37,9 @@ def doctor(*, preset: str | None = None) -> int:
     config = resolve(name).config
     import torch
 
-    from minigpt2.training import make_plan
+    from minigpt2.training import make_plan, memory, shape_of
 
-    plan = make_plan(config)
+    plan, shape = make_plan(config), shape_of(config, vocabulary(config))
     table = Table(show_header=False, box=None)
     table.add_row("minigpt2", f"{__version__}, Python {platform.python_version()}")
     table.add_row("torch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}")
@@ -55,30 +50,20 @@ def doctor(*, preset: str | None = None) -> int:
         table.add_row(f"matrix product, {dtype}", f"{rate:,.0f} GFLOP/s at {_MATMUL_SIZE}^3")
     table.add_row("disk free here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:,.0f} GB")
     table.add_row(f"plan, {name}", plan.describe())
-    for row in memory_lines(config, plan):
-        table.add_row(*row)
+    estimate = memory.estimate_memory(config, plan, shape)
+    table.add_row("memory to train it", estimate.describe())
+    generating = memory.gigabytes(estimate.parameters + memory.cache_bytes(config))
+    table.add_row("memory to generate", f"about {generating}, a full cache included")
+    if (room := memory.available_memory(plan.device)) is not None:
+        table.add_row("memory free", memory.gigabytes(room))
+        if estimate.step > room:
+            table.add_row("it will not fit", memory.cheapest_fit(config, plan, shape, room))
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
         state = f'not installed: pip install "minigpt2[{extra}]"' if missing else "installed"
         table.add_row(f"extra {extra}", state)
     Console().print(table)
     return 0
-
-
-def memory_lines(config: Config, plan: "Plan") -> Iterator[tuple[str, str]]:
-    """Yield (name, line) about the memory that training and generating take, and what is free."""
-    from minigpt2.training import memory, shape_of
-
-    shape = shape_of(config, vocabulary(config))
-    estimate = memory.estimate_memory(config, plan, shape)
-    yield "memory to train it", estimate.describe()
-    generating = memory.gigabytes(estimate.parameters + memory.cache_bytes(config))
-    yield "memory to generate", f"about {generating}, a full cache included"
-    room = memory.available_memory(plan.device)
-    if room is not None:
-        yield "memory free", memory.gigabytes(room)
-        if estimate.step > room:
-            yield "it will not fit", memory.cheapest_fit(config, plan, shape, room)
 
 
 def vocabulary(config: Config) -> int:

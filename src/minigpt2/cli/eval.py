@@ -1,7 +1,6 @@
 """`minigpt2 eval`: measure a model, say by which protocol, and what that is to be held against."""
 
 import dataclasses
-import json
 import tempfile
 from functools import partial
 from itertools import chain
@@ -13,10 +12,10 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from minigpt2 import __version__
-from minigpt2.cli.options import open_to_write, say
+from minigpt2.cli.options import Opening, say
 from minigpt2.config import Config, DataSection, ModelSection
 from minigpt2.errors import DataError, InputMissingError, UsageError
-from minigpt2.files import replace_file
+from minigpt2.files import json_bytes, replace_file
 from minigpt2.settings import stored_config
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def measure(
         fits = ", ".join(f"--{name}" for name in sorted(known))
         raise UsageError(f"--{unfit[0]} means nothing to --task {task}, which takes {fits}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        subject = _Subject(model, unknown, device, window, Path(scratch))
+        subject = _Subject(model, Opening(unknown, device), window, scratch)
         if task in ("lambada", "hellaswag"):
             record = _answers(subject, task, data, style, limit)
         elif task == "loss":
@@ -103,17 +102,17 @@ def measure(
     record |= {"dtype": "float32", "minigpt2": __version__}
     if samples:
         record["writing"] = _writing(subject, samples)
-    content = json.dumps(record, indent=1) + "\n"
+    content = json_bytes(record)
     if json_output:
-        print(content, end="")
+        print(content.decode(), end="")
     else:
         from minigpt2.terminal.layouts import filled_table
 
         Console().print(filled_table("measured", record=record, **record))
     if out is not None:
-        replace_file(out, content.encode())
+        replace_file(out, content)
     if subject.run is not None:
-        replace_file(subject.run.path / "evaluations" / _file_name(record), content.encode())
+        replace_file(subject.run.path / "evaluations" / _file_name(record), content)
     return 0
 
 
@@ -124,19 +123,16 @@ class _Subject:
     what the model was trained with; texts are encoded in `scratch`.
     """
 
-    def __init__(
-        self, model: str | None, unknown: str | None, device: str, window: int | None, scratch: Path
-    ) -> None:
+    def __init__(self, model: str | None, how: Opening, window: int | None, scratch: str) -> None:
         from minigpt2.checkpoints import run_of
 
-        found = open_to_write(model, unknown, device, "float32")
-        self.folder, self.network, self.tokenizer = found
+        self.folder, self.network, self.tokenizer = how.open(model)
         self.run = run_of(Path(self.folder))
         shape = ModelSection(block_size=self.network.config.block_size)
         known = Config(shape, DataSection(batching="packed"))
         self.config = stored_config(self.run.path).config if self.run else known
         self.window = self.config.sequence_length if window is None else window
-        self.scratch = scratch
+        self.scratch = Path(scratch)
 
     def trained_on(self) -> "Dataset | None":
         """Return the data the run keeps, or was given; None where it is not there prepared."""
@@ -190,12 +186,12 @@ def _answers(
     subject: _Subject, task: str, data: str | None, style: Any, limit: int | None
 ) -> Record:
     from minigpt2.evaluation import tasks
-    from minigpt2.terminal.preparing import ProgressLine
+    from minigpt2.terminal.layouts import ProgressLine
 
     protocol = {"style": style or "harness"} if task == "hellaswag" else {}
     read = partial(tasks.hellaswag_items, **protocol) if protocol else tasks.lambada_items
     items = chain.from_iterable(map(read, tasks.find_files(task, data, say)))
-    with ProgressLine(Console(stderr=True)) as line:
+    with ProgressLine() as line:
         told, window = partial(line.progress, task), subject.window
         result = tasks.ask(subject.network, subject.tokenizer, items, limit, told, window)
     record = {**dataclasses.asdict(result), "data": data or task, "limit": limit, **protocol}

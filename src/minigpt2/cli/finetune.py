@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt2.cli.options import dotted, with_config_flags
-from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start, with_named
+from minigpt2.cli.train import INIT_PRESET, Sources, print_all_options, start
 from minigpt2.config import marked
 from minigpt2.errors import UsageError
 from minigpt2.settings import find_value, resolve
@@ -55,7 +55,7 @@ def _finetune(
     """
     if help_all:
         return print_all_options(_finetune, "finetune", defaults())
-    given = with_named(dotted(flags), input, out, model)
+    given = dotted(flags, input, out, model)
     if lora and find_value("training.lora_rank", config, given) is None:
         given["training.lora_rank"] = "8"
     sources = Sources(None, config, given, resume)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import Dtype, SamplingFlags, open_to_write, say
+from minigpt2.cli.options import Opening, SamplingFlags, say
 from minigpt2.errors import DataError, UsageError
 from minigpt2.files import replace_file
 from minigpt2.sampling import Sampling
@@ -36,9 +36,7 @@ def generate(
     sampling: SamplingFlags = Sampling(),  # noqa: B008 (frozen)
     show_probs: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
-    unknown: str | None = None,
-    device: str = "auto",
-    dtype: Dtype = "float32",
+    opening: Opening = Opening(),  # noqa: B008 (frozen)
     out: Path | None = None,
 ) -> int:
     """Write text with a model; the prompt comes first, then what the model adds.
@@ -59,12 +57,6 @@ def generate(
         Colour what is written by how probable the model held it.
     as_json
         A JSON object for each sample, one a line.
-    unknown
-        Character that replaces those a character model does not know.
-    device
-        auto, cpu, cuda, cuda:N or mps.
-    dtype
-        Precision of the weights: bfloat16 and int8 are faster where the model is large.
     out
         Write to this file instead of standard output.
     """
@@ -77,14 +69,14 @@ def generate(
         )
     if show_probs and (out is not None or as_json or several):
         raise UsageError("--show-probs shows one sample on the screen; --logprobs 1 --json has all")
-    _, network, tokenizer = open_to_write(model, unknown, device, dtype)
+    _, network, tokenizer = opening.open(model)
     from minigpt2.generation import engine_for, prompt_ids, stream
     from minigpt2.generation.speed import Speed, read_gbps
 
     if show_probs and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)
     ids = [prompt_ids(tokenizer, text) for text in texts]
-    if unknown is not None:  # what the model reads is what is shown
+    if opening.unknown is not None:  # what the model reads is what is shown
         texts = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
     _tell(texts, ids, tokenizer)
     if out is not None and out.is_file():

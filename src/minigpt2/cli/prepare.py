@@ -3,18 +3,16 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Column, Table
 
 from minigpt2.cli.options import say
 from minigpt2.errors import UsageError
 
 if TYPE_CHECKING:
     from minigpt2.data import Dataset, Recipe
-    from minigpt2.terminal.preparing import ProgressLine
 
 _GPT2_VOCABULARY = 50257  # too large for the small preset
 
@@ -79,7 +77,7 @@ def prepare(
     """
     _check_inputs(inputs)
     from minigpt2.data import DOCUMENT_RULES, RULES, Recipe, draw_statistics, with_statistics
-    from minigpt2.terminal.preparing import ProgressLine, statistics_table
+    from minigpt2.terminal.layouts import ProgressLine, statistics_table, summary
 
     rules = tuple(filter(None, map(str.strip, (clean or "").split(","))))
     rules = (*RULES, DOCUMENT_RULES[0]) if "all" in rules else rules
@@ -87,19 +85,18 @@ def prepare(
     recipe = replace(recipe, field=field, format=format, rules=rules, min_length=min_length)
     recipe = replace(recipe, specials=tuple(special or ()), shard_tokens=shard_tokens)
     try:
-        with ProgressLine(Console(stderr=True)) as line:
-            data = _prepared(inputs, out, recipe, line)
+        data = _prepared(inputs, out, recipe)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return 130
-    _print_summary(data.manifest)
+    Console(highlight=False, markup=False).print(summary(data.manifest))
     tokens = len(data.all)
     if verify:
-        with ProgressLine(Console(stderr=True)) as line:
+        with ProgressLine() as line:
             data.all.verify(line.counter("verifying", tokens))
         say(f"every block is intact: {tokens:,} tokens")
     if stats:
-        with ProgressLine(Console(stderr=True)) as line:
+        with ProgressLine() as line:
             found = with_statistics(data, line.counter("counting", tokens))
         picture = data.folder / "statistics.png"
         draw_statistics(found, picture)
@@ -123,12 +120,11 @@ def _check_inputs(inputs: tuple[str, ...]) -> None:
             raise UsageError(f"unknown option {name}{hint}. See minigpt2 prepare --help")
 
 
-def _prepared(
-    inputs: tuple[str, ...], out: Path | None, recipe: "Recipe", line: "ProgressLine"
-) -> "Dataset":
+def _prepared(inputs: tuple[str, ...], out: Path | None, recipe: "Recipe") -> "Dataset":
     """Open a directory that is prepared already, or make one of a text."""
     from minigpt2.concurrency import available_cores
     from minigpt2.data import Recipe, open_dataset, prepare
+    from minigpt2.terminal.layouts import ProgressLine
 
     folder, cores = Path(*inputs[:1]), available_cores()
     if len(inputs) == 1 and (folder / "manifest.json").is_file():
@@ -139,7 +135,8 @@ def _prepared(
             )
         return open_dataset(folder)
     folder = out or Path("data") / _name(*inputs[:1])
-    return prepare(inputs, folder, recipe, processes=cores, say=line.say, progress=line.progress)
+    with ProgressLine() as bar:
+        return prepare(inputs, folder, recipe, processes=cores, say=bar.say, progress=bar.progress)
 
 
 def _name(first: str = "") -> str:
@@ -154,20 +151,6 @@ def _name(first: str = "") -> str:
         return "stdin"
     tail = first.split("?")[0].split("#")[0].rstrip("/").split("/")[-1]
     return re.sub(r"[^\w-]+", "-", tail.split(".")[0]).strip("-") or "text"
-
-
-def _print_summary(manifest: dict[str, Any]) -> None:
-    headings = ("documents", "characters", "tokens", "characters/token", "files")
-    table = Table("", *(Column(heading, justify="right") for heading in headings), box=None)
-    for name, split in manifest["splits"].items():
-        sizes = [f"{split[key]:,}" for key in ("documents", "characters", "tokens")]
-        ratio = f"{split['characters'] / max(1, split['tokens']):.2f}"
-        table.add_row(name, *sizes, ratio, str(len(split["shards"])))
-    from minigpt2.terminal.layouts import filled
-
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    console.print(filled("prepared", **manifest))
 
 
 def _say_next(data: "Dataset") -> None:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from minigpt2.cli.options import Dtype, open_to_write, say
+from minigpt2.cli.options import Opening, say
 from minigpt2.errors import UsageError, optional_library
-from minigpt2.sampling import Overflow
+from minigpt2.sampling import Overflow, Sampling
 from minigpt2.text import printable
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -29,10 +29,8 @@ def serve(
     queue: int = 256,
     default_max_tokens: int = 16,
     context_overflow: Overflow = "error",
-    unknown: str | None = None,
     log_requests: bool = False,
-    device: str = "auto",
-    dtype: Dtype = "float32",
+    opening: Opening = Opening(),  # noqa: B008 (frozen)
 ) -> int:
     """Serve models: OpenAI's completions API for clients, and a page for people.
 
@@ -57,25 +55,18 @@ def serve(
         Length of a sample where a request says nothing.
     context_overflow
         What happens to a text longer than the window: refuse it, or cut it, or let it slide.
-    unknown
-        Character that replaces those a character model does not know.
     log_requests
         Write a line for every answer.
-    device
-        auto, cpu, cuda, cuda:N or mps.
-    dtype
-        Precision of the weights: bfloat16 and int8 are faster where the model is large.
     """
     _check(host, port, token, max_concurrency, queue, default_max_tokens)
     optional_library("minigpt2.server.listening", "serve", "serving needs starlette and uvicorn")
     from minigpt2.checkpoints import run_of
-    from minigpt2.server.completions import Defaults
     from minigpt2.server.listening import Server, bind
     from minigpt2.server.runs import Runs
     from minigpt2.server.worker import Worker
 
     def open_at(folder: Path):
-        return open_to_write(str(folder), unknown, device, dtype)[1:]
+        return opening.open(str(folder))[1:]
 
     folders = _named(models or (None,))
     workers = {
@@ -95,7 +86,7 @@ def serve(
     say(f"for clients: export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={key}")
     server = Server(
         workers,
-        Defaults(default_max_tokens, context_overflow),
+        Sampling(default_max_tokens, temperature=1.0, overflow=context_overflow),
         Runs(runs, open_at),
         hosts=(host, *allow_host),
         any_address=host in _EVERYWHERE,

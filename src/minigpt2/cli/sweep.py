@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from minigpt2.cli.options import dotted, with_config_flags
-from minigpt2.cli.signals import StopRequest
-from minigpt2.cli.train import Sources, fitting_preset, opened, with_named
+from minigpt2.cli.options import StopRequest, dotted, with_config_flags
+from minigpt2.cli.train import Sources, fitting_preset
 from minigpt2.config import flatten
 from minigpt2.errors import InputMissingError, UsageError
 from minigpt2.settings import resolve
@@ -64,7 +62,7 @@ def _sweep(
             raise UsageError(f"--{name} must be from 1 to {_MOST:,}, not {value}")
     space = tuple(search) if search else None
     told = {"space": space, "sampler": sampler, "trials": trials, "prune": prune}
-    sources = Sources(preset, config, with_named(dotted(flags), input, None, None), "never")
+    sources = Sources(preset, config, dotted(flags, input, None, None), "never")
     return _run(sources, {k: v for k, v in told.items() if v is not None}, seeds, out)
 
 
@@ -83,8 +81,9 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
     elif out is not None and not told:
         raise InputMissingError(f"no sweep in {out}; a new one needs a text and --search")
     else:
-        parse_space(list(told.get("space", ())))  # mistakes are told before torch is imported
-        sources, settings = opened(sources)
+        # Mistakes are told before torch is imported.
+        parse_space(told.get("space", ()), told.get("sampler") == "grid")
+        settings = sources.opened()
         from minigpt2.sweeps import search as sweeps
 
         config = sources.resolve(fitting_preset(settings.config.training.device)).config
@@ -97,7 +96,7 @@ def _run(sources: Sources, told: dict[str, Any], seeds: int | None, out: Path | 
         told["seeds"] = tuple(range(first, first + seeds))
     search = replace(search, **told)
     out = out or new_run_dir(Path(config.data.input_file).stem or "sweep", Path("sweeps"))
-    view = SweepView(Console(stderr=True), Console())
+    view = SweepView()
     with StopRequest() as request, view:
         event = None
         for event in sweeps.sweep(config, search, out, request.asked, view.say):

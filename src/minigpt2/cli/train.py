@@ -1,17 +1,14 @@
 """`minigpt2 train`: from any text, or none, to a trained model with its curve."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cyclopts import App
-from rich.console import Console
 
-from minigpt2.cli.options import EVERY, dotted, say, with_config_flags
-from minigpt2.cli.signals import StopRequest
-from minigpt2.errors import UsageError
+from minigpt2.cli.options import EVERY, StopRequest, Verb, dotted, say, with_config_flags
 from minigpt2.settings import Settings, find_value, presets, resolve, stored_config
 
 DEFAULT_PRESET, GPU_PRESET, INIT_PRESET = "shakespeare-char", "shakespeare-char-10m", "finetune"
@@ -19,7 +16,7 @@ DEFAULT_PRESET, GPU_PRESET, INIT_PRESET = "shakespeare-char", "shakespeare-char-
 _UNKNOWN_SHAPE = {"model.block_size": 2**24}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sources:
     """Where the configuration of this command comes from."""
 
@@ -28,6 +25,17 @@ class Sources:
     flags: dict[str, str]
     resume: Literal["auto", "never"]
     start: dict[str, Any] | None = None  # what the model that is trained further brings along
+
+    def opened(self) -> Settings:
+        """Resolve them, with what the model that is trained further brings along."""
+        settings = self.resolve()  # mistakes are told before torch is imported
+        if self.init is None:
+            return settings
+        from minigpt2.training import starting_values
+
+        lora = settings.config.training.lora_rank is not None
+        self.start = starting_values(self.init, lora, say)
+        return self.resolve()
 
     @property
     def init(self) -> str | None:
@@ -98,26 +106,16 @@ def _train(
     """
     if help_all:
         return print_all_options(_train, "train")
-    given = with_named(dotted(flags), input, out, init)
+    given = dotted(flags, input, out, init)
     return start(Sources(preset, config, given, resume), chat, print_config)
 
 
 train = with_config_flags(_train)
 
 
-def with_named(
-    given: dict[str, str], input: str | None, out: str | None, init: str | None
-) -> dict[str, str]:
-    """Return the given values with those that have a short name of their own."""
-    if out == "":
-        raise UsageError("--out is empty; name a directory")
-    named = {"data.input_file": input, "logging.model_save_path": out, "model.init": init}
-    return given | {key: value for key, value in named.items() if value is not None}
-
-
 def start(sources: Sources, chat: bool, print_config: bool) -> int:
     """Train what `sources` say, and show it, or print their values."""
-    sources, settings = opened(sources)
+    settings = sources.opened()
     if print_config:
         print(settings.describe())
         return 0
@@ -129,10 +127,9 @@ def start(sources: Sources, chat: bool, print_config: bool) -> int:
     if find_value("logging.model_save_path", sources.config, sources.flags) is None:
         text = re.sub(r"[^\w.-]+", "-", Path(sources.flags.get("data.input_file", "")).stem)[:40]
         name = sources.preset or (sources.config.stem if sources.config else text or fitting)
-        flags = {**sources.flags, "logging.model_save_path": str(new_run_dir(name))}
-        sources = replace(sources, flags=flags)
+        sources.flags["logging.model_save_path"] = str(new_run_dir(name))
     config = sources.resolve(fitting).config
-    view = TrainingView(Console(stderr=True), Console())
+    view = TrainingView()
     with StopRequest() as request, view:
         for event in train_events(config, resume=sources.resume, stop=request.asked, say=view.say):
             view.show(event)
@@ -145,18 +142,6 @@ def start(sources: Sources, chat: bool, print_config: bool) -> int:
     return 0
 
 
-def opened(sources: Sources) -> tuple[Sources, Settings]:
-    """Resolve `sources`, with what the model that is trained further brings along."""
-    settings = sources.resolve()  # mistakes are told before torch is imported
-    if sources.init is None:
-        return sources, settings
-    from minigpt2.training import starting_values
-
-    lora = settings.config.training.lora_rank is not None
-    sources = replace(sources, start=starting_values(sources.init, lora, say))
-    return sources, sources.resolve()
-
-
 def fitting_preset(device: str) -> str:
     """Return the preset for who names none: the one this machine trains in minutes."""
     from minigpt2.training import find_device
@@ -164,9 +149,7 @@ def fitting_preset(device: str) -> str:
     return DEFAULT_PRESET if find_device(device) == "cpu" else GPU_PRESET
 
 
-def print_all_options(
-    function: Callable[..., int], verb: str, defaults: Mapping[str, str] | None = None
-) -> int:
+def print_all_options(function: Verb, verb: str, defaults: Mapping[str, str] = {}) -> int:
     """Print the help of `verb` with every option there is."""
     app = App(name="minigpt2", result_action="return_value")
     app.command(with_config_flags(function, EVERY, defaults), name=verb)

@@ -19,10 +19,8 @@ from typing import Any
 from minigpt2 import files
 from minigpt2.concurrency import available_cores, map_in_order
 from minigpt2.config import bpe_size
-from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.pieces import Piece
+from minigpt2.data.documents import Cleaner, Piece, Recipe
 from minigpt2.data.readers import Source, read_source
-from minigpt2.data.recipe import Recipe
 from minigpt2.data.shards import VERSION, Dataset, id_dtype, open_dataset
 from minigpt2.data.sources import Say, find_sources
 from minigpt2.data.survey import Survey, survey
@@ -143,7 +141,8 @@ class _Work:
         try:
             left = files.read_sealed(self._path)
             Survey(**left["survey"])  # or there was none yet
-            whole = all(is_whole(self.folder, *state) for state in left["states"].items())
+            states = left["states"].items()
+            whole = all(is_whole(self.folder / split, state) for split, state in states)
             return left if whole and left["request"] == self.request else {}
         except (MiniGPT2Error, KeyError, TypeError):
             return {}
@@ -225,7 +224,7 @@ class _Work:
         size, shard_tokens = tokenizer.vocab_size, self.recipe.shard_tokens
         states = self._done["states"]
         writers = {
-            split: SplitWriter(self.folder, split, size, shard_tokens, state)
+            split: SplitWriter(self.folder / split, size, shard_tokens, state)
             for split, state in states.items()
         }
         separator, cores = tokenizer.eos_id if found.separated else None, available_cores()

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minigpt2.data.pieces import Piece, as_pieces
-from minigpt2.data.recipe import Recipe
+from minigpt2.data.documents import Piece, Recipe, as_pieces
 from minigpt2.data.records import RECORDS, parquet_rows
 from minigpt2.errors import DataError, InputMissingError, optional_library
 from minigpt2.files import parse_json, utf8

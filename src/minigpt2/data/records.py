@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
-from minigpt2.data.pieces import Piece
+from minigpt2.data.documents import Piece
 from minigpt2.errors import DataError, optional_library
 from minigpt2.files import parse_json
 from minigpt2.tokenizers.transcript import ROLES, answers

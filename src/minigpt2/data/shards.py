@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +32,6 @@ Told = Callable[[int], None]  # what is called with the number of tokens just do
 def id_dtype(vocab_size: int) -> np.dtype:
     """Return the type of an id on disk."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
-
-
-class Ids(Protocol):
-    """A row of token ids, wherever they lie."""
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return ids [start, stop) as int64."""
 
 
 class _Shards:

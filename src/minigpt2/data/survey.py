@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from minigpt2.data.cleaning import Cleaner
-from minigpt2.data.pieces import Piece
-from minigpt2.data.recipe import Recipe
+from minigpt2.data.documents import Cleaner, Piece, Recipe
 from minigpt2.data.sources import Say
 from minigpt2.errors import DataError
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigpt2.data.pieces import PIECE_CHARACTERS, Piece
+from minigpt2.data.documents import PIECE_CHARACTERS, Piece
 from minigpt2.data.shards import BLOCK_BYTES, HEADER, MAGIC, VERSION, id_dtype
 from minigpt2.errors import DataError
 from minigpt2.files import storage_errors
@@ -26,7 +26,8 @@ from minigpt2.tokenizers import Tokenizer, encode_array
 # The state a split begins with: whole jobs counted, how many ids of the next one are on disk
 # already, and what that comes to.
 _COUNTS = ("jobs", "skip", "tokens", "documents", "characters", "bytes")
-BEGINNING: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "shards": []}
+State = dict[str, Any]
+BEGINNING: State = {**dict.fromkeys(_COUNTS, 0), "shards": []}
 
 
 @dataclass
@@ -81,11 +82,11 @@ def encode(
     return job, np.concatenate(parts), np.array(starts, np.uint64).reshape(-1, 2)
 
 
-def is_whole(folder: Path, split: str, state: dict[str, Any]) -> bool:
-    """Say whether all that a state speaks of is in the folder, bit for bit where it matters."""
-    index = _index_path(folder, split)
+def is_whole(split: Path, state: State) -> bool:
+    """Say whether all that a state speaks of is on disk, bit for bit where it matters."""
+    index = split.with_name(f"{split.name}-documents.bin")
     size = index.stat().st_size if index.exists() else HEADER.size
-    shards = all(_checksums(folder / shard["file"]) == shard["crc32"] for shard in state["shards"])
+    shards = all(_checksums(split.with_name(s["file"])) == s["crc32"] for s in state["shards"])
     return shards and size >= HEADER.size + state["documents"] * 16
 
 
@@ -98,24 +99,17 @@ def _checksums(path: Path) -> list[int]:
         return []
 
 
-def _index_path(folder: Path, split: str) -> Path:
-    return folder / f"{split}-documents.bin"
-
-
 class SplitWriter:
-    """Writes one split, going on from a state; `now` is what is written."""
+    """Writes one split, FOLDER/NAME, going on from a state; `now` is what is written."""
 
-    def __init__(
-        self, folder: Path, split: str, vocab_size: int, shard_tokens: int, state: dict[str, Any]
-    ) -> None:
-        self._folder, self._split = folder, split
-        self._vocab_size, self._shard_tokens = vocab_size, shard_tokens
+    def __init__(self, split: Path, vocab_size: int, shard_tokens: int, state: State) -> None:
+        self._split, self._vocab_size, self._shard_tokens = split, vocab_size, shard_tokens
         self.now = copy.deepcopy(state)
         self._shard: ShardWriter | None = None
-        index = _index_path(folder, split)
+        index = split.with_name(f"{split.name}-documents.bin")
         self._index = ShardWriter(index, np.dtype("<u8"), 2 * self.now["documents"])
 
-    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> dict[str, Any] | None:
+    def add(self, job: Job, ids: np.ndarray, starts: np.ndarray) -> State | None:
         """Append what a job was encoded to; return the state as of the last shard it filled."""
         now, state = self.now, None
         base, ids = now["tokens"] - now["skip"], ids[now["skip"] :]
@@ -138,7 +132,7 @@ class SplitWriter:
         now = self.now
         if self._shard or not now["shards"]:
             self._close_shard()
-        path = self._folder / now["shards"][0]["file"]
+        path = self._split.with_name(now["shards"][0]["file"])
         first = np.fromfile(path, id_dtype(self._vocab_size), 1, offset=HEADER.size)
         unscored = [token for token in first.tolist() if token != separator]
         return {
@@ -149,8 +143,8 @@ class SplitWriter:
 
     def _open_shard(self) -> "ShardWriter":
         if self._shard is None:
-            path = self._folder / f"{self._split}-{len(self.now['shards']):05d}.bin"
-            self._shard = ShardWriter(path, id_dtype(self._vocab_size))
+            name = f"{self._split.name}-{len(self.now['shards']):05d}.bin"
+            self._shard = ShardWriter(self._split.with_name(name), id_dtype(self._vocab_size))
         return self._shard
 
     def _close_shard(self) -> None:

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minigpt2.data import TokenStream, bigram_loss, shards, statistics
-from minigpt2.data.batches import IGNORED, Window, rows_as_batch, windows
-from minigpt2.data.documents import DocumentRows, restart_at
+from minigpt2.data import TokenStream, batches, bigram_loss, statistics
+from minigpt2.data.batches import DocumentRows, Read, Window, restart_at, windows
 from minigpt2.errors import DataError, MiniGPT2Error, UsageError
 from minigpt2.model import GPT2, LanguageModel, evaluating
 
@@ -108,7 +107,7 @@ def evaluate(
     count = sum(stop - first for _, stop, first in cut)
     if not count:
         raise DataError("there is nothing to score: no document has an answer")
-    scored = token_losses(model, stream, cut, separator)
+    scored = token_losses(model, stream.read, cut, separator)
     loss, by_position, documents = profile(scored, stream)
     if not math.isfinite(loss):
         raise MiniGPT2Error(f"the loss is {loss}: {DAMAGED}")
@@ -160,28 +159,28 @@ def _count_in(table: np.ndarray, places: np.ndarray, losses: np.ndarray) -> None
 
 
 def mean_loss(
-    model: LanguageModel, stream: shards.Ids, cut: Iterable[Window], separator: int | None = None
+    model: LanguageModel, read: Read, cut: Iterable[Window], separator: int | None = None
 ) -> float:
-    """Return the mean loss in nats a token over the windows `cut` out of `stream`.
+    """Return the mean loss in nats a token over the windows `cut` out of what `read` returns.
 
     A `separator` keeps the documents of a window from seeing one another.
     """
     total, count = 0.0, 0
-    for scored in token_losses(model, stream, cut, separator):
+    for scored in token_losses(model, read, cut, separator):
         total += float(scored.losses.sum())
         count += len(scored.losses)
     return total / count
 
 
 def token_losses(
-    model: LanguageModel, stream: shards.Ids, cut: Iterable[Window], separator: int | None = None
+    model: LanguageModel, read: Read, cut: Iterable[Window], separator: int | None = None
 ) -> Iterator[Scored]:
-    """Yield the loss of every target of the windows `cut` out of `stream`, batch by batch."""
+    """Yield the loss of every target of the windows `cut` out of what `read` returns."""
     device, size = next(model.parameters()).device, model.config.vocab_size
     with evaluating(model):
         for batch in batched(cut, lambda window: (window[1] - window[0]) * size, _LOGITS_AT_ONCE):
-            tokens, targets = rows_as_batch(stream, batch)
-            wanted = targets != IGNORED
+            tokens, targets = batches.rows_as_batch(read, batch)
+            wanted = targets != batches.IGNORED
             borders = {} if separator is None else restart_at(tokens, separator)
             borders = {name: border.to(device) for name, border in borders.items()}
             logits = logits_at(model, tokens.to(device), wanted.to(device), **borders)

@@ -20,9 +20,7 @@ from typing import Literal
 import numpy as np
 import yaml
 
-from minigpt2.data import batches, read_text
-from minigpt2.data.download import fetch
-from minigpt2.data.readers import rows_of, text_of
+from minigpt2.data import batches, readers, sources
 from minigpt2.errors import DataError, InputMissingError, MiniGPT2Error
 from minigpt2.evaluation.loss import DAMAGED, mean_loss, perplexity
 from minigpt2.evaluation.scoring import Likelihood, Request, likelihoods
@@ -30,7 +28,6 @@ from minigpt2.generation.text import start_id
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import Tokenizer, encode_array
 
-Say = Callable[[str], None]
 Style = Literal["harness", "completion"]
 _PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
 ADDRESSES = {task: told["address"] for task, told in _PUBLISHED.items() if "address" in told}
@@ -77,10 +74,10 @@ class TaskResult:
     perplexity: float | None = None
 
 
-def find_files(task: str, data: str | None, say: Say) -> list[Path]:
+def find_files(task: str, data: str | None, say: sources.Say) -> list[Path]:
     """Return the files of a task: the one that is named, or its published ones, fetched."""
     if data is None:
-        return fetch(task, ADDRESSES[task], say)
+        return sources.fetch(task, ADDRESSES[task], say)
     if not Path(data).is_file():
         raise InputMissingError(f"no file {data}; without --data {task} is fetched")
     return [Path(data)]
@@ -88,8 +85,8 @@ def find_files(task: str, data: str | None, say: Say) -> list[Path]:
 
 def lambada_items(path: Path) -> Iterator[Item]:
     """Yield the passages of a file, {"text": ...} a line or a row, or plain lines."""
-    for row, place in rows_of(path, plain="text"):
-        text = text_of(row, "text", place).strip()
+    for row, place in readers.rows_of(path, plain="text"):
+        text = readers.text_of(row, "text", place).strip()
         context, _, word = text.rpartition(" ")
         if not context or not word:
             raise DataError(f"{place}: {text[:40]!r} is no passage whose last word could be asked")
@@ -103,7 +100,7 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
     by character, as lm-evaluation-harness has it. completion: the context and an ending as they
     are, joined by a blank, means by token.
     """
-    for row, place in rows_of(path):
+    for row, place in readers.rows_of(path):
         endings, label, sizes = row.get("endings"), str(row.get("label")), None
         whole = isinstance(endings, list) and all(isinstance(e, str) and e for e in endings)
         if not whole or not endings:
@@ -112,10 +109,10 @@ def hellaswag_items(path: Path, style: Style = "harness") -> Iterator[Item]:
             raise DataError(f"{place}: label {label!r} is none of {len(endings)} endings (the test "
                             "split is published without labels)")  # fmt: skip
         if style == "completion":
-            context = text_of(row, "ctx", place)
+            context = readers.text_of(row, "ctx", place)
         else:
             fields = ("activity_label", "ctx_a", "ctx_b")
-            activity, before, after = (text_of(row, field, place) for field in fields)
+            activity, before, after = (readers.text_of(row, field, place) for field in fields)
             context = _without_brackets(f"{activity}: {before} {after.capitalize()}")
             endings = [_without_brackets(ending) for ending in endings]
             sizes = tuple(map(len, endings))
@@ -198,8 +195,9 @@ def wikitext(path: Path) -> str:
     """Return the text of a file: plain, or the rows of a published parquet or JSON lines file."""
     if path.suffix in (".parquet", ".jsonl"):
         # Published rows are lines of the raw file; its blank ones, " \n", became empty texts.
-        return "".join(text_of(row, "text", place) or " \n" for row, place in rows_of(path))
-    return read_text(str(path))
+        rows = readers.rows_of(path)
+        return "".join(readers.text_of(row, "text", place) or " \n" for row, place in rows)
+    return sources.read_text(str(path))
 
 
 def articles(text: str) -> list[str]:
@@ -235,17 +233,7 @@ def word_perplexity(
     total, words = 0.0, 0
     for article in articles(text):
         ids = np.append(start_id(tokenizer), encode_array(tokenizer, plain(article)))
-        loss = mean_loss(model, _Ids(ids), batches.windows(len(ids), window))
+        loss = mean_loss(model, lambda i, j, ids=ids: ids[i:j], batches.windows(len(ids), window))
         total += loss * (len(ids) - 1)
         words += len(re.split(r"\s+", article))
     return perplexity(total / words), words
-
-
-class _Ids:
-    """Ids in memory, read as a stream."""
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self._ids = ids
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self._ids[start:stop]

@@ -8,7 +8,7 @@ becomes does not depend on who else is there.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -84,14 +84,11 @@ class _Row:
     number: int
     sample: int
     request: Request
-    prompt: list[int]
+    ids: list[int]  # of the prompt, as much of it as is read, and of what was written
+    begun: int  # where that begins
     generator: torch.Generator
     distinct: list[int]  # the ids of the prompt, for penalties
-    output: list[int] = field(default_factory=list)
     slides: int = 0
-
-    def last(self) -> int:
-        return self.output[-1] if self.output else self.prompt[-1]
 
 
 class Engine:
@@ -134,7 +131,8 @@ class Engine:
         for sample in range(request.n):
             seed = request.sampling.with_seed(request.sampling.seed + sample).seed
             generator = torch.Generator().manual_seed(seed)
-            self._waiting.append(_Row(number, sample, request, prompt, generator, distinct))
+            row = _Row(number, sample, request, [*prompt], len(prompt), generator, distinct)
+            self._waiting.append(row)
         return number
 
     def cancel(self, number: int, sample: int | None = None) -> list[Ended]:
@@ -142,17 +140,13 @@ class Engine:
 
         Returns how those that were being written ended.
         """
-        ended = []
 
         def meant(row: _Row) -> bool:
             return row.number == number and sample in (None, row.sample)
 
         self._waiting = deque(row for row in self._waiting if not meant(row))
-        for slot in reversed(range(len(self._rows))):
-            if meant(self._rows[slot]):
-                ended.append(self._ended(self._rows[slot], "cancelled"))
-                self._leave(slot)
-        return ended
+        slots = [slot for slot, row in enumerate(self._rows) if meant(row)]
+        return [self._leave(slot, "cancelled") for slot in reversed(slots)]
 
     def run(self) -> Iterator[Event]:
         """Take steps until nothing is left to do; whoever listens may submit and cancel."""
@@ -165,7 +159,7 @@ class Engine:
         events: list[Event] = list(self._join())
         if self._rows:
             self._make_room()
-            logits_BV = self._runner.decode([row.last() for row in self._rows])
+            logits_BV = self._runner.decode([row.ids[-1] for row in self._rows])
             if logits_BV.device.type == "mps":  # which has no doubles to draw with
                 logits_BV = logits_BV.cpu()
             events += self._take(logits_BV[:, : self.vocab_size].float())
@@ -197,7 +191,7 @@ class Engine:
         budget = _JOINING_TOKENS
         while self._waiting and len(self._rows) < self.slots and budget > 0:
             row = self._waiting[0]
-            slot, window = len(self._rows), row.prompt
+            slot, window = len(self._rows), row.ids
             budget -= len(window)
             if row.request.score and row.sample == 0:
                 yield Scored(row.number, self._score(row, slot))
@@ -212,8 +206,8 @@ class Engine:
     def _score(self, row: _Row, slot: int) -> list[Token]:
         """Return the prompt's tokens from the second on, with their log-probabilities."""
         tokens: list[Token] = []
-        for logits_TV in self._runner.score(slot, row.prompt[:-1]):
-            ids = row.prompt[len(tokens) + 1 :][: len(logits_TV)]
+        for logits_TV in self._runner.score(slot, row.ids[:-1]):
+            ids = row.ids[len(tokens) + 1 :][: len(logits_TV)]
             told = _logprobs(logits_TV[:, : self.vocab_size].float(), ids, row.request.sampling)
             tokens += [Token(row.number, 0, i, *known) for i, known in zip(ids, told, strict=True)]
         return tokens
@@ -227,8 +221,7 @@ class Engine:
 
     def _kept(self, row: _Row) -> list[int]:
         """Return the part of a row that stays in sight: n_keep tokens and the last half window."""
-        ids = row.prompt + row.output
-        return ids[: row.request.sampling.n_keep] + ids[-max(1, self.size // 2) :]
+        return row.ids[: row.request.sampling.n_keep] + row.ids[-max(1, self.size // 2) :]
 
     def _take(self, logits_BV: Tensor) -> Iterator[Token | Ended]:
         """Draw every row's next token; rows that are done leave."""
@@ -238,49 +231,45 @@ class Engine:
         samplings = [row.request.sampling for row in self._rows]
         ids = choose(adjusted_BV, samplings, [row.generator for row in self._rows])
         for slot, (row, token_id) in enumerate(zip(self._rows, ids, strict=True)):
-            row.output.append(token_id)
+            row.ids.append(token_id)
             known: tuple[float | None, Top] = (None, ())
             if row.request.sampling.logprobs is not None:
                 known = _logprobs(logits_BV[slot, None], [token_id], row.request.sampling)[0]
             yield Token(row.number, row.sample, token_id, *known)
         for slot in reversed(range(len(self._rows))):
             if reason := self._over(self._rows[slot]):
-                yield self._ended(self._rows[slot], reason)
-                self._leave(slot)
+                yield self._leave(slot, reason)
 
     def _adjusted(self, logits_BV: Tensor) -> Tensor:
         """Return the logits with the changes that each row asks for."""
         rows = [slot for slot, row in enumerate(self._rows) if adjusts(row.request.sampling)]
-        if not rows:
-            return logits_BV
-        logits_BV = logits_BV.clone()
+        adjusted_BV = logits_BV.clone() if rows else logits_BV
         for slot in rows:
             row = self._rows[slot]
-            request = row.request
-            logits_BV[slot] = adjust_logits(
-                logits_BV[slot], request.sampling, row.distinct, row.output, request.stop_ids
-            )
-        return logits_BV
+            adjusted_BV[slot] = adjust_logits(
+                logits_BV[slot], row.request.sampling, row.distinct, row.ids[row.begun :],
+                row.request.stop_ids,
+            )  # fmt: skip
+        return adjusted_BV
 
     def _over(self, row: _Row) -> str | None:
         """Return why a row is at its end, or None."""
-        request = row.request
-        if row.output[-1] in request.stop_ids:
+        request, written = row.request, len(row.ids) - row.begun
+        if row.ids[-1] in request.stop_ids:
             return "stop"
-        full = len(row.prompt) + len(row.output) >= self.size
-        cut_off = full and request.sampling.overflow != "slide"
-        return "length" if cut_off or len(row.output) >= request.sampling.max_new_tokens else None
+        cut_off = len(row.ids) >= self.size and request.sampling.overflow != "slide"
+        return "length" if cut_off or written >= request.sampling.max_new_tokens else None
 
     def _ended(self, row: _Row, reason: str) -> Ended:
-        cut = len(row.request.ids) - len(row.prompt)
-        return Ended(row.number, row.sample, reason, cut, row.slides)
+        return Ended(row.number, row.sample, reason, len(row.request.ids) - row.begun, row.slides)
 
-    def _leave(self, slot: int) -> None:
+    def _leave(self, slot: int, reason: str) -> Ended:
         """Free a slot; the last row takes it, so that rows stay side by side."""
-        last = self._rows.pop()
+        ended, last = self._ended(self._rows[slot], reason), self._rows.pop()
         if slot < len(self._rows):
             self._rows[slot] = last
-            self._runner.move(len(self._rows), slot)
+            self._runner.prefill(slot, self._runner.read[len(self._rows)])  # copied, not read
+        return ended
 
 
 def _logprobs(logits_TV: Tensor, ids: list[int], sampling: Sampling) -> list[tuple[float, Top]]:

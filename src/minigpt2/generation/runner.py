@@ -35,7 +35,8 @@ class CachedRunner:
         start = max(known[source], known[slot])
         self.read[slot] = []  # until all is read: an error on the way leaves nothing half
         if start > known[slot]:
-            self._copy(source, slot, start)
+            for part in (*self._cache.k, *self._cache.v):
+                part[slot, :, :start] = part[source, :, :start]
         for _ in self._read(slot, ids, start, last=0):
             pass
 
@@ -62,16 +63,6 @@ class CachedRunner:
         for read, token_id in zip(self.read, ids, strict=False):
             read.append(token_id)
         return logits_BV
-
-    def move(self, source: int, target: int) -> None:
-        """Let `target` have read what `source` has."""
-        self.read[target] = []
-        self._copy(source, target, len(self.read[source]))
-        self.read[target] = list(self.read[source])
-
-    def _copy(self, source: int, target: int, length: int) -> None:
-        for part in (*self._cache.k, *self._cache.v):
-            part[target, :, :length] = part[source, :, :length]
 
 
 class _Rows(KVCache):
@@ -126,10 +117,6 @@ class Rereader:
         self.read[: len(ids)] = [[*read, token_id] for read, token_id in rows]
         windows = (torch.tensor([read], device=self._device) for read in self.read[: len(ids)])
         return torch.cat([self._model(window)[:, -1] for window in windows])
-
-    def move(self, source: int, target: int) -> None:
-        """Let `target` have read what `source` has."""
-        self.read[target] = list(self.read[source])
 
 
 Runner = CachedRunner | Rereader

@@ -1,7 +1,7 @@
 """Text in, text out: generation as people see it, one certain piece at a time."""
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minigpt2.errors import DataError, UsageError
@@ -17,9 +17,10 @@ _SLOTS = 32  # samples written at once, where more are asked for
 class Piece:
     """What a step adds to one sample: perhaps no text yet, and the token it came from.
 
-    `prompt` is what the request was named. With `ended` the sample is complete: `stop` (a stop
-    string, a stop token or the end of the text) or `length`; `cut` tokens of the prompt were left
-    out, and the window slid `slides` times. `scored` are the prompt's own tokens, where asked for.
+    Prompts that were submitted together, as `name`, are counted by `prompt`. With `ended` the
+    sample is complete: `stop` (a stop string, a stop token or the end of the text) or `length`;
+    `cut` tokens of the prompt were left out, and the window slid `slides` times. `scored` are the
+    prompt's own tokens, where asked for.
     """
 
     prompt: int
@@ -29,7 +30,8 @@ class Piece:
     ended: str | None = None
     cut: int = 0
     slides: int = 0
-    scored: tuple[Token, ...] | None = None
+    scored: tuple[Token, ...] = ()
+    name: Any = None
 
 
 class TextStream:
@@ -78,62 +80,60 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class Writer:
-    """An engine that speaks: prompts of ids in, pieces of text out, by the name of the request."""
+    """An engine that speaks: prompts of ids in, pieces of text out."""
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
         self.engine, self._tokenizer = engine, tokenizer
-        self._names: dict[int, int] = {}  # of the engine's requests
-        self._streams: dict[tuple[int, int], TextStream] = {}  # of every sample being written
+        # Of every sample being written, as the engine calls it: its name, its prompt, its text.
+        self._streams: dict[tuple[int, int], tuple[Any, int, TextStream]] = {}
 
-    def submit(self, name: int, ids: Sequence[int], sampling: Sampling, **wanted: Any) -> None:
-        """Queue a prompt under a name of the caller's; `wanted` are more fields of `Request`.
+    def submit(self, name: Any, requests: Iterable[Request]) -> None:
+        """Queue requests together, under a name of the caller's.
 
         Raises UsageError for what cannot be written; nothing is queued then.
         """
-        stop_ids = wanted.pop("stop_ids", ())
-        if not sampling.ignore_eos and self._tokenizer.eos_id is not None:
-            stop_ids = (*stop_ids, self._tokenizer.eos_id)
-        request = Request(list(ids), sampling, stop_ids=stop_ids, **wanted)
-        number = self.engine.submit(request)
-        self._names[number] = name
-        for sample in range(request.n):
-            self._streams[number, sample] = TextStream(self._tokenizer, sampling.stops, stop_ids)
+        for prompt, request in enumerate(requests):
+            stop_ids, sampling = request.stop_ids, request.sampling
+            if not sampling.ignore_eos and self._tokenizer.eos_id is not None:
+                stop_ids = (*stop_ids, self._tokenizer.eos_id)
+            try:
+                number = self.engine.submit(replace(request, stop_ids=stop_ids))
+            except UsageError:
+                self.cancel(name)
+                raise
+            for sample in range(request.n):
+                text = TextStream(self._tokenizer, sampling.stops, stop_ids)
+                self._streams[number, sample] = name, prompt, text
 
-    def cancel(self, name: int) -> None:
+    def cancel(self, name: Any) -> None:
         """End all that is being written under this name."""
-        for number in [number for number, own in self._names.items() if own == name]:
-            self.engine.cancel(number)
-            for key in [key for key in self._streams if key[0] == number]:
-                self._end(key)
+        for key in [key for key, (own, _, _) in self._streams.items() if own == name]:
+            self.engine.cancel(*key)
+            del self._streams[key]
 
     def step(self) -> Iterator[Piece]:
         """Let the engine take a step; yield what it adds."""
         for event in self.engine.step():
-            name = self._names.get(event.request, 0)
             if isinstance(event, Scored):
-                samples = [sample for number, sample in self._streams if number == event.request]
-                yield from (Piece(name, sample, scored=tuple(event.tokens)) for sample in samples)
+                for (number, sample), (name, prompt, _) in self._streams.items():
+                    if number == event.request:
+                        yield Piece(prompt, sample, scored=tuple(event.tokens), name=name)
                 continue
             key = (event.request, event.sample)
-            text = self._streams.get(key)
-            if text is None:  # a stop string has ended it within this very step
+            if key not in self._streams:  # a stop string has ended it within this very step
                 continue
-            if isinstance(event, Ended):
-                self._end(key)
-                rest = text.close()
-                yield Piece(name, key[1], rest, None, event.reason, event.cut, event.slides)
-                continue
-            yield Piece(name, key[1], text.feed(event.id), event)
-            if text.finished:
-                self._end(key)
-                told = self.engine.cancel(*key)
-                cut, slides = (told[0].cut, told[0].slides) if told else (0, 0)
-                yield Piece(name, key[1], ended="stop", cut=cut, slides=slides)
-
-    def _end(self, key: tuple[int, int]) -> None:
-        del self._streams[key]
-        if not any(number == key[0] for number, _ in self._streams):
-            del self._names[key[0]]
+            name, prompt, text = self._streams[key]
+            if isinstance(event, Token):
+                yield Piece(prompt, event.sample, text.feed(event.id), event, name=name)
+                if not text.finished:
+                    continue
+                ended = self.engine.cancel(*key) or [Ended(*key, "stop", cut=0, slides=0)]
+                event = replace(ended[0], reason="stop")
+            del self._streams[key]
+            yield Piece(
+                prompt, event.sample, text.close(), None, event.reason, event.cut, event.slides,
+                name=name,
+            )  # fmt: skip
 
 
 def stream(
@@ -148,18 +148,16 @@ def stream(
     if engine.busy:
         raise UsageError("the engine is still writing; finish or close the other stream first")
     writer = Writer(engine, tokenizer)
-    for name, ids in enumerate(prompts):
-        writer.submit(name, ids, sampling, n=n)
-    return _pieces(writer, len(prompts))
+    writer.submit(None, [Request(list(ids), sampling, n) for ids in prompts])
 
+    def pieces() -> Generator[Piece, None, None]:
+        try:
+            while engine.busy:
+                yield from writer.step()
+        finally:
+            writer.cancel(None)
 
-def _pieces(writer: Writer, prompts: int) -> Generator[Piece, None, None]:
-    try:
-        while writer.engine.busy:
-            yield from writer.step()
-    finally:
-        for name in range(prompts):
-            writer.cancel(name)
+    return pieces()
 
 
 def generate(

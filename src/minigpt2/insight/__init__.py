@@ -1,12 +1,16 @@
 """Looking inside a model: one recorded pass, and pure functions of what it holds."""
 
-from minigpt2.insight.ablation import ablate
-from minigpt2.insight.attribution import Contribution, contributions
-from minigpt2.insight.heads import HeadScores, head_scores, induction_scores
-from minigpt2.insight.lens import Lens, lens, rank_path
-from minigpt2.insight.record import Recording, record
+# ruff: noqa: F401 (this is the room's front: the names that others import from it)
 
-__all__ = [
-    "Contribution", "HeadScores", "Lens", "Recording", "ablate", "contributions", "head_scores",
-    "induction_scores", "lens", "rank_path", "record",
-]  # fmt: skip
+from minigpt2.insight.ablation import ablate
+from minigpt2.insight.readings import (
+    Contribution,
+    HeadScores,
+    Lens,
+    contributions,
+    head_scores,
+    induction_scores,
+    lens,
+    rank_path,
+)
+from minigpt2.insight.record import Recording, record

@@ -30,18 +30,17 @@ def ablate(
     A part is a head ("L0H3"), all of a layer's attention with its bias ("L0 attention"), its MLP
     ("L0 MLP"), or both ("L0"). Raises UsageError for one that the model does not have.
     """
+    edits: dict[str, Edit] = {}
     heads: dict[str, list[int]] = {}
-    whole: set[str] = set()
     for part in parts:
         layer, head, kind = _understood(model, part)
         if head is not None:
             heads.setdefault(f"blocks.{layer}.attn.hook_z", []).append(head)
-        else:
-            outputs = {"attention": ["attn_out"], "MLP": ["mlp_out"]}
-            both = [name for kinds in outputs.values() for name in kinds]
-            whole |= {f"blocks.{layer}.hook_{name}" for name in outputs.get(kind or "", both)}
-    edits: dict[str, Edit] = {name: _without(replace) for name in whole}
-    edits |= {name: _without_heads(replace, chosen) for name, chosen in heads.items()}
+            continue
+        for own, output in (("attention", "attn_out"), ("MLP", "mlp_out")):
+            if kind in (None, own):
+                edits[f"blocks.{layer}.hook_{output}"] = _without(replace)
+    edits |= {name: _without(replace, chosen) for name, chosen in heads.items()}
     return record(model, recording.tokens, tuple(names), edits)
 
 
@@ -56,21 +55,13 @@ def _understood(model: GPT2, part: str) -> tuple[int, int | None, str | None]:
     return int(found[1]), None if found[2] is None else int(found[2]), found[3]
 
 
-def _without(replace: Replacement) -> Edit:
-    def edit(value_BTX: Tensor) -> Tensor:
-        if replace == "zero":
-            return value_BTX * 0
-        return value_BTX.mean(dim=1, keepdim=True).expand_as(value_BTX)
+def _without(replace: Replacement, heads: list[int] | None = None) -> Edit:
+    """Return what silences a value (B, T, ...), or of one (B, T, H, D) these heads."""
 
-    return edit
-
-
-def _without_heads(replace: Replacement, heads: list[int]) -> Edit:
-    gone = _without(replace)
-
-    def edit(z_BTHD: Tensor) -> Tensor:
-        z_BTHD = z_BTHD.clone()
-        z_BTHD[:, :, heads] = gone(z_BTHD[:, :, heads])
-        return z_BTHD
+    def edit(value: Tensor) -> Tensor:
+        chosen = slice(None) if heads is None else heads
+        part, edited = value[:, :, chosen], value.clone()
+        edited[:, :, chosen] = 0 * part if replace == "zero" else part.mean(dim=1, keepdim=True)
+        return edited
 
     return edit

@@ -94,8 +94,8 @@ def record(
     with torch.no_grad(), evaluating(network), _hooked(network, probe):
         positions_BT = torch.arange(tokens_BT.shape[1], device=device).expand_as(tokens_BT)
         logits = network(tokens_BT, positions=positions_BT).float()
-    if untouched := probe.edits.keys() - probe.edited:
-        raise UsageError(f"no value that can be edited is called {min(untouched)}")
+    if probe.edits:
+        raise UsageError(f"no value that can be edited is called {min(probe.edits)}")
     return Recording(tokens_BT, logits, probe.values)
 
 
@@ -117,14 +117,12 @@ class _Probe:
     """Sees every value once, in order: edits it if asked to, and keeps it if wanted."""
 
     names: tuple[str, ...]
-    edits: dict[str, Edit]
+    edits: dict[str, Edit]  # still to be made
     values: dict[str, Tensor] = field(default_factory=dict)
-    edited: set[str] = field(default_factory=set)
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
         if name in self.edits and not name.endswith(_DERIVED):
-            value = self.edits[name](value)
-            self.edited.add(name)
+            value = self.edits.pop(name)(value)
         if self.wants(name):
             self.values[name] = value
         return value
@@ -140,13 +138,13 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
 
         def output(module: nn.Module, name: str) -> None:
             hook = module.register_forward_hook(lambda _, args, out: probe(name, out))
-            stack.callback(hook.remove)
+            stack.enter_context(hook)
 
         def input(module: nn.Module, name: str) -> None:
             def see(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
                 return (probe(name, args[0]), *args[1:])
 
-            stack.callback(module.register_forward_pre_hook(see).remove)
+            stack.enter_context(module.register_forward_pre_hook(see))
 
         def norm(module: nn.LayerNorm, name: str) -> None:
             def see(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -154,7 +152,7 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
                 probe(f"{name}.hook_scale", (variance + module.eps).sqrt())
                 return probe(f"{name}.hook_normalized", out)
 
-            stack.callback(module.register_forward_hook(see).remove)
+            stack.enter_context(module.register_forward_hook(see))
 
         output(model.wte, "hook_embed")
         output(model.wpe, "hook_pos_embed")

@@ -15,7 +15,7 @@ from minigpt2 import __version__
 from minigpt2.checkpoints import RunDirectory, run_of
 from minigpt2.errors import MiniGPT2Error
 from minigpt2.files import read_json, read_sealed
-from minigpt2.interop.hub import hub_address
+from minigpt2.interop.opening import hub_address
 from minigpt2.model import GPT2, LanguageModel, lora_layers
 from minigpt2.settings import stored_config
 from minigpt2.tokenizers import TRANSCRIPT, Tokenizer, transcript

@@ -1,17 +1,68 @@
-"""Open a model by whatever names it: a run, a checkpoint, an adapter, a hub name; and save one."""
+"""Open a model by whatever names it: a run, a checkpoint, an adapter, a hub name; and save one.
 
+From the Hugging Face hub models come through its own library, cache and settings: HF_HOME,
+HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the like are that library's and work as ever.
+"""
+
+import contextlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-from minigpt2.checkpoints import RunDirectory, Say, newest_run, run_of, save_checkpoint
-from minigpt2.checkpoints.adapters import adapter_base, add_adapter, is_adapter
-from minigpt2.checkpoints.directory import check_base, check_checkpoint, check_ids, load_checkpoint
-from minigpt2.errors import DataError, InputMissingError, UsageError
-from minigpt2.files import pointed
-from minigpt2.interop.hub import RELEASED, fetch_model, hub_address
+from minigpt2.checkpoints import RunDirectory, Say, directory, newest_run, run_of, weights
+from minigpt2.errors import DataError, InputMissingError, UsageError, optional_library
+from minigpt2.files import facts, pointed
 from minigpt2.model import LanguageModel, merge_lora
 from minigpt2.tokenizers import Tokenizer, load_tokenizer
+
+_FACTS = facts(__file__)
+RELEASED: dict[str, str] = _FACTS["released"]
+_PART = r"[A-Za-z0-9][\w.-]{0,95}"
+_NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?")
+
+
+def hub_address(name: str) -> tuple[str, str | None] | None:
+    """Return (repository, revision) if `name` can be a hub name, else None.
+
+    >>> hub_address("gpt2"), hub_address("you/novel@v2"), hub_address("novel")
+    (('openai-community/gpt2', None), ('you/novel', 'v2'), None)
+    """
+    bare, at, revision = name.partition("@")
+    found = _NAME.fullmatch(RELEASED.get(bare, bare) + at + revision)
+    return (found["repository"], found["revision"]) if found else None
+
+
+def fetch_model(name: str, say: Say) -> Path:
+    """Return a local folder with the model's files, downloading what the cache lacks.
+
+    Raises UnavailableError without huggingface_hub, InputMissingError where the model cannot be
+    had: then the line says what to place where.
+    """
+    address = hub_address(name)
+    assert address is not None
+    repository, revision = address
+    place = (
+        f"place config.json, model.safetensors and tokenizer.json of {repository} in a directory "
+        "and give its path"
+    )
+    needed = f"{name} is fetched by huggingface_hub, which is not installed; {place}, or install it"
+    hub = optional_library("huggingface_hub", "hub", needed)
+    say(f"{name}: {repository} on the Hugging Face hub, or its copy in the cache")
+    asked: dict[str, Any] = {"revision": revision, "allow_patterns": _FACTS["wanted"]}
+    try:
+        return Path(hub.snapshot_download(repository, **asked))
+    except hub.errors.LocalEntryNotFoundError:  # offline, and not in the cache
+        old_name = name.partition("@")[0]  # under which older caches keep it
+        with contextlib.suppress(Exception):
+            return Path(hub.snapshot_download(old_name, local_files_only=True, **asked))
+        raise InputMissingError(
+            f"{name} is not in the cache and the hub cannot be reached; {place}"
+        ) from None
+    except Exception as error:  # the library's own kinds are many, and change
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputMissingError(f"{name} cannot be fetched ({reason[:200]}); {place}") from None
+
 
 Opened = tuple[LanguageModel, Tokenizer]
 
@@ -45,22 +96,22 @@ def save_pretrained(
     A model with LoRA layers becomes an adapter that `peft` opens; `base` is the name or directory
     of the model beneath it.
     """
-    save_checkpoint(Path(folder), model, tokenizer, base=base)
+    directory.save_checkpoint(Path(folder), model, tokenizer, base=base)
 
 
 def open_model(folder: Path, say: Say, merge: bool = True, mapped: bool = True) -> Opened:
     """Open what `resolve_model` returned; `merge` makes of an adapter and its base one model."""
-    if not is_adapter(folder):
-        return load_checkpoint(folder, mapped)
-    check_checkpoint(folder)
-    model, tokenizer = load_checkpoint(base_of(folder, say), mapped)
-    add_adapter(model, folder)
+    if not weights.is_adapter(folder):
+        return directory.load_checkpoint(folder, mapped)
+    directory.check_checkpoint(folder)
+    model, tokenizer = directory.load_checkpoint(base_of(folder, say), mapped)
+    weights.add_adapter(model, folder)
     model.eval()
     if merge:
         merge_lora(model)
     if (folder / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(folder)
-    check_ids(model, tokenizer, folder)
+    directory.check_ids(model, tokenizer, folder)
     return model, tokenizer
 
 
@@ -68,15 +119,15 @@ def base_of(folder: Path, say: Say) -> Path:
     """Return the folder of the model an adapter sits on: the run's own copy, else what it names."""
     run = run_of(folder)
     if run is not None and (run.base_dir / "config.json").is_file():
-        check_base(folder, run.base_dir)
+        directory.check_base(folder, run.base_dir)
         return run.base_dir
-    if (name := adapter_base(folder)) is None:
+    if (name := weights.adapter_base(folder)) is None:
         raise DataError(f"{folder} is an adapter that does not name its base model")
     try:
         base = resolve_model(name, say)
     except InputMissingError as error:
         raise InputMissingError(f"the base model of the adapter {folder}: {error}") from None
-    if is_adapter(base):
+    if weights.is_adapter(base):
         raise DataError(f"{folder} names {base} as its base, which is an adapter itself")
     return base
 

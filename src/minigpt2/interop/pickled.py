@@ -13,10 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt2.checkpoints import save_checkpoint
-from minigpt2.checkpoints.architecture import model_from_json
-from minigpt2.checkpoints.directory import check_ids
-from minigpt2.checkpoints.weights import PREFIX, state_from_disk, transposed
+from minigpt2.checkpoints import architecture, directory, weights
 from minigpt2.errors import ConfigError, DataError, InputMissingError
 from minigpt2.files import check_replaceable, read_json
 from minigpt2.model import LanguageModel
@@ -45,8 +42,9 @@ def import_pickled(
         model = _from_nanogpt(tree, source)
         chosen = _tokenizer(model.config.vocab_size, text, tokenizer)
     elif (folder / "config.json").is_file():
-        model = model_from_json(read_json(folder / "config.json"), folder / "config.json")
-        state_from_disk(_tensors(tree, source), model, source)
+        path = folder / "config.json"
+        model = architecture.model_from_json(read_json(path), path)
+        weights.state_from_disk(_tensors(tree, source), model, source)
         given = text is not None or tokenizer is not None
         size = model.config.vocab_size
         chosen = _tokenizer(size, text, tokenizer) if given else load_tokenizer(folder)
@@ -55,8 +53,8 @@ def import_pickled(
             f"{source} is neither nanoGPT's (it lacks model_args) nor beside a config.json; its "
             f"keys are {', '.join(map(str, list(tree)[:6]))}"
         )
-    check_ids(model, chosen, source)
-    save_checkpoint(out_dir, model, chosen)
+    directory.check_ids(model, chosen, source)
+    directory.save_checkpoint(out_dir, model, chosen)
     return model, chosen
 
 
@@ -103,21 +101,21 @@ def _from_nanogpt(tree: Mapping[str, Any], source: Path) -> LanguageModel:
         "resid_pdrop": arguments.get("dropout") or 0.0,
         "activation_function": "gelu",  # nanoGPT's is the exact one
     }
-    model = model_from_json(config, source)
+    model = architecture.model_from_json(config, source)
     stored = _tensors(tree["model"], source)
     if not arguments.get("bias", True):
         for name, value in model.state_dict().items():
             if name.endswith(".bias"):
                 stored.setdefault(name, torch.zeros(value.shape))
-    released = {name: transposed(name, value) for name, value in stored.items()}
-    state_from_disk(released, model, source)
+    released = {name: weights.transposed(name, value) for name, value in stored.items()}
+    weights.state_from_disk(released, model, source)
     return model
 
 
 def _tensors(tree: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
     """Return the tensors under the names the model has for them; what is no tensor is told."""
     named = {
-        str(name).removeprefix(_COMPILED).removeprefix(PREFIX): value
+        str(name).removeprefix(_COMPILED).removeprefix(weights.PREFIX): value
         for name, value in tree.items()
     }
     if strays := [name for name, value in named.items() if not _is_plain(value)]:

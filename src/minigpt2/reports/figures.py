@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minigpt2.files import facts, replace_file
-from minigpt2.reports.curves import Curve, Log, band, points, smoothed, thinned
+from minigpt2.reports.runs import Curve, Log, band, points, smoothed, thinned
 
 # Okabe and Ito 2008: distinct for every kind of colour vision. Their black and yellow are left
 # out: each is lost on one of the two backgrounds.

@@ -17,7 +17,6 @@ from minigpt2.checkpoints import Say
 from minigpt2.errors import UsageError
 from minigpt2.files import replace_file
 from minigpt2.reports import figures, runs
-from minigpt2.reports.curves import best_loss, number
 
 _GENERATOR = b'<meta name="generator" content="minigpt2 '
 _UNKNOWN = "–"
@@ -39,11 +38,11 @@ def write_report(paths: list[Path], out_dir: Path, say: Say) -> Path:
     curves = [runs.curve_of(group) for group in groups]
     every = [run for group in groups for run in group]
     evaluations = [(run, record) for run in every for record in runs.read_evaluations(run, say)]
-    bigrams = {number(run.facts.get("bigram_loss")) for run in every}
+    bigrams = {runs.number(run.facts.get("bigram_loss")) for run in every}
     baseline = bigrams.pop() if len(bigrams) == 1 else None
     drawn = {p.name: figures.draw(p, curves, baseline) for p in figures.PICTURES}
     names = ", ".join(curve.label for curve in curves[:_SHOWN_RUNS])
-    bests = [(*best, run.name) for run in every if (best := best_loss(run.log))]
+    bests = [(*best, run.name) for run in every if (best := runs.best_loss(run.log))]
     shown = {p.name: f"{p.title} against {p.x}: {names}" for p in figures.PICTURES}
     page = _template().render(
         version=__version__,
@@ -84,7 +83,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"mean_and_spread": figures.mean_and_spread, "best_loss": best_loss}
+    templates.filters |= {"mean_and_spread": figures.mean_and_spread, "best_loss": runs.best_loss}
     templates.filters["last_part"] = lambda path: PurePath(str(path)).name
     return templates.get_template("page.html")
 

@@ -1,10 +1,10 @@
-"""The routes, and what the small ones answer."""
+"""The routes, what the small ones answer, and the description of all."""
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,11 +12,12 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from minigpt2 import __version__
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.server.completions import Defaults, aside, complete, converse
+from minigpt2.sampling import Sampling
+from minigpt2.server.completions import aside, complete, converse
 from minigpt2.server.errors import RefusedError, json_response, on_error, read
 from minigpt2.server.inspection import inspect
-from minigpt2.server.openapi import describe
 from minigpt2.server.runs import Runs
 from minigpt2.server.schema import (
     ChatRequest,
@@ -31,9 +32,11 @@ from minigpt2.tokenizers import Tokenizer, converses
 STATIC_DIR = Path(__file__).parent / "static"  # built by `make page`, always in the wheel
 _NO_PAGE = "The API alone (/openapi.json): in a source checkout make page builds the page.\n"
 _LOADING = {"Retry-After": "1"}
+# What the answers hold is OpenAI's, and docs/serve.md's, to tell.
+_ANSWERS = {"200": {"description": "OK"}, "default": {"description": "An error, as OpenAI's"}}
 
 
-async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
     """Return the ids of a text; a text that is exactly the end-of-text token is that token."""
     tokenizer, text = worker.tokenizer, wanted.prompt or ""
     if text == _end_of_text(tokenizer):
@@ -41,7 +44,7 @@ async def tokenize(wanted: TokenizeRequest, worker: Worker, defaults: Defaults) 
     return json_response({"tokens": await aside(len(text), tokenizer.encode, text)})
 
 
-async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Defaults) -> Response:
+async def detokenize(wanted: DetokenizeRequest, worker: Worker, defaults: Sampling) -> Response:
     """Return the text of ids."""
     tokenizer = worker.tokenizer
     if bad := [i for i in wanted.tokens if i >= tokenizer.vocab_size]:
@@ -66,9 +69,9 @@ POSTS: dict[str, tuple[type, Callable[..., Awaitable[Response]]]] = {
 class Api:
     """The models that are served, by name, and what requests get that say nothing."""
 
-    def __init__(self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs) -> None:
+    def __init__(self, workers: Mapping[str, Worker], defaults: Sampling, runs: Runs) -> None:
         self._workers, self._defaults, self._runs = workers, defaults, runs
-        self._gets: dict[str, Callable[[Request], Response | Awaitable[Response]]] = {
+        self._gets: dict[str, Callable[[Request], Response]] = {
             "/health": self.health,
             "/v1/models": self.models,
             "/v1/models/{model:path}": self.one_model,
@@ -129,13 +132,13 @@ class Api:
         told = {"bos_token": None, "pad_token": None, "chat_template": tokenizer.chat_template}
         return json_response({"eos_token": _end_of_text(tokenizer), **told})
 
-    async def runs(self, request: Request) -> Response:
+    def runs(self, request: Request) -> Response:
         """The runs: those of the models, and those beside them."""
-        return json_response({"runs": await self._runs.listed()})
+        return json_response({"runs": self._runs.listed()})
 
-    async def one_run(self, request: Request) -> Response:
+    def one_run(self, request: Request) -> Response:
         """The curves and samples of one run."""
-        return json_response(await self._runs.told(request.path_params["run"]))
+        return json_response(self._runs.told(request.path_params["run"]))
 
     def _model(self, worker: Worker) -> dict[str, Any]:
         assert worker.model is not None
@@ -155,6 +158,28 @@ class Api:
         return {**usual, "owned_by": "minigpt2", "minigpt2": own}
 
 
+def describe(
+    gets: Mapping[str, str | None], posts: Mapping[str, tuple[type, Callable]]
+) -> dict[str, Any]:
+    """Return the OpenAPI document, made of the classes that check it and of what handlers say."""
+    paths: dict[str, Any] = {}
+    for path, text in gets.items():
+        path = path.replace(":path}", "}")
+        name = path.partition("{")[2].rstrip("}")
+        given = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        named = {"parameters": [given]} if name else {}
+        paths[path] = {"get": {"summary": text, "responses": _ANSWERS, **named}}
+    for path, (kind, answer) in posts.items():
+        schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        told = {"summary": answer.__doc__, "requestBody": body, "responses": _ANSWERS}
+        paths[path] = {"post": told}
+    kinds = [kind for kind, _ in posts.values()]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    info = {"title": "minigpt2", "version": __version__}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
 def page_routes() -> list[BaseRoute]:
     """Return the routes of the page; where it is not built, one that says how to."""
 
@@ -168,23 +193,10 @@ def page_routes() -> list[BaseRoute]:
     return [file("/", "index.html"), file("/favicon.svg", "favicon.svg"), assets]
 
 
-def make_app(
-    workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, failed: Callable[[], None]
-) -> Starlette:
-    """Return the application.
-
-    Its models are opened when it starts; `failed` is called where one cannot be.
-    """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for worker in workers.values():
-            worker.start(failed)
-        yield
-
+def make_app(workers: Mapping[str, Worker], defaults: Sampling, runs: Runs) -> Starlette:
+    """Return the application."""
     answered = (RefusedError, HTTPException, MiniGPT2Error, Exception)
     return Starlette(
         routes=Api(workers, defaults, runs).routes(),
         exception_handlers=dict.fromkeys(answered, on_error),
-        lifespan=lifespan,
     )

@@ -1,19 +1,18 @@
 """`/v1/completions` and `/v1/chat/completions`: from a request to a job, and to an answer."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from minigpt2.generation import Piece, prompt_ids
-from minigpt2.sampling import Overflow, Sampling
+from minigpt2.generation import Piece, Request, Sampling, prompt_ids
 from minigpt2.server.errors import RefusedError, json_response
-from minigpt2.server.replies import Chat, Completion, Form, Sample, likelihood, new_reply, usage
-from minigpt2.server.schema import ChatRequest, CompletionRequest, Reply, Wanted
+from minigpt2.server.replies import Chat, Completion, Sample, choice, likelihood, new_reply, usage
+from minigpt2.server.schema import ChatRequest, CompletionRequest, Wanted
 from minigpt2.server.worker import Job, Worker
 from minigpt2.tokenizers import NEXT_TURN, Tokenizer, converses, transcript
 
@@ -21,39 +20,7 @@ _QUICK = 10_000  # characters, ids or values that are worked through at once
 _MOST_VALUES = 1_000_000  # of an answer: some tens of megabytes
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What a request that says nothing gets."""
-
-    max_tokens: int = 16
-    overflow: Overflow = "error"
-
-
-@dataclass(frozen=True)
-class Order:
-    """A request, understood: `best_of` samples of each prompt are written, the best `n` told."""
-
-    form: Form
-    prompts: list[list[int]]
-    echoes: list[str]  # what is told before a sample of each prompt
-    sampling: Sampling
-    n: int
-    best_of: int
-    score: bool
-
-    def values(self) -> int:
-        """Return how many tokens and log-probabilities may have to be told."""
-        echoed = sum(map(len, self.prompts)) if any(self.echoes) else 0
-        tokens = self.best_of * (echoed + len(self.prompts) * self.sampling.max_new_tokens)
-        return tokens * (1 if self.sampling.logprobs is None else self.sampling.logprobs + 2)
-
-    def sample(self, tokenizer: Tokenizer, place: int, number: int) -> Sample:
-        """Return sample `number` of a prompt, of which nothing has been told."""
-        first = self.prompts[place][0] if self.score else None
-        return Sample(place * self.n + number, tokenizer, self.echoes[place], first)
-
-
-async def complete(wanted: CompletionRequest, worker: Worker, defaults: Defaults) -> Response:
+async def complete(wanted: CompletionRequest, worker: Worker, defaults: Sampling) -> Response:
     """Continue texts."""
     if wanted.suffix:
         raise RefusedError(400, "suffix: GPT-2 cannot write what comes before it", param="suffix")
@@ -61,19 +28,24 @@ async def complete(wanted: CompletionRequest, worker: Worker, defaults: Defaults
     best_of = wanted.best_of or n
     if best_of < n or (wanted.stream and best_of > n):
         raise RefusedError(400, "best_of: at least n, and without stream", param="best_of")
-    many = isinstance(wanted.prompt, list) and wanted.prompt and type(wanted.prompt[0]) is not int
-    worker.check_room(best_of * (len(wanted.prompt or "") if many else 1))
-    prompts, texts = await _prompts(wanted.prompt, worker.tokenizer, bool(wanted.echo))
-    sampling = wanted.sampling(defaults.max_tokens, defaults.overflow, wanted.logprobs)
+    prompts, echoes = await _prompts(wanted, worker, best_of)
+    sampling = wanted.sampling(defaults, wanted.logprobs)
     if best_of > n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)  # by which they are compared
     told = wanted.logprobs is not None
     score = bool(wanted.echo) and told
-    order = Order(Completion(told), prompts, texts, sampling, n, best_of, score)
-    return await _answer(order, wanted, worker)
+    stop_ids = tuple(wanted.stop_token_ids or ())
+    requests = [Request(ids, sampling, best_of, stop_ids, score) for ids in prompts]
+    samples = [
+        Completion(worker.tokenizer, told, echo, ids[0] if score else None)
+        for ids, echo in zip(prompts, echoes, strict=True)
+        for _ in range(n)
+    ]
+    echoed = sum(map(len, prompts)) if wanted.echo else 0
+    return await _answer(wanted, worker, requests, samples, echoed)
 
 
-async def converse(wanted: ChatRequest, worker: Worker, defaults: Defaults) -> Response:
+async def converse(wanted: ChatRequest, worker: Worker, defaults: Sampling) -> Response:
     """Answer in a conversation; only by a model that was trained on some."""
     if not converses(worker.tokenizer):
         message = f"{worker.name} was not trained on conversations; use /v1/completions"
@@ -81,37 +53,40 @@ async def converse(wanted: ChatRequest, worker: Worker, defaults: Defaults) -> R
     if wanted.logprobs:
         message = "logprobs: of conversations they are not told; /v1/completions tells them"
         raise RefusedError(400, message, param="logprobs")
-    said = [{"role": item.speaker(), "content": item.text()} for item in wanted.messages]
-    prompts = await _encode([transcript(said)], worker.tokenizer)
+    said = transcript([message.said() for message in wanted.messages])
+    [ids] = await _encode([said], worker.tokenizer)
     if wanted.max_completion_tokens is not None:
         wanted.max_tokens = wanted.max_completion_tokens
-    sampling = wanted.sampling(defaults.max_tokens, defaults.overflow, None)
+    sampling = wanted.sampling(defaults)
     sampling = replace(sampling, stop=(*sampling.stop, NEXT_TURN))
-    n = wanted.n or 1
-    return await _answer(Order(Chat(), prompts, [""], sampling, n, n, False), wanted, worker)
+    request = Request(ids, sampling, wanted.n or 1, tuple(wanted.stop_token_ids or ()))
+    return await _answer(wanted, worker, [request], [Chat() for _ in range(request.n)])
 
 
 async def _prompts(
-    prompt: Any, tokenizer: Tokenizer, echo: bool
+    wanted: CompletionRequest, worker: Worker, samples: int
 ) -> tuple[list[list[int]], list[str]]:
     """Return the prompts' ids, and their texts if these are to be told.
 
-    Raises RefusedError for a list that mixes kinds.
+    Raises RefusedError for a list that mixes kinds, and where so many samples of each cannot be
+    taken.
     """
+    tokenizer, prompt = worker.tokenizer, wanted.prompt
     texts: list[Any] = prompt if isinstance(prompt, list) else [prompt or ""]
     kinds = set(map(type, texts))
-    if kinds == {str}:
-        return await _encode(texts, tokenizer), texts if echo else [""] * len(texts)
     many = [texts] if kinds == {int} else texts
+    worker.check_room(samples * len(many))
+    if kinds == {str}:
+        return await _encode(texts, tokenizer), texts if wanted.echo else [""] * len(texts)
     if kinds not in ({int}, {list}) or not all(many):
         raise RefusedError(
             400, "prompt: a text, token ids, or a list of texts or of token ids", param="prompt"
         )
-    extremes, most = [*map(min, many), *map(max, many)], tokenizer.vocab_size - 1
-    if wrong := [token_id for token_id in extremes if not 0 <= token_id <= most]:
+    most = tokenizer.vocab_size - 1
+    if wrong := [i for ids in many for i in (min(ids), max(ids)) if not 0 <= i <= most]:
         what = f"there is no token {wrong[0]}; the model's are 0 to {most}"
         raise RefusedError(400, f"prompt: {what}", param="prompt")
-    return many, [tokenizer.decode(ids) if echo else "" for ids in many]
+    return many, [tokenizer.decode(ids) if wanted.echo else "" for ids in many]
 
 
 async def aside(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -128,48 +103,53 @@ async def _encode(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
     return await aside(sum(map(len, texts)), encode)
 
 
-async def _answer(order: Order, wanted: Wanted, worker: Worker) -> Response:
-    values = order.values()
+async def _answer(
+    wanted: Wanted, worker: Worker, requests: list[Request], samples: Sequence[Sample],
+    echoed: int = 0,
+) -> Response:  # fmt: skip
+    """Answer with as many samples of each prompt as `samples` are there to tell.
+
+    `echoed` tokens of the prompts are told with each.
+    """
+    sampling, streamed = requests[0].sampling, bool(wanted.stream)
+    values = requests[0].n * (echoed + len(requests) * sampling.max_new_tokens)
+    values *= 1 if sampling.logprobs is None else sampling.logprobs + 2
     if values > _MOST_VALUES:
         message = f"{values} tokens and log-probabilities in one answer; at most {_MOST_VALUES}"
         raise RefusedError(400, message)
-    job = worker.submit(
-        order.prompts, order.sampling, order.best_of, bool(wanted.stream),
-        score=order.score, stop_ids=tuple(wanted.stop_token_ids or ()),
-    )  # fmt: skip
-    reply = new_reply(order.form, worker.name, bool(wanted.stream))
-    options = wanted.stream_options
-    if wanted.stream:
-        stream = EventStream(order, worker, job, reply, bool(options and options.include_usage))
-        await stream.begin()
-        return stream
+    job = worker.submit(requests, streamed)
+    reply = new_reply(samples[0], worker.name, streamed)
+    if streamed:
+        if wanted.stream_options and wanted.stream_options.include_usage:
+            reply["usage"] = None
+        events = _events(worker, job, samples, reply)
+        await anext(events)  # an error before there is anything to tell is an answer of its own
+        return EventStream(events)
     try:
         pieces = [piece async for batch in job.batches() for piece in batch]
     finally:
         worker.cancel(job)
-    reply.usage = usage(order.prompts, sum(piece.token is not None for piece in pieces))
+    reply["usage"] = usage(requests, _written(pieces))
 
     def told() -> Response:
-        reply.choices = _choices(order, worker.tokenizer, list(job.prompts), pieces)
+        reply["choices"] = _choices(requests, samples, pieces)
         return json_response(reply)
 
     return await aside(values, told)
 
 
 def _choices(
-    order: Order, tokenizer: Tokenizer, names: list[int], pieces: list[Piece]
-) -> list[Any]:
-    """Return the best `n` samples of every prompt."""
-    by_sample = _by_sample(pieces)
-    choices = []
-    for place, name in enumerate(names):
-        samples = [by_sample[name, number] for number in range(order.best_of)]
-        if order.best_of > order.n:
-            samples.sort(key=likelihood, reverse=True)
-        for number, own in enumerate(samples[: order.n]):
-            sample = order.sample(tokenizer, place, number)
-            choices.append(order.form.choice(sample, own, streamed=False))
-    return choices
+    requests: list[Request], samples: Sequence[Sample], pieces: list[Piece]
+) -> list[dict[str, Any]]:
+    """Return the best samples of every prompt."""
+    by_sample, n = _by_sample(pieces), len(samples) // len(requests)
+    best: list[list[Piece]] = []
+    for prompt, request in enumerate(requests):
+        every = [by_sample[prompt, number] for number in range(request.n)]
+        if request.n > n:
+            every.sort(key=likelihood, reverse=True)
+        best += every[:n]
+    return [choice(i, *told) for i, told in enumerate(zip(samples, best, strict=True))]
 
 
 def _by_sample(pieces: Sequence[Piece]) -> dict[tuple[int, int], list[Piece]]:
@@ -180,69 +160,63 @@ def _by_sample(pieces: Sequence[Piece]) -> dict[tuple[int, int], list[Piece]]:
     return found
 
 
-class EventStream(Response):
-    """An answer that comes as server-sent events, a chunk for what each step adds to a sample.
+class EventStream(StreamingResponse):
+    """An answer that comes as server-sent events; however it ends, these are closed."""
 
-    However it ends, by the last token, an error or a reader who leaves, nothing is written on.
-    """
+    media_type = "text/event-stream"
 
-    def __init__(self, order: Order, worker: Worker, job: Job, reply: Reply, counts: bool) -> None:
-        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        del self.headers["content-length"]
-        self._order, self._worker, self._job, self._reply = order, worker, job, reply
-        self._batches, self._counts, self._written = job.batches(), counts, 0
-        if counts:
-            reply.usage = None
-        self._samples = {
-            (name, number): order.sample(worker.tokenizer, place, number)
-            for place, name in enumerate(job.prompts)
-            for number in range(order.n)
-        }
-
-    async def begin(self) -> None:
-        """Wait for the first pieces: an error before them is an answer of its own."""
-        try:
-            self._first = await anext(self._batches)
-        except BaseException:
-            self._worker.cancel(self._job)
-            raise
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store"})
+        self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events (ASGI)."""
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
-            await send(start)
-            await send(_body(self._chunks(self._first)))
-            try:
-                async for batch in self._batches:
-                    await asyncio.sleep(self._worker.pace())
-                    await send(_body(self._chunks(batch)))
-                rest = self._last()
-            except RefusedError as error:
-                rest = [_event(error.body())]
-            await send({**_body(rest), "more_body": False})
+            await super().__call__(scope, receive, send)
         finally:
-            self._worker.cancel(self._job)
+            await self._events.aclose()
 
-    def _chunks(self, batch: list[Piece]) -> Iterator[bytes]:
-        for key, pieces in _by_sample(batch).items():
-            self._written += sum(piece.token is not None for piece in pieces)
-            form = self._order.form
-            if form.logprobs or any(piece.text or piece.ended for piece in pieces):
-                self._reply.choices = [form.choice(self._samples[key], pieces, streamed=True)]
-                yield _event(self._reply)
 
-    def _last(self) -> Iterator[bytes]:
-        if self._counts:
-            self._reply.choices = []
-            self._reply.usage = usage(self._order.prompts, self._written)
-            yield _event(self._reply)
+async def _events(
+    worker: Worker, job: Job, samples: Sequence[Sample], reply: dict[str, Any]
+) -> AsyncGenerator[bytes]:
+    """Yield nothing, once there is something to tell; then a chunk for what each step adds.
+
+    However it ends, by the last token, an error or a reader who leaves, nothing is written on.
+    """
+    written, batches = 0, job.batches()
+    try:
+        batch = await anext(batches)
+        yield b""
+        try:
+            while batch is not None:
+                written += _written(batch)
+                yield b"".join(_chunks(batch, samples, len(job.requests), reply))
+                await asyncio.sleep(worker.pace())
+                batch = await anext(batches, None)
+        except RefusedError as error:
+            yield _event(error.body())
+            return
+        if "usage" in reply:
+            yield _event({**reply, "usage": usage(job.requests, written)})
         yield b"data: [DONE]\n\n"
+    finally:
+        worker.cancel(job)
+
+
+def _written(pieces: list[Piece]) -> int:
+    return sum(piece.token is not None for piece in pieces)
+
+
+def _chunks(
+    batch: list[Piece], samples: Sequence[Sample], prompts: int, reply: dict[str, Any]
+) -> Iterator[bytes]:
+    for (prompt, number), pieces in _by_sample(batch).items():
+        index = prompt * (len(samples) // prompts) + number
+        if samples[index].logprobs or any(piece.text or piece.ended for piece in pieces):
+            told = choice(index, samples[index], pieces, streamed=True)
+            yield _event({**reply, "choices": [told]})
 
 
 def _event(value: object) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
-
-
-def _body(events: Iterator[bytes] | list[bytes]) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": b"".join(events), "more_body": True}

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minigpt2.server.errors import RefusedError, no_room
@@ -82,23 +83,21 @@ class Guard:
         await _while_there(self._app, scope, body, receive, send_in_time)
 
     def _check(self, scope: Scope) -> None:
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name, []).append(value)
+        headers = Headers(scope=scope)
         length = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if length + len(scope["raw_path"]) + len(scope["query_string"]) > MOST_HEAD_BYTES:
             raise RefusedError(431, f"a head of more than {MOST_HEAD_BYTES} bytes", headers=_CLOSE)
-        hosts, origins = headers.get(b"host", []), headers.get(b"origin", [])
-        host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        hosts = headers.getlist("host")
+        host = hosts[0] if len(hosts) == 1 else ""
         if not self._is_ours(host):
             raise RefusedError(403, "Host is no name of this server (--allow-host)", headers=_CLOSE)
-        if not all(_same_place(origin.decode("latin-1"), host) for origin in origins):
+        if not all(_same_place(origin, host) for origin in headers.getlist("origin")):
             raise RefusedError(403, "pages of other sites may not ask", headers=_CLOSE)
         if self._token is not None and not _is_public(scope):
-            given = b" ".join(headers.get(b"authorization", []))
-            kind, _, token = given.partition(b" ")
-            right = hmac.compare_digest(token, self._token.encode())
-            if not right or kind.lower() != b"bearer":
+            given = " ".join(headers.getlist("authorization"))
+            kind, _, token = given.partition(" ")
+            right = hmac.compare_digest(token.encode(), self._token.encode())
+            if not right or kind.lower() != "bearer":
                 what = "this is not this server's token" if given else "this server wants a token"
                 raise RefusedError(
                     401, f"{what}: Authorization: Bearer TOKEN, the API key of clients",

@@ -15,21 +15,13 @@ from torch.nn import functional as F
 
 from minigpt2.errors import DataError
 from minigpt2.generation import prompt_ids
-from minigpt2.insight import (
-    ablate,
-    contributions,
-    head_scores,
-    lens,
-    rank_path,
-    record,
-)
-from minigpt2.insight.attribution import CONTRIBUTIONS_NAMES
-from minigpt2.insight.heads import PATTERNS, patterns
-from minigpt2.insight.lens import LENS_NAMES
-from minigpt2.server.completions import Defaults, aside
+from minigpt2.insight import ablate, contributions, head_scores, lens, rank_path, record
+from minigpt2.insight.readings import CONTRIBUTIONS_NAMES, LENS_NAMES, PATTERNS, patterns
+from minigpt2.sampling import Sampling
+from minigpt2.server.completions import aside
 from minigpt2.server.errors import RefusedError, json_response
 from minigpt2.server.replies import spelt
-from minigpt2.server.schema import Array, InspectRequest, Kind, OneToken, View
+from minigpt2.server.schema import InspectRequest, OneToken, View
 from minigpt2.server.worker import Worker
 from minigpt2.tokenizers import Tokenizer
 
@@ -38,10 +30,10 @@ _THUMBNAIL = 32  # cells a side
 _LISTED = 200  # tokens that `next` names
 _CHANGED = 10  # likeliest tokens, before and after, that `ablate` names
 _AT_END = 5  # tokens of the final answer that `walk` names
-_KINDS: dict[torch.dtype, Kind] = {torch.float32: "f4", torch.int32: "i4", torch.uint8: "u1"}
+_KINDS = {torch.float32: "f4", torch.int32: "i4", torch.uint8: "u1"}
 
 
-async def inspect(wanted: InspectRequest, worker: Worker, defaults: Defaults) -> Response:
+async def inspect(wanted: InspectRequest, worker: Worker, defaults: Sampling) -> Response:
     """Look into the model while it reads a text."""
     text = wanted.prompt or ""
     ids = await aside(len(text), prompt_ids, worker.tokenizer, text)
@@ -104,12 +96,13 @@ class Look:
         return logits_V[..., : self.tokenizer.vocab_size]
 
 
-def array(values: Tensor) -> Array:
-    """Return a tensor as it is sent."""
+def array(values: Tensor) -> dict[str, Any]:
+    """Return a tensor as it is sent: its bytes in base64, little endian, row by row."""
     told = values.detach().float() if values.is_floating_point() else values
     told = told if told.dtype in _KINDS else told.int()
-    data = np.ascontiguousarray(told.cpu().numpy().astype(f"<{_KINDS[told.dtype]}"))
-    return Array(list(told.shape), _KINDS[told.dtype], data.tobytes())
+    kind = _KINDS[told.dtype]
+    data = np.ascontiguousarray(told.cpu().numpy().astype(f"<{kind}"))
+    return {"shape": list(told.shape), "type": kind, "data": data.tobytes()}
 
 
 def look_next(look: Look, model: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, h11
 
 from minigpt2.errors import UnavailableError
+from minigpt2.sampling import Sampling
 from minigpt2.server.app import make_app
-from minigpt2.server.completions import Defaults
 from minigpt2.server.guard import MOST_HEAD_BYTES, Guard
 from minigpt2.server.runs import Runs
 from minigpt2.server.worker import Worker
@@ -55,17 +55,17 @@ class Server(uvicorn.Server):
     """uvicorn's, around our application; `guarded` are settings of the Guard."""
 
     def __init__(
-        self, workers: Mapping[str, Worker], defaults: Defaults, runs: Runs, **guarded: Any
+        self, workers: Mapping[str, Worker], defaults: Sampling, runs: Runs, **guarded: Any
     ) -> None:
         self._workers, self._runs = workers, runs
 
         def is_full() -> bool:
             return all(worker.full for worker in workers.values())
 
-        app = Guard(make_app(workers, defaults, runs, self.stop), is_full, **guarded)
+        app = Guard(make_app(workers, defaults, runs), is_full, **guarded)
         config = uvicorn.Config(
             app, http=Connection, ws="none", log_level="error", access_log=False,
-            server_header=False, proxy_headers=False, backlog=_BACKLOG,
+            lifespan="off", server_header=False, proxy_headers=False, backlog=_BACKLOG,
             timeout_graceful_shutdown=DRAIN_SECONDS, h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         )  # fmt: skip
         super().__init__(config)
@@ -75,9 +75,16 @@ class Server(uvicorn.Server):
         print(f"ending when what is written is done, within {DRAIN_SECONDS} s", file=sys.stderr)
         super().handle_exit(sig, frame)
 
-    def stop(self) -> None:
-        """Take no more requests, and end after what is being answered."""
-        self.should_exit = True
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to open the models, and to listen."""
+        for worker in self._workers.values():
+            worker.start()
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether to end: when told to, or where a model cannot be opened."""
+        failed = any(worker.error for worker in self._workers.values())
+        return await super().on_tick(counter) or failed
 
     def serve_until_stopped(self, listening: socket.socket) -> None:
         """Serve; SIGINT and SIGTERM stop it. Raises what kept a model from being opened."""

@@ -4,7 +4,6 @@ A kept checkpoint of a served run is a model like any other, called `name@step`:
 first asked for, and let go when others are.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,8 +12,7 @@ from typing import Any
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.reports.curves import best_loss, points, thinned
-from minigpt2.reports.runs import Run, read_runs, read_samples
+from minigpt2.reports.runs import Run, best_loss, points, read_runs, read_samples, thinned
 from minigpt2.server.errors import RefusedError, no_room
 from minigpt2.server.worker import Opened, Worker
 
@@ -59,7 +57,7 @@ class Runs:
         if worker is None or worker.error is not None:
             self._make_room()
             worker = Worker(name, lambda: self._open_at(folder), _SLOTS, _QUEUE)
-            worker.start(lambda: None)
+            worker.start()
         self._open[name] = worker
         await worker.opened()
         return worker
@@ -70,51 +68,43 @@ class Runs:
         idle = next((name for name, worker in self._open.items() if worker.idle), None)
         if idle is None:
             raise no_room()
-        self._open.pop(idle).end()
+        self._open.pop(idle).stop(wait=False)
 
     def stop(self) -> None:
         """Let go of every kept checkpoint."""
         for worker in self._open.values():
             worker.stop()
 
-    async def listed(self) -> list[dict[str, Any]]:
+    def _folders(self) -> dict[str, RunDirectory]:
+        """Return the runs by name: those served, and what lies beside them, newest first."""
+        served = [RunDirectory(run.path.resolve()) for run in self._served.values()]
+        beside = {path for run in served for path in run.path.parent.iterdir()}
+        logged = [run for run in map(RunDirectory, beside) if run.metrics_path.is_file()]
+        logged.sort(key=lambda run: run.metrics_path.stat().st_mtime, reverse=True)
+        return {run.path.name: run for run in [*logged[:_MOST_RUNS], *served]}
+
+    def listed(self) -> list[dict[str, Any]]:
         """Return what there is to say of every run in short, the newest first."""
-        return await asyncio.to_thread(self._listed)
-
-    async def told(self, name: str) -> dict[str, Any]:
-        """Return the curves and samples of a run; raise RefusedError where there is none."""
-        return await asyncio.to_thread(self._told, name)
-
-    def _folders(self) -> dict[str, Path]:
-        """Return the run folders by name: those served, and what lies beside them, newest first."""
-        served = [run.path.resolve() for run in self._served.values()]
-        beside = {path for run in served for path in run.parent.iterdir()}
-        logged = [path for path in beside if RunDirectory(path).metrics_path.is_file()]
-        logged.sort(key=lambda path: RunDirectory(path).metrics_path.stat().st_mtime, reverse=True)
-        return {path.name: path for path in [*logged[:_MOST_RUNS], *served]}
-
-    def _listed(self) -> list[dict[str, Any]]:
         models = {run.path.resolve(): name for name, run in self._served.items()}
         told = []
-        for name, path in self._folders().items():
-            run = _read(path)
-            if run is None:
-                continue
-            best = best_loss(run.log)
-            told.append({
-                "name": name,
-                "model": models.get(path),
-                "step": run.log[-1]["step"],
-                "steps": run.config.get("training.max_steps"),
-                "val_loss": best and best[0],
-                "updated": _age(RunDirectory(path).metrics_path),
-                "history": list(RunDirectory(path).history()),
-            })  # fmt: skip
+        for name, folder in self._folders().items():
+            if run := _read(folder):
+                best = best_loss(run.log)
+                told.append({
+                    "name": name,
+                    "model": models.get(folder.path),
+                    "step": run.log[-1]["step"],
+                    "steps": run.config.get("training.max_steps"),
+                    "val_loss": best and best[0],
+                    "updated": max(0.0, time.time() - folder.metrics_path.stat().st_mtime),
+                    "history": list(folder.history()),
+                })  # fmt: skip
         return told
 
-    def _told(self, name: str) -> dict[str, Any]:
-        path = self._folders().get(name)
-        run = _read(path) if path else None
+    def told(self, name: str) -> dict[str, Any]:
+        """Return the curves and samples of a run; raise RefusedError where there is none."""
+        folder = self._folders().get(name)
+        run = _read(folder) if folder else None
         if run is None:
             raise RefusedError(404, f"there is no run {name[:100]!r} with a step in its log")
         curves = {}
@@ -126,16 +116,11 @@ class Runs:
         return {"name": name, "curves": curves, "samples": samples}
 
 
-def _age(path: Path) -> float:
-    """Return how many seconds ago a file was written to."""
-    return max(0.0, time.time() - path.stat().st_mtime)
-
-
-def _read(path: Path) -> Run | None:
+def _read(folder: RunDirectory) -> Run | None:
     """Return a run as its log is now; None where there is nothing to show."""
     try:
-        stat = RunDirectory(path).metrics_path.stat()
-        return _read_once(path, stat.st_mtime_ns, stat.st_size)
+        stat = folder.metrics_path.stat()
+        return _read_once(folder.path, stat.st_mtime_ns, stat.st_size)
     except (OSError, MiniGPT2Error):  # being written for the first time, or taken away
         return None
 

@@ -6,16 +6,15 @@ always means the default. The same classes are the schemas of `/openapi.json`.
 """
 
 import secrets
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from minigpt2.insight.ablation import Replacement
-from minigpt2.sampling import Overflow, Sampling
+from minigpt2.sampling import Sampling
 
 MOST_SAMPLES, MOST_STOPS, LONGEST_STOP, MOST_BIASES, MOST_LOGPROBS = 128, 32, 200, 1024, 20
-# What is called as the engine calls it.
-_ALIKE = ("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "ignore_eos")
 MOST_TOKENS = 100_000  # of a sample: beyond every window, and not for ever
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
@@ -57,16 +56,13 @@ class Wanted(Struct, kw_only=True):
     stop_token_ids: Annotated[list[Id], Meta(max_length=MOST_STOPS)] | None = None
     ignore_eos: bool | None = None
 
-    def sampling(self, max_tokens: int, overflow: Overflow, logprobs: int | None) -> Sampling:
-        """Return these settings as the engine's; what is not given has OpenAI's default.
-
-        `max_tokens` is the length where none is named. Raises UsageError for values out of range.
-        """
+    def sampling(self, defaults: Sampling, logprobs: int | None = None) -> Sampling:
+        """Return these settings as the engine's; raise UsageError for values out of range."""
         seed = secrets.randbits(63) if self.seed is None else self.seed
         given: dict[str, Any] = {
-            **{name: getattr(self, name) for name in _ALIKE},
-            "max_new_tokens": max_tokens if self.max_tokens is None else self.max_tokens,
-            "temperature": 1.0 if self.temperature is None else self.temperature,
+            # What is called as the engine calls it, and then what is not, or in another form.
+            **{item.name: getattr(self, item.name, None) for item in fields(Sampling)},
+            "max_new_tokens": self.max_tokens,
             # Nothing of probability 0 can be asked for; the least that can is the likeliest.
             "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
             "typical_p": None if self.typical_p is None else max(self.typical_p, 1e-9),
@@ -75,10 +71,10 @@ class Wanted(Struct, kw_only=True):
             "min_new_tokens": self.min_tokens,
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             "seed": seed % (1 << 63),
-            "overflow": overflow,
             "logprobs": logprobs,
         }
-        return Sampling(**{name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        return replace(defaults, **given)
 
 
 class CompletionRequest(Wanted, kw_only=True):
@@ -104,14 +100,11 @@ class Message(Struct):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
 
-    def speaker(self) -> str:
-        """Return who speaks, in the words of our transcripts."""
-        return "system" if self.role == "developer" else self.role
-
-    def text(self) -> str:
-        """Return the content as one text."""
-        parts = self.content
-        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
+    def said(self) -> dict[str, str]:
+        """Return the message in the words of our transcripts, its content as one text."""
+        parts, role = self.content, "system" if self.role == "developer" else self.role
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return {"role": role, "content": text}
 
 
 class ChatRequest(Wanted, kw_only=True):
@@ -158,42 +151,3 @@ class InspectRequest(Struct):
     b: OneToken = None
     parts: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=4096)] = []
     replace: Replacement = "zero"
-
-
-Kind = Literal["f4", "i4", "u1"]
-
-
-class Array(Struct):
-    """Numbers, compactly: little endian, row by row; "f4", "i4" or "u1", as base64."""
-
-    shape: list[int]
-    type: Kind
-    data: bytes
-
-
-class Logprobs(Struct):
-    """Log-probabilities in the legacy shape: lists with an entry for every token.
-
-    They are the model's own, in nats, before temperature and all else. `text_offset` counts
-    characters from the beginning of the choice's text.
-    """
-
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float | None] | None]
-    text_offset: list[int]
-
-
-class Reply(Struct):
-    """A completion, whole or a chunk of a stream.
-
-    A choice has `index` and `finish_reason`; `text` and `logprobs`, or, in a conversation,
-    `message` (`delta` in a chunk); and `context` where the window was too small for all of it.
-    """
-
-    id: str
-    object: str
-    created: int
-    model: str
-    choices: list[dict[str, Any]]
-    usage: dict[str, int] | UnsetType | None = UNSET

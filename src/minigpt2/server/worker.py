@@ -12,12 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import count
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from minigpt2.errors import MiniGPT2Error
-from minigpt2.generation import Engine, Piece, Sampling, Writer
+from minigpt2.generation import Engine, Piece, Request, Writer
 from minigpt2.model import LanguageModel
 from minigpt2.server.errors import RefusedError, no_room, refusal
 from minigpt2.tokenizers import Tokenizer
@@ -36,23 +35,14 @@ Answer = TypeVar("Answer")
 
 @dataclass(eq=False)
 class Job:
-    """A request as the loop sees it: the prompts by name, and the pieces that have come."""
+    """Prompts as the loop sees them: what is wanted of each, and the pieces that have come."""
 
-    prompts: dict[int, list[int]]  # a name that no other prompt has -> ids
-    sampling: Sampling
-    wanted: dict[str, Any]  # more fields of the engine's Request
-    open: int  # samples not yet ended
+    requests: list[Request]
     every: bool  # wake who waits for every step, or only at the end
+    open: int  # samples not yet ended
     pieces: list[Piece] = field(default_factory=list)
     error: Exception | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def take(self, piece: Piece) -> None:
-        """Keep a piece for who waits."""
-        self.pieces.append(piece)
-        self.open -= bool(piece.ended)
-        if self.every or not self.open:
-            self.news.set()
 
     async def batches(self) -> AsyncIterator[list[Piece]]:
         """Yield what has come, all of it at once, until every sample has ended.
@@ -84,20 +74,14 @@ class Worker:
         self.error: Exception | None = None
         self.taken = 0  # samples
         self._asked = 0  # questions
-        self._jobs: dict[int, Job] = {}  # by the names of their prompts
-        self._streaming: set[int] = set()  # prompts whose every piece is waited for
-        self._names = count()
+        self._jobs: set[Job] = set()
         self._heard = threading.Event()  # of the last step, on the loop
         self._heard.set()
         self._orders: SimpleQueue[Callable[[Writer], None] | None] = SimpleQueue()
 
-    def start(self, failed: Callable[[], None]) -> None:
-        """Start the thread, from the loop.
-
-        Where the model cannot be opened `failed` is called, and `error` says why.
-        """
-        self._loop, self._failed = asyncio.get_running_loop(), failed
-        self._tried = asyncio.Event()
+    def start(self) -> None:
+        """Start the thread, from the loop; `error` says why the model cannot be opened."""
+        self._loop, self._tried = asyncio.get_running_loop(), asyncio.Event()
         self._thread.start()
 
     async def opened(self) -> None:
@@ -111,14 +95,10 @@ class Worker:
         """Say whether nothing is written or asked."""
         return not self.taken and not self._asked
 
-    def end(self) -> None:
-        """Let the thread end after its step."""
+    def stop(self, wait: bool = True) -> None:
+        """Let the thread end after its step, and wait for that."""
         self._orders.put(None)
-
-    def stop(self) -> None:
-        """Let the thread end, and wait for that."""
-        self.end()
-        if self._thread.is_alive():
+        if wait and self._thread.is_alive():
             self._thread.join(_STEP_SECONDS)
 
     def pace(self) -> float:
@@ -150,17 +130,13 @@ class Worker:
         if self.taken + rows > room:
             raise no_room()
 
-    def submit(
-        self, prompts: list[list[int]], sampling: Sampling, n: int, every: bool, **wanted: Any
-    ) -> Job:
-        """Queue prompts, `n` samples of each; raise RefusedError where there is no room."""
-        rows = n * len(prompts)
+    def submit(self, requests: list[Request], every: bool) -> Job:
+        """Queue prompts; raise RefusedError where there is no room."""
+        rows = sum(request.n for request in requests)
         self.check_room(rows)
-        named = {next(self._names): ids for ids in prompts}
-        job = Job(named, sampling, {"n": n, **wanted}, rows, every)
+        job = Job(requests, every, rows)
         self.taken += rows
-        self._jobs.update(dict.fromkeys(named, job))
-        self._streaming.update(named if every else ())
+        self._jobs.add(job)
         self._orders.put(lambda writer: self._begin(writer, job))
         return job
 
@@ -203,7 +179,6 @@ class Worker:
         except Exception as error:
             self.error = error
             self._tell(self._tried.set)
-            self._tell(self._failed)
             return
         self.tokenizer, self.model = tokenizer, model
         self._tell(self._tried.set)
@@ -227,7 +202,7 @@ class Worker:
                 order(writer)
             new = list(writer.step())
             pieces += new
-            if not any(piece.ended or piece.prompt in self._streaming for piece in new):
+            if not any(piece.ended or piece.name.every for piece in new):
                 continue  # nobody waits for a part: waking the loop costs the engine its core
             # A loop that is a step behind has a crowd to answer: it goes first.
             self._heard.wait(_LONGEST_LAG)
@@ -239,15 +214,13 @@ class Worker:
         if not job.open:  # lost with an engine that failed before this order
             return
         try:
-            for name, ids in job.prompts.items():
-                writer.submit(name, ids, job.sampling, **job.wanted)
+            writer.submit(job, job.requests)
         except MiniGPT2Error as error:
-            self._cancel(writer, job, error)
+            self._tell(self._close, job, error)
 
-    def _cancel(self, writer: Writer, job: Job, error: Exception | None = None) -> None:
-        for name in job.prompts:
-            writer.cancel(name)
-        self._tell(self._close, job, error)
+    def _cancel(self, writer: Writer, job: Job) -> None:
+        writer.cancel(job)
+        self._tell(self._close, job)
 
     def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have the loop call a function; nobody is told where it has ended already."""
@@ -258,27 +231,25 @@ class Worker:
 
     def _deliver(self, pieces: list[Piece]) -> None:
         for piece in pieces:
-            job = self._jobs.get(piece.prompt)
-            if job is None:  # ended by an error within this step
+            job = piece.name
+            if job not in self._jobs:  # ended by an error within this step
                 continue
-            job.take(piece)
+            job.pieces.append(piece)
+            job.open -= bool(piece.ended)
             self.taken -= bool(piece.ended)
             if not job.open:
-                self._forget(job)
+                self._jobs.remove(job)
+            if job.every or not job.open:
+                job.news.set()
         self._heard.set()
 
-    def _close(self, job: Job, error: Exception | None) -> None:
+    def _close(self, job: Job, error: Exception | None = None) -> None:
         """Take a job off the books: nothing more of it is written."""
         self.taken -= job.open
         job.open, job.error = 0, error
-        self._forget(job)
+        self._jobs.discard(job)
         job.news.set()
 
     def _lost(self, error: Exception) -> None:
-        for job in {id(job): job for job in self._jobs.values()}.values():
+        for job in list(self._jobs):
             self._close(job, error)
-
-    def _forget(self, job: Job) -> None:
-        for name in job.prompts:
-            self._jobs.pop(name, None)
-            self._streaming.discard(name)

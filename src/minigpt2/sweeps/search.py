@@ -23,7 +23,7 @@ from minigpt2.config import Config
 from minigpt2.data import Recipe, batches, prepare
 from minigpt2.files import parse_json, read_json, read_sealed, replace_file, sealed, storage_errors
 from minigpt2.sweeps.outcome import Record, best_of, with_values, write_outcome
-from minigpt2.sweeps.space import Dimension, cells, check_listed, parse_space
+from minigpt2.sweeps.space import Dimension, cells, parse_space
 from minigpt2.training import Evaluated, Event, Finished, Started, make_plan, memory, train
 from minigpt2.training.begin import refuse_changes
 
@@ -80,10 +80,7 @@ class Search:
 
     def dimensions(self) -> list[Dimension]:
         """Return the parsed space; raises ConfigError with every mistake."""
-        space = parse_space(list(self.space))
-        if self.sampler == "grid":
-            check_listed(space)
-        return space
+        return parse_space(self.space, self.sampler == "grid")
 
     def is_grid(self) -> bool:
         """Say whether every combination of values is tried."""
@@ -222,23 +219,19 @@ def _ask(search: Search, records: list[Record]) -> Any:
     seed = batches.mix(batches.mix(0) ^ number) % (1 << 32)
     study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner)
     for record in records:
-        study.add_trial(_told(optuna, record, distributions))
+        curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
+        finished = optuna.trial.create_trial(
+            state=optuna.trial.TrialState[_STATES[record["state"]]],
+            value=record["loss"],
+            params=record["values"],
+            distributions=distributions,
+            system_attrs=record["rungs"],
+            intermediate_values={100 * step // record["total_steps"]: loss for step, loss in curve},
+        )
+        study.add_trial(finished)
     if search.is_grid():
         study.enqueue_trial(cells(space)[number])
     return study.ask(distributions)
-
-
-def _told(optuna: Any, record: Record, distributions: dict[str, Any]) -> Any:
-    """Return a finished trial as Optuna knows it."""
-    curve = next(iter(record["curves"].values()), []) if record["state"] == "pruned" else []
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState[_STATES[record["state"]]],
-        value=record["loss"],
-        params=record["values"],
-        distributions=distributions,
-        system_attrs=record["rungs"],
-        intermediate_values={100 * step // record["total_steps"]: loss for step, loss in curve},
-    )
 
 
 def _distribution(optuna: Any, dimension: Dimension) -> Any:
@@ -267,10 +260,11 @@ def _refuse_what_does_not_fit(config: Config) -> None:
     vocab_size = config.model.vocab_size or 1
     if (source := Path(config.data.input_file) / "manifest.json").is_file():
         vocab_size = max(vocab_size, read_json(source)["vocab_size"])
-    told: list[str] = []
-    memory.foresee_memory(config, plan, None, vocab_size, told.append)
-    if told:
-        raise errors.MiniGPT2Error(f"out of memory before it began; {told[0]}")
+
+    def refuse(line: str) -> None:
+        raise errors.MiniGPT2Error(f"out of memory before it began; {line}")
+
+    memory.foresee_memory(config, plan, None, vocab_size, refuse)
 
 
 def _begin(config: Config, search: Search, out_dir: Path) -> None:

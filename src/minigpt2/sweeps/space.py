@@ -6,6 +6,7 @@ It knows the configuration's schema and nothing of runs or samplers.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -35,8 +36,11 @@ class Dimension:
     scale: Literal["listed", "uniform", "log"] = "listed"
 
 
-def parse_space(texts: list[str]) -> list[Dimension]:
-    """Return the dimensions that `texts` describe; raise ConfigError with every mistake."""
+def parse_space(texts: Sequence[str], grid: bool = False) -> list[Dimension]:
+    """Return the dimensions that `texts` describe; raise ConfigError with every mistake.
+
+    A `grid` cannot walk a range.
+    """
     problems: list[str] = []
     space: list[Dimension] = []
     if not texts:
@@ -51,6 +55,8 @@ def parse_space(texts: list[str]) -> list[Dimension]:
     if set(schema.LENGTH_KEYS) <= set(keys):
         told = " and ".join(schema.LENGTH_KEYS)
         problems.append(f"--search: only one of {told} can be searched")
+    ranges = [dimension.key for dimension in space if dimension.scale != "listed"]
+    problems += [f"a grid needs listed values, as in {key}=a,b,c" for key in ranges if grid]
     if problems:
         raise ConfigError(problems)
     return space
@@ -65,13 +71,6 @@ def cells(space: list[Dimension]) -> list[dict[str, Any]]:
     keys = [dimension.key for dimension in space]
     combinations = product(*(dimension.choices for dimension in space))
     return [dict(zip(keys, values, strict=True)) for values in combinations]
-
-
-def check_listed(space: list[Dimension]) -> None:
-    """Raise ConfigError where a range stands that a grid cannot walk."""
-    ranges = [dimension.key for dimension in space if dimension.scale != "listed"]
-    if ranges:
-        raise ConfigError([f"a grid needs listed values, as in {key}=a,b,c" for key in ranges])
 
 
 def _dimension(text: str) -> Dimension:

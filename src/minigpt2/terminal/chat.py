@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from minigpt2.errors import InputMissingError, MiniGPT2Error, UsageError
@@ -29,17 +31,13 @@ _FENCE = '"""'
 
 # From what names a model to where it lies, and itself.
 Open = Callable[[str | None], tuple[str, LanguageModel, Tokenizer]]
-# From the settings, a setting's name and its new values to the new settings.
-Change = Callable[[Sampling, str, list[str]], Sampling]
 
 
 class Chat:
     """One sitting: a model, its settings, and what has been said."""
 
-    def __init__(
-        self, model: str | None, open_model: Open, change: Change, sampling: Sampling
-    ) -> None:
-        self._open, self._change = open_model, change
+    def __init__(self, model: str | None, open_model: Open, sampling: Sampling) -> None:
+        self._open = open_model
         self._sampling = self._start = sampling
         self._talk, self._probabilities, self._speed = Talk(), False, Speed()
         self._told_of_the_window = False
@@ -147,7 +145,7 @@ class Chat:
         except ValueError:  # nothing, or a quote that does not close
             raise UsageError("/set needs a name and a value, as in /set temperature 0.8") from None
         source, key = self._sampling if values else self._start, name.replace("-", "_")
-        value = getattr(self._change(source, name.replace("_", "-"), values), key)
+        value = getattr(change(source, name.replace("_", "-"), values), key)
         self._sampling = replace(self._sampling, **{key: value})
         _say(f"{name} = {value}")
 
@@ -215,6 +213,33 @@ COMMANDS: dict[str, Callable[[Chat, str], None]] = {
     for name, method in vars(Chat).items()
     if name.startswith("do_")
 }
+
+
+def change(sampling: Sampling, name: str, values: list[str]) -> Sampling:
+    """Return the settings with one of them read as the flag of that name would be.
+
+    Without values they are returned as they are. Raises UsageError.
+
+    >>> change(Sampling(), "top-k", ["5"]).top_k
+    5
+    """
+    # The one flag takes all that follows, however it looks.
+    free = Parameter(consume_multiple=True, allow_leading_hyphen=True, negative="")
+    app = App(result_action="return_value", default_parameter=free, help_flags=[], version_flags=[])
+
+    @app.default
+    def read(*, sampling: Annotated[Sampling, Parameter(name="*")] = Sampling()) -> Sampling:  # noqa: B008
+        return sampling
+
+    flags = [f"--{name}={values[0]}"] if len(values) == 1 else [f"--{name}", *values]
+    key = name.replace("-", "_")
+    try:
+        changed = app(flags, exit_on_error=False, print_error=False) if values else sampling
+        return replace(sampling, **{key: getattr(changed, key)})
+    except CycloptsError as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except (AttributeError, TypeError):
+        raise UsageError(f"there is no setting {name}; /show lists them") from None
 
 
 def _file(name: str) -> Path:

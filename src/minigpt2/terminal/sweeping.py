@@ -1,6 +1,5 @@
 """A sweep as it runs: a bar for the run that trains, a line a trial, the table at the end."""
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -14,12 +13,11 @@ _ROWS_SHOWN = 20
 
 
 class SweepView(LiveView):
-    """Shows the events of a sweep: the process on `log`, its result on `out`."""
+    """Shows the events of a sweep: the process on standard error, its result on standard output."""
 
-    def __init__(self, log: Console, out: Console) -> None:
-        count = TextColumn("{task.completed}/{task.total}")
-        columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-        super().__init__(log, out, *columns)
+    def __init__(self) -> None:
+        name, count = map(TextColumn, ("{task.description}", "{task.completed}/{task.total}"))
+        super().__init__(name, BarColumn(), count, TimeRemainingColumn())
         self._task = self.add_task("", total=None)
 
     def show(self, event: SweepEvent) -> None:

@@ -1,16 +1,17 @@
 """Training as it runs: a live bar in a terminal, plain lines elsewhere, a summary at the end."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from rich.console import Console, RenderableType
+import numpy as np
+from rich.console import RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.text import Text
 
 from minigpt2.checkpoints import RunDirectory
 from minigpt2.reports import draw_curves
-from minigpt2.terminal.curve import LossCurve
 from minigpt2.terminal.layouts import LiveView, command, filled
 from minigpt2.text import printable
 from minigpt2.training import Evaluated, Event, Finished, Sampled, Started, Step
@@ -19,17 +20,21 @@ _LINE_SECONDS = 10.0  # between plain lines
 _EXCERPT = 300  # characters of a sample on the way
 # The least window with room for a curve beside the lines that scroll.
 _LEAST_WIDTH, _LEAST_HEIGHT = 40, 16
+_BUCKETS = 512  # of steps; wider than any terminal has dots
+# Unicode's braille patterns: the bit of each dot of a cell, by row and column.
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+_LABEL = 7  # columns for the scale
 
 
 class TrainingView(LiveView):
-    """Shows training events: the process on `log`, its result on `out`."""
+    """Shows training events: the process on standard error, its result on standard output."""
 
     _plan = ""  # until a run has started: rich asks for it even before
 
-    def __init__(self, log: Console, out: Console) -> None:
+    def __init__(self) -> None:
         texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
         name, count, figures = map(TextColumn, texts)
-        super().__init__(log, out, name, BarColumn(), count, figures, TimeRemainingColumn())
+        super().__init__(name, BarColumn(), count, figures, TimeRemainingColumn())
         self._last_line = 0.0
         self._curve, self._sample = LossCurve(1), ""
         self._start_loss: float | None = None  # of a model that is trained further
@@ -108,3 +113,54 @@ class TrainingView(LiveView):
             self._out.rule()
         start = self._start_loss
         self.tell(filled("finished", **vars(event), start_loss=start, command=command()))
+
+
+class LossCurve:
+    """The mean training loss of every stretch of a run, and validation losses as marks."""
+
+    def __init__(self, total_steps: int) -> None:
+        self._total = max(1, total_steps)
+        self._sums = np.zeros((_BUCKETS, 2))  # of losses, and how many they are
+        self._marks: list[tuple[float, float]] = []
+
+    def add(self, step: int, loss: float) -> None:
+        """Take note of a training loss."""
+        self._sums[min(_BUCKETS - 1, step * _BUCKETS // self._total)] += loss, 1
+
+    def mark(self, step: int, loss: float) -> None:
+        """Take note of a validation loss."""
+        self._marks.append((step / self._total, loss))
+
+    def draw(self, width: int, height: int) -> Text:
+        """Return the curve so far; empty where there is nothing to see, or no room."""
+        line = [(i / _BUCKETS, loss / n) for i, (loss, n) in enumerate(self._sums.tolist()) if n]
+        losses = [loss for _, loss in (*line, *self._marks) if 0 < loss < math.inf]
+        width -= _LABEL
+        if len(losses) < 2 or width < 8 or height < 2:
+            return Text()
+        low, high = math.log(min(losses)), math.log(max(losses))
+        cells = [[0] * width for _ in range(height)]
+        for x, y in _places(line, low, high, 2 * width, 4 * height):
+            cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
+        marks = {(y, x) for x, y in _places(self._marks, low, high, width, height)}
+        text = Text()
+        for row, bits in enumerate(cells):
+            at = high - (high - low) * row / (height - 1)
+            text.append(f"{math.exp(at):6.2f} ", "dim")
+            for column, cell in enumerate(bits):
+                if (row, column) in marks:
+                    text.append("●", "bold green")
+                else:
+                    text.append(chr(0x2800 + cell) if cell else " ")
+            text.append("\n" if row < height - 1 else "")
+        return text
+
+
+def _places(
+    points: Iterable[tuple[float, float]], low: float, high: float, width: int, height: int
+) -> Iterable[tuple[int, int]]:
+    """Yield where points (share of the run, loss) fall: column from the left, row from the top."""
+    for share, loss in points:
+        if 0 < loss < math.inf:
+            depth = (high - math.log(loss)) / ((high - low) or 1.0)
+            yield min(width - 1, int(share * width)), min(height - 1, round(depth * (height - 1)))

@@ -11,14 +11,11 @@ from pathlib import Path
 
 from minigpt2.config import bpe_size
 from minigpt2.errors import ConfigError
-from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, gpt2_tokenizer
+from minigpt2.tokenizers.bpe import BPETokenizer, ByteTokenizer, byte_symbols, gpt2_tokenizer
 from minigpt2.tokenizers.chars import CharTokenizer
-from minigpt2.tokenizers.decode import IncrementalDecoder
-from minigpt2.tokenizers.directory import load_tokenizer, tokenizer_files, tokenizer_from_json
-from minigpt2.tokenizers.foreign import ForeignTokenizer
+from minigpt2.tokenizers.directory import ForeignTokenizer, load_tokenizer, tokenizer_files
 from minigpt2.tokenizers.merges import count_words, learn_merges
-from minigpt2.tokenizers.protocol import Tokenizer, encode_array
-from minigpt2.tokenizers.specials import END_OF_TEXT
+from minigpt2.tokenizers.protocol import END_OF_TEXT, IncrementalDecoder, Tokenizer, encode_array
 from minigpt2.tokenizers.transcript import NEXT_TURN, TRANSCRIPT, answers, converses, transcript
 
 

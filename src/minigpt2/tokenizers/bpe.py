@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from minigpt2.tokenizers.specials import END_OF_TEXT, LAYOUT, Vocabulary
+from minigpt2.tokenizers.protocol import END_OF_TEXT, LAYOUT, Vocabulary
 
 # How GPT-2 cuts text into words before any merge: contractions, then runs of letters, digits or
 # other signs with the blank before them, then white space, which leaves its last blank to the word

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigpt2.errors import DataError
-from minigpt2.tokenizers.specials import Vocabulary
+from minigpt2.tokenizers.protocol import Vocabulary
 
 
 class CharTokenizer(Vocabulary):

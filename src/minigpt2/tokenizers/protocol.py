@@ -1,9 +1,19 @@
-"""What a tokenizer is to the rest of the house."""
+"""What a tokenizer is to the rest of the house, what ours have alike, and how a stream is decoded.
 
-from collections.abc import Sequence
+Special tokens are `<|endoftext|>`, which no text can become, and those a user adds to mark a text.
+Added ones are recognised wherever they stand in a text: that is what they are added for.
+"""
+
+import codecs
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from minigpt2.files import facts
+
+LAYOUT = facts(__file__)
+END_OF_TEXT = "<|endoftext|>"  # GPT-2's separator between documents
 
 
 @runtime_checkable
@@ -44,3 +54,43 @@ def encode_array(tokenizer: Tokenizer, text: str) -> np.ndarray:
     owner = next((kind for kind in type(tokenizer).__mro__ if "encode" in vars(kind)), object)
     quick = getattr(tokenizer, "encode_array", None) if "encode_array" in vars(owner) else None
     return quick(text) if quick else np.array(tokenizer.encode(text), dtype=np.int64)
+
+
+class Vocabulary:
+    """What our tokenizers have alike: `size` ids of text, and special tokens after them."""
+
+    def __init__(self, size: int, specials: Iterable[str]) -> None:
+        self.specials = {text: size + place for place, text in enumerate(specials)}
+        self.vocab_size = size + len(self.specials)
+        self.eos_id = self.specials.get(END_OF_TEXT)
+        self.chat_template: str | None = None
+        # Those that text is searched for.
+        self.recognised = [text for text in self.specials if text != END_OF_TEXT]
+
+    def tree(self, **parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of a `tokenizer.json` with these parts."""
+        added = [
+            {**LAYOUT["added_token"], "id": number, "content": text}
+            for text, number in self.specials.items()
+        ]
+        return {**LAYOUT["tokenizer"], "added_tokens": added, **parts}
+
+
+class IncrementalDecoder:
+    """Feed ids one by one, get the text that is certain so far: never half a character.
+
+    A token may end within a UTF-8 sequence; its bytes wait until the rest has come.
+    The pieces joined equal the tokenizer's `decode` of all ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token_id: int) -> str:
+        """Return the characters that this id completes, perhaps none."""
+        return self._decoder.decode(self._tokenizer.decode_bytes([token_id]))
+
+    def finish(self) -> str:
+        """Return what is left: an unfinished sequence becomes U+FFFD."""
+        return self._decoder.decode(b"", final=True)

@@ -13,12 +13,10 @@ import yaml
 from torch import Tensor
 
 from minigpt2 import __version__
-from minigpt2 import config as schema
-from minigpt2.checkpoints import RunDirectory, Say, adapters, directory, is_adapter, weights
-from minigpt2.config import Config
+from minigpt2.checkpoints import RunDirectory, Say, directory, is_adapter, weights
+from minigpt2.config import Config, flatten, marked
 from minigpt2.data import Dataset, Recipe, bigram_loss, open_dataset, prepare
 from minigpt2.data.batches import Batches
-from minigpt2.data.documents import DocumentBatches
 from minigpt2.errors import ConfigError, DataError, UsageError
 from minigpt2.files import read_sealed, replace_file, sealed
 from minigpt2.model import LanguageModel
@@ -27,7 +25,7 @@ from minigpt2.tokenizers import Tokenizer
 from minigpt2.training.memory import MemoryEstimate, foresee_memory
 from minigpt2.training.optimizers import build_optimizer, load_optimizer_tensors
 from minigpt2.training.plan import Plan, apply_transforms, find_device, make_plan
-from minigpt2.training.start import build_model, keep_base, open_start
+from minigpt2.training.start import Given, build_model, keep_base, open_start
 
 _FEW_STEPS, _FEW_TOKENS = 100, 300  # of which fine-tuning and its evaluation need more
 
@@ -92,36 +90,28 @@ class Job:
         return counters.step >= self.total_steps or stale
 
 
-def begin(
-    config: Config,
-    model: LanguageModel | None,
-    tokenizer: Tokenizer | None,
-    batches: BatchSource | None,
-    resume: bool,
-    say: Say,
-) -> Job:
+def begin(config: Config, given: Given, batches: BatchSource | None, resume: bool, say: Say) -> Job:
     """Open the run directory, plan, prepare the data, build the state, resume what is there."""
     run = _open_run(config, resume)
     resuming = run.exists()
     last = run.latest(say) if resuming else None
     if last is None and resuming and run.checkpoints():
         raise DataError(f"no checkpoint under {run.path} verifies; it cannot be resumed")
-    model, given = open_start(config, last, model, tokenizer, say)
+    model, known = open_start(config, last, given, say)
     plan = _plan(config, run, say) if resuming else make_plan(config)
     torch.set_num_threads(plan.threads)
-    data = _open_data(config, run, given, say)
+    data = _open_data(config, run, known, say)
     if resuming and _facts(run)["data"] != _data_facts(data):
         raise DataError(
             f"{data.folder} is not the data {run.path} was begun with; use another --out"
         )
-    tokenizer = tokenizer or data.tokenizer
+    tokenizer = given[1] or data.tokenizer
     asked, config = config, config.for_data(data.manifest["prompts"])
     if config.masks_documents and data.separator is None:
         raise ConfigError(["data.mask_documents: this is one text, without documents to part"])
     if batches is None:
-        form = DocumentBatches if config.by_document else Batches
         size, seed = config.training.batch_size, config.training.seed
-        batches = form(data.train, size, config.sequence_length, seed)
+        batches = Batches(data.train, size, config.sequence_length, seed, config.by_document)
     total_steps = config.training.max_steps or batches.steps(config.training.num_epochs or 1)
     config = config.for_length(total_steps)
     if config.model.init and last is None:
@@ -150,12 +140,12 @@ def take_up(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer
     There is no generator state in it: each step seeds torch from (seed, step), so that dropout,
     like the batch, is a function of the step's number.
     """
-    progress = directory.load_progress(folder)
-    load = adapters.load_adapter if is_adapter(folder) else weights.load_weights
+    numbers, tensors = directory.load_progress(folder)
+    load = weights.load_adapter if is_adapter(folder) else weights.load_weights
     load(model, folder)
-    load_optimizer_tensors(optimizer, model, progress.optimizer)
+    load_optimizer_tensors(optimizer, model, tensors)
     try:
-        return Counters(**{item.name: progress.numbers[item.name] for item in fields(Counters)})
+        return Counters(**{item.name: numbers[item.name] for item in fields(Counters)})
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder}/state.json lacks {error}") from None
 
@@ -249,9 +239,9 @@ def refuse_changes(place: Path, there: dict, here: dict, free: Set[str]) -> None
 def _plan(config: Config, run: RunDirectory, say: Say) -> Plan:
     """Return the recorded plan of a run, after checking that it may go on under `config`."""
     stored = stored_config(run.path).config
-    old, new = schema.flatten(stored), schema.flatten(config)
-    planned = schema.marked("planned")
-    refuse_changes(run.path, old, new, schema.marked("free") | planned)
+    old, new = flatten(stored), flatten(config)
+    planned = marked("planned")
+    refuse_changes(run.path, old, new, marked("free") | planned)
     plan = _facts(run)["plan"]
     here = make_plan(config)
     if any(old[key] != new[key] for key in planned):

@@ -5,32 +5,33 @@ dropout masks and the learning rate of a step are functions of the step's number
 run equals never having stopped it, bit for bit on a CPU under the same plan.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from minigpt2.checkpoints import Progress
 from minigpt2.config import Config
-from minigpt2.data.batches import IGNORED, mix
-from minigpt2.data.documents import restart_at
+from minigpt2.data.batches import IGNORED, mix, restart_at
 from minigpt2.errors import MiniGPT2Error, is_out_of_memory
 from minigpt2.evaluation import evaluation_windows, mean_loss
 from minigpt2.generation import Sampling, generate
 from minigpt2.model import LanguageModel
 from minigpt2.tokenizers import NEXT_TURN, TRANSCRIPT, Tokenizer
-from minigpt2.training import memory, schedules
+from minigpt2.training import memory
 from minigpt2.training.begin import BatchSource, Job, begin
 from minigpt2.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Step
-from minigpt2.training.optimizers import optimizer_tensors
+from minigpt2.training.optimizers import learning_rate, optimizer_tensors
 from minigpt2.training.plan import Plan
 from minigpt2.training.start import shape_of
-from minigpt2.training.tracking import Track, tracking
 
+Track = Callable[[dict[str, Any]], None]
 SAMPLE_TOKENS = 500
 _SMALLER_RATE = "Begin a new run with a smaller --training.learning-rate"
 
@@ -51,7 +52,7 @@ def train(
     after every step; when it says so, the step is saved and the run ends, to be resumed later.
     `say` takes lines for a person: repairs, skipped checkpoints, a changed machine.
     """
-    job = begin(config, model, tokenizer, batches, resume == "auto", say)
+    job = begin(config, (model, tokenizer), batches, resume == "auto", say)
     counters = job.counters
     started = time.perf_counter() - counters.seconds
     every = list(job.model.parameters())
@@ -86,7 +87,7 @@ def train_step(job: Job) -> Step:
     """Take one optimizer step: batch, forward and backward, clip, update."""
     began, counters, training = time.perf_counter(), job.counters, job.config.training
     tokens, targets = job.batches.batch(counters.step)
-    rate = schedules.learning_rate(counters.step, job.total_steps, training)
+    rate = learning_rate(counters.step, job.total_steps, training)
     torch.manual_seed(mix(mix(training.seed) ^ counters.step))  # dropout, as a function of the step
     loss = _accumulate_or_advise(job, tokens, targets)
     grad_norm = clip_gradients(job.model, training.grad_clip)
@@ -173,7 +174,7 @@ def _milestones(job: Job, step: Step, track: Track, stopping: bool) -> Iterator[
         job.run.keep(job.model, job.tokenizer, step.step)
     better = evaluated and evaluated.is_best
     if better or due(logging.save_interval) or job.finished() or stopping:
-        progress = Progress(asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
+        progress = (asdict(job.counters), optimizer_tensors(job.optimizer, job.model))
         folder = job.run.save(job.model, job.tokenizer, progress, logging.keep_last)
         yield Saved(step.step, folder)
 
@@ -199,8 +200,8 @@ def _evaluate(job: Job) -> Evaluated:
     config, train, val = job.config, job.data.train, job.data.val
     model, separator, counters = job.model, job.separator, job.counters
     train_cut, val_cut = evaluation_windows(train, val, config.sequence_length, config.by_document)
-    val_loss = mean_loss(model, val, val_cut, separator)
-    train_loss = mean_loss(model, train, train_cut, separator)
+    val_loss = mean_loss(model, val.read, val_cut, separator)
+    train_loss = mean_loss(model, train.read, train_cut, separator)
     step, best = counters.step, counters.best_loss
     if step and not math.isfinite(val_loss):
         raise MiniGPT2Error(f"step {step}: the validation loss is {val_loss}. {_SMALLER_RATE}")
@@ -226,3 +227,21 @@ def _log(job: Job, track: Track, step: Step | None, evaluated: Evaluated | None)
         entry |= {"val_loss": evaluated.val_loss, "train_eval_loss": evaluated.train_eval_loss}
     job.run.log(entry)
     track(entry)
+
+
+@contextlib.contextmanager
+def tracking(folder: Path, step: int) -> Iterator[Track]:
+    """Yield what writes a line of metrics as TensorBoard events, where `minigpt2[track]` is."""
+    if not find_spec("tensorboard"):
+        yield lambda entry: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    def track(entry: dict[str, Any]) -> None:
+        for name, value in entry.items():
+            if name != "step":
+                writer.add_scalar(name, value, entry["step"])
+
+    # Points after `purge_step` of a run that died are hidden, as metrics.jsonl cuts them.
+    with SummaryWriter(str(folder), purge_step=step + 1) as writer:
+        yield track

@@ -17,6 +17,8 @@ from minigpt2.interop import open_model, opening, resolve_model
 from minigpt2.model import GPT2, Bigram, BigramConfig, GPT2Config, LanguageModel, lora, resize
 from minigpt2.tokenizers import Tokenizer, with_specials
 
+# A model and its tokenizer, as far as there are some already.
+Given = tuple[LanguageModel | None, Tokenizer | None]
 _SHAPE = ("n_layer", "n_head", "n_embd")
 # 5e-5 is what released descendants of GPT-2 were fine-tuned with, at its width of 768. Narrower
 # models take more: at 128 wide 3e-3 was better than 1e-3, and that than 3e-4 (results/finetuning);
@@ -48,19 +50,13 @@ def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
     }
 
 
-def open_start(
-    config: Config,
-    last: Path | None,
-    model: LanguageModel | None,
-    tokenizer: Tokenizer | None,
-    say: Say,
-) -> tuple[LanguageModel | None, Tokenizer | None]:
+def open_start(config: Config, last: Path | None, given: Given, say: Say) -> Given:
     """Open what a run starts from: `last`, its own checkpoint, else what model.init names.
 
-    A `model` that is given is taken as it is, its frozen parts aside. None: what configuration
-    and data say.
+    What is `given` is taken as it is, a model's frozen parts aside. None: what configuration and
+    data say.
     """
-    init = config.model.init
+    init, (model, tokenizer) = config.model.init, given
     if init is not None and (model is not None or tokenizer is not None):
         raise ConfigError([f"model.init {init}: it brings model and tokenizer along; give neither"])
     if init is not None and last is not None:

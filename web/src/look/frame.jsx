@@ -1,6 +1,7 @@
 // What every view that looks inside has: its title, its question, its legend, and two ways to take
 // it away, as a picture of what is on screen and as the numbers themselves.
 import { useRef } from "preact/hooks";
+import { Notice } from "../notice.jsx";
 import { plain } from "./arrays.js";
 import "./look.css";
 
@@ -42,11 +43,8 @@ export function Frame({ name, title, question, controls, legend, look, children 
         <p class="question">{question}</p>
       </header>
       {controls && <div class="row">{controls}</div>}
-      {problem && (
-        <div class="notice" role="alert">
-          {problem.message} {problem.status !== 400 && <button onClick={again}>Try again</button>}
-        </div>
-      )}
+      {problem
+        && <Notice text={problem.message} label="Try again" act={problem.status !== 400 && again} />}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
       <footer class="legend small">{legend}{asked?.model && <p>Model: {asked.model}</p>}</footer>

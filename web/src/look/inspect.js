@@ -1,6 +1,7 @@
 // Asking about a text: one answer at a time, the newest; the older one stays until it comes.
 import { useEffect, useState } from "preact/hooks";
 import { inspect } from "../api.js";
+import { later } from "../later.js";
 import { decoded } from "./arrays.js";
 
 const SETTLED = 100; // ms until a slider that moves is believed
@@ -21,36 +22,22 @@ export function useAnswer(key, ask, wanted = true) {
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     if (!wanted) return;
-    const controller = new AbortController();
-    const put = (values) => controller.signal.aborted || setState((old) => ({ ...old, ...values }));
-    put({ waiting: true });
-    const timer = setTimeout(async () => {
+    const put = (values) => setState((old) => ({ ...old, ...values }));
+    const work = async (signal) => {
       underWay++;
       try {
-        const data = decoded(await patiently(ask, controller.signal));
-        put({ data, request: key, problem: null, waiting: false });
-      } catch (problem) {
-        put({ problem, waiting: false });
+        return decoded(await ask(signal));
       } finally {
         underWay--;
       }
-    }, SETTLED);
-    return () => {
-      clearTimeout(timer);
-      controller.abort();
     };
+    put({ waiting: true });
+    return later(
+      state.data ? SETTLED : 0, // what is asked first is asked at once
+      work,
+      (data) => put({ data, request: key, problem: null, waiting: false }),
+      (problem) => put({ problem, waiting: false }),
+    );
   }, [key, attempt, wanted]);
   return { ...state, again: () => setAttempt((n) => n + 1) };
-}
-
-async function patiently(ask, signal) {
-  for (;;) {
-    try {
-      return await ask(signal);
-    } catch (error) {
-      if (error.status !== 503) throw error; // a model that is being loaded is waited for
-      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
-      signal.throwIfAborted();
-    }
-  }
 }

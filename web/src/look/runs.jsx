@@ -115,8 +115,7 @@ function One({ run: { name, model, history }, step, links, samples = [], put }) 
         <div class="sample">
           <label for="sample">Sample of step</label>
           <input id="sample" type="range" min={0} max={last} value={i} aria-valuetext={`step ${samples[i].step}`}
-            onInput={({ target }) => put({ run: name, sample: samples[target.value].step })}
-            style={{ "--filled": `${(100 * i) / (last || 1)}%` }} />
+            onInput={({ target }) => put({ run: name, sample: samples[target.value].step })} />
           <output for="sample">{count(samples[i].step)}</output>
           <pre>{samples[i].text}</pre>
         </div>)}

@@ -1,6 +1,7 @@
 // The text that is looked at, shared by all views that look inside.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { keptDraft } from "../write/draft.js";
+import { kept } from "../kept.js";
+import { DRAFT } from "../write/manuscript.js";
 
 const SETTLED = 250; // ms
 const FIRST = "ROMEO:\nO Romeo, Romeo! wherefore art thou Romeo?"; // it repeats itself
@@ -8,7 +9,7 @@ const MOST = 200; // letters
 
 /** What is looked at first: the end of what stands in Write, as far as it surely fits. */
 export function firstText({ block_size: size }) {
-  const text = keptDraft()?.text || FIRST;
+  const text = kept(DRAFT)?.text || FIRST;
   return text.slice(-Math.min(MOST, size)).replace(/^[\uDC00-\uDFFF]/, ""); // not half a letter
 }
 

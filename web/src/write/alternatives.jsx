@@ -1,5 +1,5 @@
 // What could have stood in a token's place: a small list beside it, to look at and to branch from.
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { rangeOf } from "./colours.js";
 import { alternatives, isText, percent, shown } from "./surprise.js";
 
@@ -39,7 +39,7 @@ export function Alternatives({ span, ink, byKey, close, branch, step }) {
   const all = alternatives(span);
   useArrows(peek, close, step);
   useLayoutEffect(() => place(peek.current, ink.current, span));
-  useEffect(() => {
+  useLayoutEffect(() => { // at once, or the next key finds no row
     if (byKey) (peek.current.querySelector(".chosen") ?? peek.current).focus();
   }, [span.from, byKey]);
   return (

@@ -1,6 +1,6 @@
 // The settings: each a slider, a number, and what its value means.
 import { useState } from "preact/hooks";
-import { MAX_SEED, SETTINGS, within } from "./settings.js";
+import { SEED, SETTINGS, within } from "./settings.js";
 
 export function Controls({ writer, model, shown, children }) {
   const { settings } = writer;
@@ -19,7 +19,7 @@ export function Controls({ writer, model, shown, children }) {
 }
 
 /** A number to type: what is typed stands, and counts only when it is finished. */
-function NumberField({ value, onChange, wide, ...rest }) {
+function NumberField({ value, onChange, ...rest }) {
   const [typed, setTyped] = useState(null);
   const finish = (event) => {
     setTyped(null);
@@ -27,7 +27,7 @@ function NumberField({ value, onChange, wide, ...rest }) {
   };
   return (
     <input
-      {...rest} type="number" class={wide ? "number wide" : "number"} value={typed ?? value}
+      {...rest} type="number" class="number" value={typed ?? value}
       onInput={(event) => setTyped(event.target.value)} onChange={finish} onBlur={() => setTyped(null)}
     />
   );
@@ -43,20 +43,18 @@ export function Slider({ setting, value, onChange }) {
       <NumberField {...shared} aria-label={`${label}, as a number`} placeholder="off"
         value={value === off ? "" : value} onChange={change} />
       <input {...shared} id={name} type="range" value={value}
-        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${tell(value)}`}
-        style={{ "--filled": `${(100 * (value - min)) / (max - min)}%` }} />
+        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${tell(value)}`} />
       <span id={`${name}-tells`} class="small">{tell(value)}</span>
     </div>
   );
 }
 
 function Seed({ settings, set }) {
-  const bounds = { min: 0, max: MAX_SEED, step: 1 };
   return (
     <div class="setting">
       <label for="seed">Seed</label>
-      <NumberField id="seed" wide {...bounds} value={settings.seed}
-        onChange={(text) => set({ seed: within(text, bounds, settings.seed) })} />
+      <NumberField id="seed" min={SEED.min} max={SEED.max} step={SEED.step} value={settings.seed}
+        onChange={(text) => set({ seed: within(text, SEED, settings.seed) })} />
       <label class="check">
         <input type="checkbox" checked={!settings.lock}
           onChange={(event) => set({ lock: !event.target.checked })} />

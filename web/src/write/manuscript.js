@@ -1,6 +1,9 @@
 // A text of two hands: `marks` are the ranges [from, to) that the model wrote, in order. `sight` is
 // where the part begins that the model still sees. All functions return a new manuscript.
 
+/** Under which it is kept by the tab; another number when its form changes. */
+export const DRAFT = "draft-1";
+
 export const blank = { text: "", marks: [], sight: 0 };
 
 /** The manuscript with a piece by the model at its end. */

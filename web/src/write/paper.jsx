@@ -49,12 +49,9 @@ export function Paper({ writer, onType, label }) {
     following.current = s.scrollHeight - s.scrollTop - s.clientHeight < NEAR;
     if (span) redraw(s.scrollTop); // the list goes with its token
   };
-  const ran = useRef(false); // a message at the end takes room as well
   useLayoutEffect(() => {
-    const { current: s } = scroller;
-    if ((running || ran.current) && following.current) s.scrollTop = s.scrollHeight;
-    ran.current = running;
-  }, [manuscript, running]);
+    if (run && following.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+  }, [manuscript, running]); // a message at the end takes room as well
   useLayoutEffect(() => paint(ink.current, spans, span), [manuscript, spans, span]);
   useEffect(() => pick(null), [run]); // what was pointed at may be another text now
   const close = () => (pick(null), byKey && (field.current ?? ink.current).focus());
@@ -63,7 +60,7 @@ export function Paper({ writer, onType, label }) {
   const reading = { tabIndex: 0, role: "group", "aria-label": `What ${label} writes` };
   return (
     <div class="paper" ref={scroller} onScroll={onScroll}>
-      {label && <p class="label"><b>{label}</b>{run && <span>{run.written} written</span>}</p>}
+      {label && <p class="label spread"><b>{label}</b>{run && <span>{run.written} written</span>}</p>}
       <div class="stack" {...handlers}>
         <div class="ink" ref={ink} {...(onType ? { "aria-hidden": "true" } : reading)}>
           {pieces(manuscript).map(({ text, model, unseen }, i) => (

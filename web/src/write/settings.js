@@ -27,7 +27,8 @@ export const SETTINGS = [
   },
 ];
 
-export const MAX_SEED = 2 ** 32 - 1;
+export const SEED = { name: "seed", min: 0, max: 2 ** 32 - 1, step: 1, start: 1337 };
+const SWITCHES = ["lock", "surprise"];
 
 /** A number within its bounds, or the one that was; what is typed may be anything. */
 export function within(value, { min, max, step }, before) {
@@ -39,15 +40,14 @@ export function within(value, { min, max, step }, before) {
 
 /** Settings out of the address's text. */
 export function settingsFrom(address) {
-  const settings = { seed: 1337, lock: address.lock === "1", surprise: address.surprise === "1" };
-  for (const s of SETTINGS) settings[s.name] = within(address[s.name] ?? "", s, s.start);
-  settings.seed = within(address.seed ?? "", { min: 0, max: MAX_SEED, step: 1 }, settings.seed);
-  return settings;
+  const numbers = [...SETTINGS, SEED].map((s) => [s.name, within(address[s.name] ?? "", s, s.start)]);
+  const switches = SWITCHES.map((name) => [name, address[name] === "1"]);
+  return Object.fromEntries([...numbers, ...switches]);
 }
 
 /** ... and back; what is as at the start takes no room there. */
 export function addressOf(settings) {
-  const entries = SETTINGS.map((s) => [s.name, settings[s.name] === s.start ? null : settings[s.name]]);
-  const { seed, lock, surprise } = settings;
-  return { ...Object.fromEntries(entries), seed, lock: lock ? "1" : null, surprise: surprise ? "1" : null };
+  const numbers = SETTINGS.map((s) => [s.name, settings[s.name] === s.start ? null : settings[s.name]]);
+  const switches = SWITCHES.map((name) => [name, settings[name] ? "1" : null]);
+  return { ...Object.fromEntries([...numbers, ...switches]), seed: settings.seed };
 }

@@ -1,10 +1,11 @@
 // The view in which a text is written: paper, actions, settings. What happens is the Writer's.
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
+import { keep, kept } from "../kept.js";
+import { Notice } from "../notice.jsx";
 import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
-import { keepDraft, keptDraft } from "./draft.js";
-import { blank, promptOf } from "./manuscript.js";
+import { DRAFT, blank, promptOf } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
 import { BITS, LEVELS } from "./surprise.js";
 import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
@@ -16,7 +17,7 @@ const inAddress = (prompt) => (prompt.length <= PROMPT_IN_ADDRESS ? prompt : "")
 /** What the tab kept, if the address means the same text; else the address's prompt. */
 function firstManuscript() {
   const prompt = address().prompt ?? "";
-  const draft = keptDraft();
+  const draft = kept(DRAFT);
   return draft && inAddress(promptOf(draft).text) === prompt ? draft : { ...blank, text: prompt };
 }
 
@@ -34,15 +35,8 @@ function useWriter(model, rival) {
   const writer = ref.current;
   const prompt = inAddress(promptOf(writer.manuscript).text) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
-  useEffect(() => {
-    const keep = () => keepDraft(writer.manuscript);
-    addEventListener("pagehide", keep);
-    return () => {
-      removeEventListener("pagehide", keep);
-      writer.stop();
-      keep();
-    };
-  }, []);
+  useEffect(() => keep(DRAFT, writer.manuscript), [writer.manuscript]);
+  useEffect(() => () => writer.stop(), []);
   useEffect(() => writer.setModel(model), [model]);
   useEffect(() => writer.compare(rival ?? null), [rival?.id]);
   return writer;
@@ -79,14 +73,13 @@ export function Write({ model, models }) {
   return (
     <main class="studio">
       <section class="sheet" aria-label="Text">
-        <div class={other ? "papers two" : "papers"}>
+        <div class="papers">
           <Paper key="own" writer={writer} onType={(t) => writer.type(t)} label={other && model.id} />
           {other && <Paper key={other.model.id} writer={other} label={other.model.id} />}
         </div>
         {writer.notice && <Notice {...writer.notice} />}
         {other?.notice && <Notice {...other.notice} text={`${other.model.id}: ${other.notice.text}`} />}
         {writer.settings.surprise && <Scale />}
-        <Gauge share={Math.min(1, writer.used / model.minigpt2.block_size)} />
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
       <Controls writer={writer} model={model} shown={shown}>
@@ -121,36 +114,24 @@ function Look({ writer, rivals, rival }) {
 
 /** What the colours mean. */
 const Scale = () => (
-  <p class="scale small">
+  <p class="surprises small">
     <span><b>Surprise</b> −log₂ p</span> <span>0</span>
     {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
     <span>{BITS * LEVELS}+ bits</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
   </p>
 );
 
-function Notice({ text, label, act }) {
-  return (
-    <div class="notice" role="alert">
-      <span>{text}</span>
-      {act && <button onClick={act}>{label}</button>}
-    </div>
-  );
-}
-
-/** How much of the model's window is taken. */
-const Gauge = ({ share }) => (
-  <div class="gauge" aria-hidden="true"><i style={{ transform: `scaleX(${share})` }} /></div>
-);
-
 function Actions({ writer, shown, toggle }) {
   const [copied, setCopied] = useState(false);
-  const { busy, canContinue, past, manuscript } = writer;
-  const copy = async () => {
-    setCopied(await copyText(manuscript.text));
+  const { busy, canContinue, past, manuscript, used, model } = writer;
+  const copy = ({ currentTarget: button }) => {
+    document.querySelector(".paper textarea").select();
+    setCopied(document.execCommand("copy")); // navigator.clipboard is there on localhost and https only
+    button.focus();
     setTimeout(() => setCopied(false), 1500);
   };
   return (
-    <div class="actions">
+    <div class="actions spread" style={{ "--used": `${(100 * used) / model.minigpt2.block_size}%` }}>
       <div class="row">
         {/* One element, so that the focus stays where it is. */}
         <button class="primary" title={busy ? "Esc" : "Ctrl or Cmd with Enter"}
@@ -167,38 +148,20 @@ function Actions({ writer, shown, toggle }) {
   );
 }
 
-// The clipboard's own interface is there on localhost and https only.
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    document.querySelector(".paper textarea").select();
-    return document.execCommand("copy");
-  }
-}
-
 const FINISHES = {
   length: "the length is reached", stop: "the model ended the text", stopped: "stopped",
   window: "the window is full", error: "broken off",
 };
 
-const Hint = () => <span class="hint">Ctrl + Enter writes, Esc stops</span>;
-
-function Status({ writer }) {
-  const { run, running, finish, speed, used, model } = writer;
-  const count = run?.written ?? 0;
+function Status({ writer: { run, running, speed, used, model } }) {
   const size = model.minigpt2.block_size;
-  const end = FINISHES[finish] ?? finish; // a server may have reasons of its own
-  const said = running ? "Writing" : finish ? `${count} tokens written: ${end}` : "";
+  const finish = running ? "writing" : FINISHES[run?.finish] ?? run?.finish; // or a server's own reason
   return (
-    <div class="status">
-      <span class="hidden" role="status" aria-live="polite">{said}</span>
-      <span class="spent">
-        {run ? <span><b class="written">{count.toLocaleString("en")}</b> written</span> : <Hint />}
-        {run && speed && <span class="speed"><b>{Math.round(speed).toLocaleString("en")}</b> tokens/s</span>}
-        {finish && <span class="finish">{end}</span>}
-      </span>
+    <div class="status spread">
+      {!run && <span class="hint">Ctrl + Enter writes, Esc stops</span>}
+      {run && <span><b class="written">{run.written.toLocaleString("en")}</b> written</span>}
+      {speed && <span><b>{Math.round(speed).toLocaleString("en")}</b> tokens/s</span>}
+      <span class="finish" role="status">{finish}</span>
       {used !== null && (
         <span class={used > size ? "over" : ""} title="Tokens of the text, and of the model’s window">
           <b>{used.toLocaleString("en")}</b> of {size.toLocaleString("en")} tokens

@@ -1,30 +1,37 @@
-"""GGUF out: one file with weights and tokenizer that llama.cpp runs.
+"""Models for other programs: a GGUF for llama.cpp, an ONNX for onnxruntime; both are then run.
 
-Names are llama.cpp's for the architecture gpt2; linear maps are (out, in) there, as in torch.
-Matrices take the asked type; norms, biases and positions stay float32, as llama.cpp's own
-converter leaves them.
+A GGUF holds weights and tokenizer. Names are llama.cpp's for the architecture gpt2; linear maps are
+(out, in) there, as in torch. Matrices take the asked type; norms, biases and positions stay
+float32, as llama.cpp's own converter leaves them. An ONNX knows no tokenizer and no cache: it is
+the mathematics of one pass, `input_ids` (B, T) in, `logits` (B, T, V) out.
 """
 
 import contextlib
 import ctypes
+import io
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from minigpt2 import __version__
 from minigpt2.checkpoints.weights import PREFIX
 from minigpt2.errors import DataError, MiniGPT2Error, optional_library
-from minigpt2.model import GPT2
-from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
-from minigpt2.tokenizers.bpe import byte_symbols
+from minigpt2.model import ATTENTION, GPT2, set_attention
+from minigpt2.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, byte_symbols
 
 # The types it can be written in, and how far logits may be from ours, as a share of their spread.
 # llama.cpp looks its GELU up in a half-precision table, so float32 is not closer than that.
 TYPES = {"f32": 5e-3, "f16": 1e-2, "bf16": 5e-2, "q8_0": 1e-1}
 # llama.cpp wants at least one merge. These two bytes are in no UTF-8, so it never applies.
 _NO_MERGE = (0xFF, 0xFE)
+TOLERANCE = 1e-4  # of an ONNX's logits, absolute
+_LARGEST = 1_800_000_000  # bytes of weights inside an ONNX: its format ends at 2 GiB
 _CHECKED_TOKENS = 32
 
 
@@ -144,7 +151,15 @@ def check_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str, text: s
     with contextlib.closing(engine):
         if (theirs := engine.tokenize(text.encode(), add_bos=False)) != tokenizer.encode(text):
             raise MiniGPT2Error(f"{path}: llama.cpp's ids of {text!r} are {theirs}, not ours")
-        furthest, equal, count = _walk(model, engine, ids, length)
+        differences, equal = [torch.zeros(())], 0
+        for tokens, logits in _greedily(model, ids, length - len(ids)):
+            ours = logits[0, -1]
+            engine.reset()
+            engine.eval(tokens[0].tolist())
+            theirs = torch.from_numpy(np.array(engine.scores[tokens.shape[1] - 1]))[: len(ours)]
+            differences.append((ours - theirs).abs().max() / ours.std())
+            equal += int(ours.argmax() == theirs.argmax())
+    furthest, count = torch.stack(differences).max().item(), length - len(ids)
     if not furthest <= TYPES[kind]:  # not a number is no agreement either
         raise MiniGPT2Error(
             f"{path}: llama.cpp's logits are {furthest:.3f} of their spread away from ours, more "
@@ -156,16 +171,68 @@ def check_gguf(model: GPT2, tokenizer: Tokenizer, path: Path, kind: str, text: s
     )
 
 
-def _walk(model: GPT2, engine: Any, ids: list[int], length: int) -> tuple[float, int, int]:
-    """Return the largest difference of logits along the greedy path, and how often it is theirs."""
-    differences, equal = [torch.zeros(())], 0
-    while len(ids) < length:
+def _greedily(model: GPT2, ids: list[int], steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield tokens (1, T) and their logits (1, T, V) along our greedy continuation of `ids`."""
+    tokens = torch.tensor([ids])
+    for _ in range(steps):
         with torch.inference_mode():
-            ours = model(torch.tensor([ids]))[0, -1]
-        engine.reset()
-        engine.eval(ids)
-        theirs = torch.from_numpy(np.array(engine.scores[len(ids) - 1]))[: len(ours)]
-        differences.append((ours - theirs).abs().max() / ours.std())
-        equal += int(ours.argmax() == theirs.argmax())
-        ids = [*ids, int(ours.argmax())]
-    return torch.stack(differences).max().item(), equal, len(differences) - 1
+            logits = model(tokens)
+        yield tokens, logits
+        tokens = torch.cat([tokens, logits[:, -1:].argmax(-1)], dim=1)
+
+
+def export_onnx(model: GPT2, path: Path) -> None:
+    """Write `path`; weights beyond 2 GB go into a file beside it. Both sizes of the input are free.
+
+    The model gets the explicit attention path, of which the file is made. Raises UnavailableError
+    without onnx and onnxscript.
+    """
+    for library in ("onnx", "onnxscript"):
+        optional_library(library, "export", "ONNX is written with onnx and onnxscript")
+    set_attention(model, ATTENTION["explicit"])
+    block_size = model.config.block_size
+    tokens = torch.zeros(2, max(2, min(7, block_size)), dtype=torch.int64)
+    sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with _quietly():
+        program = torch.onnx.export(
+            model.eval(), (tokens,), dynamo=True, dynamic_shapes=(sizes,),
+            input_names=["input_ids"], output_names=["logits"], verbose=False,
+        )  # fmt: skip
+    size = sum(value.numel() * value.element_size() for value in model.parameters())
+    assert program is not None  # it is None for the old exporter's way alone
+    program.save(str(path), external_data=size > _LARGEST)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the exporter's progress, and what it says of itself, off the terminal."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def check_onnx(model: GPT2, path: Path, prompt: list[int]) -> str | None:
+    """Run the file in onnxruntime where it is installed; return what was compared, None: nothing.
+
+    Raises MiniGPT2Error where logits along our greedy continuation are not ours.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    differences = [torch.zeros(())]
+    steps = min(_CHECKED_TOKENS, model.config.block_size - len(prompt) + 1)
+    for tokens, ours in _greedily(model, prompt, steps):
+        [theirs] = session.run(["logits"], {"input_ids": tokens.numpy()})
+        differences.append((ours - torch.from_numpy(theirs)).abs().max())
+    worst = torch.stack(differences).max().item()
+    if not worst <= TOLERANCE:  # not a number is no agreement either
+        raise MiniGPT2Error(
+            f"{path}: onnxruntime's logits are {worst:.2g} away from ours, more than {TOLERANCE}; "
+            "please report it"
+        )
+    return f"onnxruntime {onnxruntime.__version__} agrees: logits within {worst:.1g}"
