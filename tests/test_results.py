@@ -30,7 +30,7 @@ SMALL = {
 }
 SMALL_SCRIPTS = {
     "compare.py": "1", "data.py": "--small", "hellaswag.py": "2 1", "generation.py": "--small",
-    "serving.py": "--small",
+    "serving.py": "--small", "looking.py": "--small",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from tests.server.browsing import PAYLOADS, address_of, needs_browser, wait_unti
 from tests.server.conftest import char_model, random_model
 
 from minigpt2.insight import contributions, record
-from minigpt2.insight.attribution import CONTRIBUTIONS_NAMES
+from minigpt2.insight.readings import CONTRIBUTIONS_NAMES
 from minigpt2.model import Bigram, BigramConfig
 from minigpt2.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -45,10 +45,17 @@ def shown(page, what):
     return number(page.inner_text(what))
 
 
-def part(page, name, where="Parts to switch off"):
-    return page.get_by_role("toolbar", name=where).get_by_role(
-        "button", name=re.compile(f"^{name},")
-    )
+def part(page, name):
+    """Return the button of a part, which is told with its contribution, or that of a layer."""
+    named = re.compile(rf"^{name}( [+−]?[\d.]+)?$")
+    return page.get_by_role("grid", name="Parts").get_by_role("button", name=named)
+
+
+def listed(page, what):
+    """Return [name, told] of the largest contributions, or of the tokens that could be next."""
+    place = {"contributions": 0, "next": 1}[what]
+    lines = page.locator(f".shares >> nth={place} >> li").all_inner_texts()
+    return [line.split("\n") for line in lines]
 
 
 def answered(page):
@@ -57,11 +64,11 @@ def answered(page):
     wait_until(page, lambda: page.locator("[aria-busy=true]").count() == 0)
 
 
-def numbers_of(page, name):
+def numbers_of(page):
     """Return what the view gives away as JSON."""
     with page.expect_download() as taken:
-        page.get_by_role("region", name=name).get_by_role("button", name="JSON").click()
-    assert taken.value.suggested_filename == f"{name.lower()}.json"
+        page.get_by_role("button", name="JSON").click()
+    assert taken.value.suggested_filename == "ablate.json"
     return json.loads(taken.value.path().read_text(encoding="utf-8"))
 
 
@@ -100,32 +107,32 @@ def test_what_is_shown_equals_a_plain_forward_without_the_head(open_view, models
     assert shown(page, ".loss .before") == pytest.approx(-was.mean().item(), abs=6e-4)
     assert shown(page, ".loss .after") == pytest.approx(-now.mean().item(), abs=6e-4)
     assert shown(page, ".change") == pytest.approx((was - now).mean().item(), abs=6e-4)
-    labels = page.get_by_role("listbox", name="by how much").get_by_role("option")
+    labels = page.get_by_role("listbox", name="Tokens").get_by_role("option")
     told = [label.get_attribute("aria-label") for label in labels.all()]
     assert "nothing predicts it" in told[0] and len(told) == len(ids)
     changes = [number(re.search(r"([+−]?[\d.]+) nats;", label)[1]) for label in told[1:]]
     assert changes == pytest.approx((now - was).tolist(), abs=6e-4)
     kl = (before.exp() * (before - after)).sum(-1)
-    kls = [number(re.search(r"after it (.*) nats", label)[1]) for label in told]
+    kls = [number(re.search(r"after it KL (.*) nats", label)[1]) for label in told]
     assert kls == pytest.approx(kl.tolist(), rel=6e-3, abs=1e-6)
-    listed = page.locator(".amounts >> nth=0 >> li").all_inner_texts()
-    for line in listed:
-        text, chances = line.split("\n")
-        token = tokenizer.encode({"·": " ", "⏎": "\n"}.get(text, text))[0]
+    could_be_next = listed(page, "next")
+    for name, chances in could_be_next:
+        token = tokenizer.encode({"blank": " ", "newline": "\n"}.get(name, name[1:-1]))[0]
         pair = [float(each.rstrip("%")) / 100 for each in chances.split(" → ")]
         ends = [before[-1, token].exp().item(), after[-1, token].exp().item()]
         assert pair == pytest.approx(ends, rel=6e-3)
-    assert len(listed) == 10
-    data = numbers_of(page, "Ablate")["data"]
+    tops = [set(each[-1].topk(10).indices.tolist()) for each in (before, after)]
+    assert len(could_be_next) == len(tops[0] | tops[1])
+    data = numbers_of(page)["data"]
     assert data["logprobs"][1] == pytest.approx(now.tolist(), abs=1e-5)
 
 
 def test_tokens_take_the_colour_of_their_change(open_view):
     page = open_view(parts="L0 MLP")
-    data = numbers_of(page, "Ablate")["data"]
+    data = numbers_of(page)["data"]
     changes = [after - before for before, after in zip(*data["logprobs"], strict=True)]
     colours = page.eval_on_selector_all(
-        ".halves .tokens:first-of-type .token", "all => all.map(e => e.style.backgroundColor)"
+        ".tokens .token", "all => all.map(e => e.style.backgroundColor)"
     )[: len(changes) + 1]
     reds = [int(re.search(r"\d+", colour)[0]) for colour in colours[1:]]
     blues = [int(re.findall(r"\d+", colour)[2]) for colour in colours[1:]]
@@ -135,52 +142,60 @@ def test_tokens_take_the_colour_of_their_change(open_view):
     assert reds[least] > blues[least] and blues[most] > reds[most]  # less likely: warm
 
 
+def pressed(page):
+    found = page.locator(".parts [aria-pressed=true]").all()
+    return [each.get_attribute("value") for each in found]
+
+
 def test_parts_are_switched_by_keyboard_and_stay_so(open_view):
     page = open_view()
-    page.wait_for_selector("text=as it was")
+    assert page.inner_text(".change") == "0.000"
     loss = page.inner_text(".loss .before")
-    part(page, "L0H0").focus()
-    for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "Space"):
+    part(page, "embed").focus()
+    for key in ("ArrowRight", *["ArrowDown"] * 3, "ArrowRight", "ArrowRight", "Space"):
         page.keyboard.press(key)
-    assert page.evaluate("document.activeElement.ariaLabel") == "L1H2, off"
-    for key in ("ArrowUp", "ArrowLeft", "ArrowLeft", "ArrowUp", "Enter"):
+    assert page.evaluate("document.activeElement.value") == "L1H2" == pressed(page)[0]
+    for key in ("ArrowUp", "ArrowLeft", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
     wait_until(page, lambda: "parts=L0H0%2CL1H2" in page.url)
     answered(page)
     after = page.inner_text(".loss .after")
     assert page.inner_text(".loss .before") == loss != after
-    toolbar = page.get_by_role("toolbar", name="Parts to switch off")
-    assert toolbar.locator("[tabindex='0']").count() == 1  # one stop
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("m")
-    replaced = page.get_by_label("Replace by")
+    assert page.locator(".parts [tabindex='0']").count() == 1  # one stop
+    page.get_by_label("its mean over the text").check()
     wait_until(page, lambda: "replace=mean" in page.url)
     page.reload()
     page.wait_for_selector(".sum")
-    assert replaced.input_value() == "mean"
-    pressed = toolbar.get_by_role("button", pressed=True).all()
-    assert [each.get_attribute("aria-label") for each in pressed] == ["L0H0, off", "L1H2, off"]
-    replaced.select_option("zero")
+    assert page.get_by_label("its mean over the text").is_checked()
+    assert pressed(page) == ["L0H0", "L1H2"]
+    page.get_by_label("zero", exact=True).check()
     answered(page)
     assert page.inner_text(".loss .after") == after
     page.get_by_role("button", name="All on").click()
-    page.wait_for_selector("text=as it was")
+    wait_until(page, lambda: page.inner_text(".change") == "0.000" and "parts" not in page.url)
+
+
+def test_a_layer_is_switched_as_a_whole(open_view):
+    page = open_view(parts="L1H1,L9H9,<b>")  # what this model has not is passed over
+    part(page, "L1").click()
+    own = [name for name in told_parts(page) if re.match("L1H|L1 MLP", name)]
+    assert len(own) > 2 and pressed(page) == ["L1", *own]
+    part(page, "L1H0").click()
+    assert pressed(page) == [name for name in own if name != "L1H0"]
+    part(page, "L1").click()
+    part(page, "L1").click()
     wait_until(page, lambda: "parts" not in page.url)
+    assert pressed(page) == []
 
 
-def test_heads_go_with_their_layer_s_attention(open_view):
-    page = open_view(parts="L1 attention,L9H9,<b>")  # what this model has not is passed over
-    assert "off with the layer’s attention" in part(page, "L1H0").get_attribute("aria-label")
-    assert part(page, "L1H0").get_attribute("aria-pressed") == "false"
-    assert part(page, "L0H0").get_attribute("aria-label") == "L0H0, on"
-    assert page.inner_text(".loss .after")
+def told_parts(page):
+    return [each.get_attribute("value") for each in page.locator(".parts td button").all()]
 
 
 def test_contributions_are_the_model_s_and_sum_to_the_difference(open_view, models):
     model, tokenizer = models["fox"]
     page = open_view(position=9, a="e", b="z")
-    told = numbers_of(page, "Attribute")["data"]
+    told = numbers_of(page)["data"]["contributions"]
     ids = tokenizer.encode(TEXT)
     a, b = (tokenizer.encode(each)[0] for each in "ez")
     recording = record(model, ids, CONTRIBUTIONS_NAMES)
@@ -192,51 +207,50 @@ def test_contributions_are_the_model_s_and_sum_to_the_difference(open_view, mode
     for what in (".total", ".difference"):
         assert shown(page, what) == pytest.approx(difference, abs=6e-4)
     for name, value in expected.items():
-        cell = part(page, name, "Contributions")
+        cell = part(page, name)
         assert number(cell.inner_text()) == pytest.approx(value, abs=6e-3)
         assert f"{abs(value):.3f}" in cell.get_attribute("aria-label")
     largest = sorted(expected, key=lambda name: -abs(expected[name]))[:10]
-    lines = [line.split("\n") for line in page.locator(".amounts >> nth=1 >> li").all_inner_texts()]
+    lines = listed(page, "contributions")
     assert [name for name, _ in lines] == largest
     assert [number(value) for _, value in lines] == pytest.approx(
         [expected[name] for name in largest], abs=6e-4
     )
-    boxes = [each.bounding_box() for each in page.locator(".signed i").all()]
-    shares = [abs(expected[name] / expected[largest[0]]) for name in largest]
-    for box, share in zip(boxes, shares, strict=True):
-        assert box["width"] == pytest.approx(max(1, share * boxes[0]["width"]), abs=0.6)
+    bars = page.locator(".shares >> nth=0 >> li")
+    shares = bars.evaluate_all("all => all.map(e => Number(e.style.getPropertyValue('--share')))")
+    assert shares == pytest.approx(
+        [abs(expected[name] / expected[largest[0]]) for name in largest], abs=1e-4
+    )
 
 
 def test_a_decision_is_chosen_and_a_head_of_it_ablated(open_view):
     page = open_view()
-    position = page.get_by_role("listbox", name="Position").get_by_role("option")
+    position = page.get_by_role("listbox", name="Tokens").get_by_role("option")
     assert position.last.get_attribute("aria-selected") == "true"
     position.nth(4).focus()
     page.keyboard.press("Enter")
     answered(page)
     page.get_by_label("Token A").fill("·")
     page.get_by_label("Token A").press("Enter")
-    page.get_by_label("Token B").fill("#5")
+    page.get_by_label("Token B").fill("q")
     answered(page)  # and what is being typed stays
     page.get_by_label("Token B").press("Tab")
-    wait_until(page, lambda: "position=4" in page.url and "b=%235" in page.url)
+    wait_until(page, lambda: "position=4" in page.url and "b=q" in page.url)
     answered(page)
     said = page.inner_text(".sum")
-    assert "the logits of blank and “" in said
-    part(page, "L0H1", "Contributions").click()
+    assert "the logits of blank and “q” differ" in said
+    part(page, "L0H1").click()
     answered(page)
-    assert part(page, "L0H1").get_attribute("aria-pressed") == "true"
+    assert pressed(page) == ["L0H1"] and page.inner_text(".change") != "0.000"
     assert page.inner_text(".sum") == said  # it is of the whole model
-    losses = " → ".join(page.inner_text(which) for which in (".loss .before", ".loss .after"))
-    assert page.inner_text(".ablated") == f"Off above: L0H1; loss {losses}"
-    part(page, "L1 bias", "Contributions").click(force=True)  # can only be read
+    part(page, "L1 bias").click()  # can only be read
     wait_until(page, lambda: "parts=L0H1&" in page.url + "&")
     page.reload()
     page.wait_for_selector(".sum")
     assert page.inner_text(".sum") == said
     assert page.get_by_label("Token A").input_value() == "·"
     assert position.nth(4).get_attribute("aria-selected") == "true"
-    assert part(page, "L0H1").get_attribute("aria-pressed") == "true"
+    assert pressed(page) == ["L0H1"]
     page.get_by_label("Text to look at").fill("fox")  # shorter than the position: its last
     wait_until(page, lambda: position.count() == 3)
     assert position.last.get_attribute("aria-selected") == "true"
@@ -249,31 +263,29 @@ def test_what_cannot_be_is_said_in_words(open_view):
     page.get_by_label("Token A").press("Enter")
     said = page.get_by_role("alert")
     wait_until(page, lambda: said.count() and said.inner_text() == "a: 'ab' is 2 tokens")
-    page.get_by_label("Token A").fill("#99")
-    page.get_by_label("Token A").press("Enter")
-    wait_until(page, lambda: said.inner_text() == "a: there is no token 99")
     page.get_by_label("Token A").fill("")
     page.get_by_label("Token A").press("Enter")
     wait_until(page, lambda: said.count() == 0)
     page.get_by_label("Text to look at").fill("a" * 38)
     wait_until(page, lambda: said.count() and "38 tokens are too many" in said.inner_text())
     page.get_by_label("Text to look at").fill("a")
-    page.wait_for_selector("text=A single token has no loss")
-    wait_until(page, lambda: said.count() == 0)
+    wait_until(page, lambda: page.locator(".token").count() == 1)
+    wait_until(page, lambda: said.count() == page.locator(".loss").count() == 0)
+    assert "nothing predicts it" in page.locator(".token").get_attribute("aria-label")
 
 
 def test_a_bigram_s_refusal_is_said_once(open_view):
     page = open_view(model="table", expected=REFUSED)
     assert "a bigram has no layers" in page.get_by_role("alert").inner_text()
-    assert page.locator(".frame").count() == 1 and page.locator(".part").count() == 0
+    assert page.locator(".frame").count() == 1 and page.locator(".parts").count() == 0
 
 
 def test_a_narrow_screen_has_room_for_everything(open_view):
     page = open_view(width=360, text="the fox " * 4, parts="L0H1,L1 attention,L0 MLP", a="e")
-    for element in (".look", "html", *[f".layers >> nth={i}" for i in range(2)]):
+    for element in (".look", "html"):
         assert page.eval_on_selector(element, "e => e.scrollWidth - e.clientWidth") <= 0
     page.get_by_role("button", name="All on").click()
-    page.wait_for_selector("text=as it was")
+    wait_until(page, lambda: page.inner_text(".change") == "0.000")
 
 
 HOSTILE = """
@@ -299,18 +311,17 @@ HOSTILE = """
 
 def test_hostile_tokens_are_only_text(open_view):
     page = open_view(script=HOSTILE.replace("PAYLOADS", json.dumps(PAYLOADS)), parts="L0H1")
-    assert page.locator(".token").count() == 2 * len(PAYLOADS)
+    assert page.locator(".token").count() == len(PAYLOADS)
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
     assert "<script>" in page.inner_text(".sum")
-    assert all("<script>" in each for each in page.locator(".amounts").all_inner_texts())
-    page.locator(".part >> text=+2.00").hover()
+    assert all("<script>" in each for each in page.locator(".shares").all_inner_texts())
+    page.locator(".parts >> text=+2.00").focus()
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
 
 
-def test_a_picture_is_taken_of_each_half(open_view):
+def test_a_picture_is_taken(open_view):
     page = open_view(parts="L0H1")
-    for name in ("Ablate", "Attribute"):
-        with page.expect_download() as taken:
-            page.get_by_role("region", name=name).get_by_role("button", name="PNG").click()
-        assert taken.value.suggested_filename == f"{name.lower()}.png"
-        assert taken.value.path().read_bytes()[:4] == b"\x89PNG"
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="PNG").click()
+    assert taken.value.suggested_filename == "ablate.png"
+    assert taken.value.path().read_bytes()[:4] == b"\x89PNG"

@@ -5,7 +5,7 @@ import struct
 from base64 import b64encode
 
 import pytest
-from tests.server.browsing import PAYLOADS, address_of, needs_browser, press, wait_until
+from tests.server.browsing import PAYLOADS, address_of, needs_browser, wait_until
 
 pytestmark = needs_browser
 TEXT = "ROMEO:\nO Romeo, Romeo! wherefore art thou Romeo?"
@@ -37,12 +37,26 @@ def expected(packaged):
 def open_view(open_page, address, text=TEXT, **state):
     options = state.pop("options", {})
     page = open_page(address, address_of(view="attention", text=text, **state), **options)
-    page.wait_for_selector(".head-shown:not(.stale) .token")
+    page.wait_for_selector(".seen:not(.stale) .head-shown .token")
     return page
 
 
+def point(page, within, place, rows, cols, click=False):
+    """Point at a cell of a map."""
+    box = page.locator(f"{within} .map")
+    size = box.bounding_box()
+    x, y = (place[1] + 0.5) / cols * size["width"], (place[0] + 0.5) / rows * size["height"]
+    (box.click if click else box.hover)(position={"x": x, "y": y})
+
+
+def tell(page, within, place, rows, cols):
+    """Point at a cell of a map, and return what is told of it."""
+    point(page, within, place, rows, cols)
+    return page.inner_text(f"{within} .heatmap .tell")
+
+
 def numbers(page, selector):
-    page.wait_for_selector(".head-shown:not(.stale)")
+    page.wait_for_selector(".seen:not(.stale) .head-shown")
     return [float(text) for text in page.locator(selector).all_inner_texts()]
 
 
@@ -66,15 +80,11 @@ def test_what_a_token_looks_at_equals_a_plain_forward(sliding, open_page, expect
 def test_a_cell_of_the_map_tells_its_weight(sliding, open_page, expected):
     ids, attention = expected
     page = open_view(open_page, sliding, layer=0, head=0)
-    box = page.locator(".map").bounding_box()
-    row, col = 9, 8
-    share = [(place + 0.5) / len(ids) for place in (col, row)]
-    page.mouse.move(box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"])
-    told = page.locator(".heatmap .tell").inner_text()
+    told = tell(page, ".head-shown", (9, 8), len(ids), len(ids))
     found = re.fullmatch(r"“ome” at 9 looks at “·R” at 8: ([\d.]+)", told)
     assert found and float(found[1]) == pytest.approx(attention[0, 0, 9, 8].item(), rel=0.006)
-    page.mouse.move(box["x"] + share[1] * box["width"], box["y"] + share[0] * box["height"])
-    assert page.locator(".heatmap .tell").inner_text().endswith(": never, it is later")
+    told = tell(page, ".head-shown", (8, 9), len(ids), len(ids))
+    assert told.endswith(": never, it is later")
 
 
 def scores_of(ids, attention):
@@ -89,18 +99,22 @@ def scores_of(ids, attention):
     }
 
 
-def test_heads_are_marked_by_their_scores(sliding, open_page, expected):
+HEADS = ".seen > .beside > .labelled"
+
+
+def test_heads_are_framed_by_their_scores(sliding, open_page, expected):
     page = open_view(open_page, sliding)
-    H = expected[1].shape[1]
+    L, H = expected[1].shape[:2]
     for name, values in scores_of(*expected).items():
         page.get_by_label(name, exact=True).check()
         values = [float(value) for value in values]
-        told = [float(text) for text in page.locator(".heads .share").all_inner_texts()]
-        assert told == pytest.approx(values, abs=0.0051)
+        for i, value in enumerate(values):
+            told = tell(page, HEADS, divmod(i, H), L, H)
+            found = re.fullmatch(rf"L{i // H}H{i % H}, {name}: (\S+)", told)
+            assert found and float(found[1]) == pytest.approx(value, rel=0.006, abs=1e-6)
         best = max(range(len(values)), key=values.__getitem__)
-        strongest = f"L{best // H}H{best % H}"
-        press(page, f"strongest: {strongest}, {values[best]:.2f}")
-        wait_until(page, lambda strongest=strongest: page.inner_text("h3") == strongest)
+        point(page, HEADS, divmod(best, H), L, H, click=True)
+        wait_until(page, lambda best=best: page.inner_text("h3") == f"L{best // H}H{best % H}")
         found = re.search(name + r" ([\d.]+)", page.inner_text(".scored"))
         assert float(found[1]) == pytest.approx(values[best], rel=0.006)
     wait_until(page, lambda: "score=induction" in page.url and f"head={best % H}" in page.url)
@@ -108,10 +122,8 @@ def test_heads_are_marked_by_their_scores(sliding, open_page, expected):
 
 def test_without_a_repetition_there_is_no_induction(sliding, open_page):
     page = open_view(open_page, sliding, text="abcde", score="induction")
-    assert page.inner_text(".none") == "no token repeats in this text"
-    assert set(page.locator(".heads .share").all_inner_texts()) == {"–"}
-    page = open_view(open_page, sliding, text="a")
-    assert page.inner_text(".none") == "one token has none before it"
+    assert page.inner_text(f"{HEADS} .tell") == "L0H0, induction: undefined"
+    assert page.inner_text(".scored").endswith("induction undefined")
 
 
 def test_heads_and_tokens_are_chosen_by_keyboard_alone(sliding, open_page, expected):
@@ -120,12 +132,12 @@ def test_heads_and_tokens_are_chosen_by_keyboard_alone(sliding, open_page, expec
     page.keyboard.press("ArrowRight")
     assert page.get_by_label("first token", exact=True).is_checked()
     page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
         page.keyboard.press(key)
-    assert page.evaluate("document.activeElement.ariaLabel").startswith("L1H1, first token")
+    wait_until(page, lambda: page.inner_text(f"{HEADS} .tell").startswith("L1H1, first token: "))
+    page.keyboard.press("Enter")
     wait_until(page, lambda: page.inner_text("h3") == "L1H1")
-    page.wait_for_selector(".head-shown:not(.stale)")
+    page.wait_for_selector(".seen:not(.stale) .head-shown")
     page.keyboard.press("Tab")
     page.keyboard.press("Home")
     for _ in range(4):
@@ -135,7 +147,9 @@ def test_heads_and_tokens_are_chosen_by_keyboard_alone(sliding, open_page, expec
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     weight = expected[1][1, 1, 1, 0].item()
-    found = re.search(r"at 1 looks at .* at 0: ([\d.]+)", page.inner_text(".heatmap .tell"))
+    found = re.search(
+        r"at 1 looks at .* at 0: ([\d.]+)", page.inner_text(".head-shown .heatmap .tell")
+    )
     assert float(found[1]) == pytest.approx(weight, rel=0.006)
 
 
@@ -168,7 +182,10 @@ def open_made_up(open_page, address, told, **options):
 
 def test_hostile_tokens_are_only_text_in_maps_and_lists(sliding, open_page):
     page = open_made_up(open_page, sliding, answer(PAYLOADS[:36]))
-    assert page.locator(".token").count() == 36 and page.locator(".axis span").count() == 72
+    assert (
+        page.locator(".token").count() == 36
+        and page.locator(".head-shown .names span").count() == 72
+    )
     page.locator(".token").last.hover()
     assert page.locator(".sides li").count() == 5
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
@@ -179,11 +196,15 @@ def test_hostile_tokens_are_only_text_in_maps_and_lists(sliding, open_page):
 def test_a_thousand_heads_scroll_in_their_own_box(sliding, open_page, width):
     viewport = {"width": width, "height": 740}
     page = open_made_up(open_page, sliding, answer(list("ab" * 100), 25, 48), viewport=viewport)
-    assert page.locator(".heads [role=gridcell]").count() == 1200
     assert page.evaluate("document.querySelector('.look').scrollWidth") <= width
-    page.locator(".heads [aria-selected=true]").focus()
+    page.locator(f"{HEADS} .map").focus()
     for _ in range(47):
         page.keyboard.press("ArrowRight")
-    wait_until(page, lambda: "head=47" in page.url)
-    focused, box = (page.locator(s).bounding_box() for s in (":focus", ".heads"))
-    assert box["x"] <= focused["x"] and focused["x"] < box["x"] + box["width"]
+    wait_until(page, lambda: page.inner_text(f"{HEADS} .tell").startswith("L0H47, "))
+    parts = [HEADS, f"{HEADS} .at", f"{HEADS} .left span >> nth=0"]
+    box, at, name = (page.locator(part).bounding_box() for part in parts)
+    assert name["x"] == pytest.approx(box["x"], abs=1)  # the layers stay in sight
+    assert name["x"] + name["width"] <= at["x"]
+    assert at["x"] + at["width"] <= box["x"] + box["width"] + 1
+    cell = page.locator(f"{HEADS} .map").bounding_box()["width"] / 48
+    assert cell >= 32  # a pixel for each cell of the small map

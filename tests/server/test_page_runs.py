@@ -1,7 +1,6 @@
 """The view of training runs in a real browser: curves, growth, samples, and kept checkpoints."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -49,40 +48,46 @@ def log_of(folder, name):
 
 
 def told(page):
-    """Return what is read beside the curves: the step, and the numbers of each run."""
-    step, *parts = re.split(r"\n|(?<=validation)|(?<=training)", page.inner_text(".read").strip())
-    numbers, name = {}, None
-    for part in filter(None, map(str.strip, parts)):
-        if found := re.fullmatch(r"([\d.,]+|–)\s*(validation|training|)", part):
-            numbers[name].append(float(found[1].replace(",", "")) if found[1] != "–" else None)
-        else:
-            numbers[name := part] = []
-    return step, numbers
+    """Return what is read of the curves: the step, and the numbers of each run that is drawn."""
+    drawn = [row for row in page.locator(".list tbody tr").all() if row.locator(":checked").count()]
+    numbers = {}
+    for row in drawn:
+        name, *values, _, _ = (cell.strip() for cell in row.inner_text().split("\t"))
+        numbers[name] = [None if v == "–" else float(v.replace(",", "")) for v in values]
+    return page.inner_text(".list caption"), numbers
 
 
 def rows(page):
-    return {
-        cells[0].strip(): cells[1:]
-        for cells in (row.split("\t") for row in page.locator(".list tbody tr").all_inner_texts())
-    }
+    """Return the best loss and the steps of each run."""
+    texts = page.locator(".list tbody tr").all_inner_texts()
+    cells = [[cell.strip() for cell in text.split("\t")] for text in texts]
+    return {name: rest[-2:] for name, *rest in cells}
+
+
+def is_read(page, *names):
+    """Return whether the curves of these runs, and of no other, have come."""
+    if not page.locator(".list caption").count():
+        return False
+    numbers = told(page)[1]
+    return set(numbers) == set(names) and all(None not in values for values in numbers.values())
 
 
 def test_the_numbers_are_those_of_the_log(served, folder, open_page):
     log = log_of(folder, "fox")
     page = open_page(served, VIEW)
-    page.wait_for_selector(".read")
-    wait_until(page, lambda: set(told(page)[1]) == {"fox", "other"})
+    wait_until(page, lambda: is_read(page, "fox", "other"))
     last = [log[-1]["val_loss"], log[-1]["train_loss"]]
-    assert told(page) == ("Last", {n: pytest.approx(last, rel=1e-4) for n in ("fox", "other")})
+    assert told(page) == ("The last of each run", {n: pytest.approx(last, rel=1e-4) for n in ("fox", "other")})
     best = min(entry["val_loss"] for entry in log if "val_loss" in entry)
     cells = rows(page)
-    assert cells["fox"][:2] == cells["other"][:2] == ["9 of 9", f"{best:.4f}"]
-    page.locator(".chart [tabindex]").focus()
+    assert float(cells["fox"][0]) == pytest.approx(best, rel=1e-4)
+    assert cells["other"] == cells["fox"] and cells["fox"][1] == "9 of 9"
+    page.locator(".chart").focus()
     page.keyboard.press("Home")
     for entry in log:  # the arrow keys go from one logged step to the next
         step, numbers = told(page)
         known = [e["val_loss"] for e in log if "val_loss" in e and e["step"] <= entry["step"]]
-        assert step == f"Step {entry['step']}"
+        assert step == f"At step {entry['step']}"
         assert numbers["fox"][1] == pytest.approx(entry["train_loss"], rel=1e-4)
         assert numbers["fox"][0] == (pytest.approx(known[-1], rel=1e-4) if known else None)
         page.keyboard.press("ArrowRight")
@@ -90,8 +95,8 @@ def test_the_numbers_are_those_of_the_log(served, folder, open_page):
         ("Learning rate", "learning_rate"), ("Tokens a second", "tokens_per_second"),
         ("Gradient norm", "grad_norm"),
     ):  # fmt: skip
-        page.get_by_role("button", name=title).click()
-        wait_until(page, lambda: len(told(page)[1]["fox"]) == 1)
+        page.get_by_label(title).check()
+        wait_until(page, lambda: is_read(page, "fox", "other") and len(told(page)[1]["fox"]) == 1)
         assert told(page)[1]["fox"] == [pytest.approx(log[-1][name], rel=1e-4)]
 
 
@@ -100,15 +105,10 @@ def test_the_curves_are_drawn_where_the_numbers_are(served, open_page):
     page.wait_for_selector(".uplot canvas")
     drawn = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
     wait_until(page, lambda: page.locator(".uplot canvas").evaluate(drawn) > 20)
-    before = page.locator(".uplot canvas").evaluate("c => c.toDataURL()")
-    page.get_by_role("button", name="Logarithmic steps").click()
-    wait_until(page, lambda: "axis=log" in page.url)
-    assert page.locator(".uplot canvas").evaluate("c => c.toDataURL()") != before
     page.get_by_label("Draw other").uncheck()
-    wait_until(page, lambda: "shown=fox" in page.url and set(told(page)[1]) == {"fox"})
+    wait_until(page, lambda: "shown=fox" in page.url and is_read(page, "fox"))
     page.reload()
-    page.wait_for_selector(".read")
-    assert set(told(page)[1]) == {"fox"}
+    wait_until(page, lambda: is_read(page, "fox"))
     page.get_by_label("Draw fox").uncheck()
     wait_until(page, lambda: page.locator(".chart").count() == 0)
     page.get_by_label("Draw fox").check()
@@ -117,7 +117,7 @@ def test_the_curves_are_drawn_where_the_numbers_are(served, open_page):
 
 def test_a_run_is_seen_growing_and_only_it_is_asked_for_again(served, folder, open_page):
     page = open_page(served, VIEW)
-    wait_until(page, lambda: len(told(page)[1]) == 2)
+    wait_until(page, lambda: is_read(page, "fox", "other"))
     asked = []
     page.on("request", lambda request: asked.append(request.url.rpartition("/api/")[2]))
     run = RunDirectory(folder / "other")
@@ -125,9 +125,7 @@ def test_a_run_is_seen_growing_and_only_it_is_asked_for_again(served, folder, op
     run.config_path.write_text(config, encoding="utf-8")
     run.log({"step": 10, "train_loss": 1.25, "val_loss": 1.5})
     wait_until(page, lambda: told(page)[1]["other"] == [1.5, 1.25])
-    wait_until(page, lambda: rows(page)["other"][0].startswith("10 of 40"))
-    assert page.get_by_role("progressbar").get_attribute("value") == "10"
-    assert rows(page)["other"][1:] == ["1.5000", "writing now"]
+    wait_until(page, lambda: rows(page)["other"] == ["1.5", "10 of 40"])
     assert set(asked) == {"runs", "runs/other"} and asked.count("runs/other") == 1
     page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
     page.wait_for_timeout(500)
@@ -156,20 +154,21 @@ def test_a_checkpoint_kept_meanwhile_can_be_chosen(served, folder, open_page):
     assert slider.get_attribute("aria-valuetext") == "step 11 of training"
 
 
-def test_a_mark_leads_to_the_checkpoint_and_its_numbers_are_its_own(served, folder, open_page):
+def test_a_checkpoint_s_numbers_are_its_own_in_every_view(served, folder, open_page):
     answers = []
     page = open_page(served, address_of(view="runs", text="the fox"))
     page.on("response", lambda answer: "inspect" in answer.url and answers.append(answer))
-    marks = page.locator(".kept i")
-    wait_until(page, lambda: marks.count() == len(KEPT))
-    chart, mark = page.locator(".kept").bounding_box(), marks.nth(4).bounding_box()
-    page.mouse.click(mark["x"] + 3, chart["y"] + 12)
-    wait_until(page, lambda: f"step={KEPT[4]}" in page.url)
+    wait_until(page, lambda: is_read(page, "fox", "other"))
+    before = page.locator(".uplot canvas").evaluate("c => c.toDataURL()")
     slider = page.get_by_role("slider", name="Checkpoint")
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    wait_until(page, lambda: "at step 6" in page.inner_text(".one"))
-    page.locator(".one").get_by_role("link", name="Next token").click()
+    slider.press("ArrowLeft")
+    slider.press("ArrowLeft")
+    wait_until(page, lambda: told(page)[0] == "At step 6" and "step=6" in page.url)
+    trained = {entry["step"]: entry["train_loss"] for entry in log_of(folder, "fox")}
+    assert told(page)[1]["fox"][1] == pytest.approx(trained[6], rel=1e-4)
+    # A line was drawn through it.
+    wait_until(page, lambda: page.locator("canvas").evaluate("c => c.toDataURL()") != before)
+    page.get_by_role("link", name="Next token").click()
     page.wait_for_selector("h2 >> text=Next token")
     wait_until(page, lambda: answers)
     data = answers[-1].json()
@@ -190,7 +189,8 @@ def test_training_is_played_while_attention_is_watched(served, open_page):
     slider = page.get_by_role("slider", name="Checkpoint")
     wait_until(page, lambda: slider.get_attribute("aria-valuetext") == "as served")
     wait_until(page, lambda: asked[-1:] == ["fox"])
-    assert list(dict.fromkeys(asked)) == [f"fox@{step}" for step in KEPT[1:]] + ["fox"]
+    played = [name for name in dict.fromkeys(asked) if name != "fox@0"]  # it was there before
+    assert played == [f"fox@{step}" for step in KEPT[1:]] + ["fox"]
     slider.fill("1")
     page.get_by_role("button", name="Play through training").click()
     wait_until(page, lambda: slider.get_attribute("aria-valuetext") == "step 2 of training")
@@ -201,25 +201,33 @@ def test_training_is_played_while_attention_is_watched(served, open_page):
     assert page.get_by_role("alert").count() == 0
 
 
-def test_samples_are_gone_through(served, folder, open_page):
+def test_samples_are_gone_through_with_the_curves(served, folder, open_page):
     page = open_page(served, VIEW)
-    slider = page.get_by_label("Sample of step")
-    assert slider.get_attribute("aria-valuetext") == "step 9"
     written = (folder / "fox/samples.txt").read_text(encoding="utf-8")
-    for step, key in ((9, "End"), (6, "ArrowLeft"), (3, "ArrowLeft")):
-        slider.press(key)
-        wait_until(page, lambda step=step: slider.get_attribute("aria-valuetext") == f"step {step}")
-        shown = page.locator(".sample pre").text_content()
+    wait_until(page, lambda: is_read(page, "fox", "other"))
+    page.locator(".chart").focus()
+    for step, keys in ((9, 0), (6, 3), (3, 3)):
+        for _ in range(keys):
+            page.keyboard.press("ArrowLeft")
+        wait_until(page, lambda step=step: f"Sample of step {step}" in page.inner_text(".one"))
+        shown = page.locator(".one pre").text_content()
         assert f"=== step {step} ===\n{shown}".strip() in written
-    wait_until(page, lambda: "sample=3" in page.url)
+    page.keyboard.press("End")  # and with the checkpoint that is looked into
+    page.reload()
+    page.get_by_role("slider", name="Checkpoint").fill("4")
+    wait_until(page, lambda: "Sample of step 3" in page.inner_text(".one"))
 
 
 def test_a_run_that_is_not_served_says_how_to_open_it(served, open_page):
     page = open_page(served, VIEW)
     page.get_by_role("button", name="other").focus()
     page.keyboard.press("Enter")
-    wait_until(page, lambda: "minigpt2 serve runs/other" in page.inner_text(".one"))
-    assert page.locator(".kept").count() == 0 and page.locator(".one a").count() == 0
+    wait_until(page, lambda: "This run is not served" in page.inner_text(".one"))
+    assert page.locator(".one h3").inner_text() == "other"
+    wait_until(page, lambda: "run=other" in page.url)
+    page.get_by_role("button", name="fox").click()
+    wait_until(page, lambda: "Every view looks into this run" in page.inner_text(".one"))
+    wait_until(page, lambda: "model=fox" in page.url and "run=" not in page.url)
 
 
 def test_without_runs_it_says_what_would_be_here(sliding, open_page):
@@ -244,8 +252,8 @@ def test_hostile_names_are_only_text(served, open_page):
     page.route("**/api/runs/*", curve)
     page.reload()
     wait_until(page, lambda: page.locator(".list tbody tr").count() == len(PAYLOADS))
-    page.wait_for_selector(".read bdi")
-    assert page.locator(".read bdi").count() == 6
+    wait_until(page, lambda: page.locator(".one pre").count())
+    assert page.locator(".list :checked").count() == 6
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0
     buttons = page.locator(".list button")
     for i in range(0, len(PAYLOADS), 7):
@@ -259,7 +267,7 @@ def test_a_narrow_screen_and_both_schemes(served, open_page):
     pictures = set()
     for scheme in ("light", "dark"):
         page = open_page(served, VIEW, viewport={"width": 360, "height": 740}, color_scheme=scheme)
-        wait_until(page, lambda page=page: len(told(page)[1]) == 2)
+        wait_until(page, lambda page=page: is_read(page, "fox", "other"))
         assert page.evaluate("document.querySelector('.look').scrollWidth") <= 360
         box = page.locator(".uplot").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360

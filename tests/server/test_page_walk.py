@@ -92,8 +92,7 @@ def test_one_component_is_read_in_all_strips_and_adds_up(sliding, open_page, rec
     page.locator(".strip .map").first.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")  # keep it marked
-    page.get_by_label("Layer").focus()
+    page.get_by_label("Layer").focus()  # it stays marked
     told = {}
     for name, strip in strips(page):
         said = strip.locator(".tell").inner_text().strip()
@@ -123,28 +122,36 @@ def test_a_folded_strip_tells_its_own_cells(sliding, open_page, recorded):
     assert where == "1 “O”, head component 0" and same(value, recorded[0]["keys"][1, 0].item())
 
 
+def told(row):
+    """Return the name and the number of a row of shares."""
+    return row.locator("span").inner_text(), row.locator("b").inner_text()
+
+
+def named(token):
+    return {" ": "blank", "\n": "newline"}.get(token, f"“{token.replace(' ', '·')}”")
+
+
 def test_shares_have_their_tokens(sliding, open_page, recorded):
     page = open_walk(open_page, sliding)
     own, texts, (answer, tokenizer) = recorded
-    looked, after = page.locator(".most").all()
+    looked, after = page.locator(".walk .shares").all()
     top = own["pattern"].topk(8)
     rows = looked.locator("li").all()
     assert len(rows) == 9
-    for row, share, j in zip(rows[:8], top.values.tolist(), top.indices.tolist(), strict=True):
-        token, percent, where = row.inner_text().split("\n")
-        assert token == texts[j].replace(" ", "·").replace("\n", "⏎")
-        assert abs(float(percent[:-2]) - 100 * share) < 0.051
-        assert where.startswith(f"position {j}, score ")
-        assert same(where.rsplit(" ", 1)[1], own["scores"][j].item())
-    rest = 100 * (1 - top.values.sum().item())
-    assert abs(float(rows[8].inner_text().split(": ")[1][:-2]) - rest) < 0.051
+    for row, share, j in zip(rows, top.values.tolist(), top.indices.tolist(), strict=False):
+        name, shown = told(row)
+        token, where, score = re.fullmatch(r"(.*) at (\d+), score (.*)", name).groups()
+        assert token == named(texts[j]) and int(where) == j
+        assert same(shown, share) and same(score, own["scores"][j].item())
+    name, rest = told(rows[8])
+    assert name == f"the other {len(own['pattern']) - 8}"
+    assert abs(float(rest) - (1 - top.values.sum().item())) < 0.001
     top = answer.topk(5)
     for row, share, token in zip(
         after.locator("li").all(), top.values.tolist(), top.indices.tolist(), strict=True
     ):
-        text, percent = row.inner_text().split("\n")
-        assert text == tokenizer.decode([token]).replace(" ", "·").replace("\n", "⏎")
-        assert abs(float(percent[:-2]) - 100 * share) < 0.051
+        name, shown = told(row)
+        assert name == named(tokenizer.decode([token])) and same(shown, share)
 
 
 def test_every_stage_has_a_formula_and_a_sentence(sliding, open_page):
@@ -165,20 +172,21 @@ def test_token_layer_and_head_are_chosen_and_kept(sliding, open_page):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     wait_until(page, lambda: f"position={POSITION - 1}" in page.url and "head=3" in page.url)
-    page.get_by_role("button", name="Walk on through block 2").click()
+    page.get_by_label("Layer").select_option("2")
     wait_until(page, lambda: "layer=2" in page.url and "head L2H3" in page.inner_text(".walk"))
     page.reload()
     page.wait_for_selector(".walk")
     assert "head L2H3" in page.inner_text(".walk")
     assert f"wpe[{POSITION - 1}]" in page.inner_text(".formula >> nth=0")
+    assert "what block 3 reads" in page.inner_text(".walk")
     page.get_by_label("Layer").select_option("3")
     wait_until(page, lambda: "head L3H3" in page.inner_text(".walk"))
-    assert page.get_by_role("button", name="Walk on").count() == 0
+    assert "what block" not in page.inner_text(".walk")  # it is the last
 
 
 def test_what_is_beyond_the_model_or_the_text_is_not_asked_for(sliding, open_page):
     page = open_walk(open_page, sliding, layer=99, head="x", position=14)
-    assert "head L3H0" in page.inner_text(".walk")
+    assert "head L0H0" in page.inner_text(".walk")
     page.get_by_label("Text to look at").fill("ab")
     wait_until(page, lambda: page.locator(".tokens .token").count() <= 2)
     wait_until(page, lambda: "position" not in page.url)
@@ -209,7 +217,7 @@ def test_payloads_as_tokens_are_text(sliding, open_page):
     page.route("**/api/inspect", answer)
     page.reload()
     page.wait_for_selector(".walk")
-    shown = page.locator(".walk .token").all_text_contents()
-    assert len(shown) == 8 + 5 and any("<" in text for text in shown)
+    shown = page.locator(".walk .shares span").all_text_contents()
+    assert len(shown) == 9 + 5 and any("<" in text for text in shown)
     page.locator(".strip .map").nth(6).hover()
     assert page.locator(".frame").locator("script, img, svg, iframe, style, link").count() == 0

@@ -15,8 +15,6 @@ function at(model, step) {
   return step === null ? model : { ...model, id: `${model.id}@${step}` };
 }
 
-const links = VIEWS.filter(({ looks }) => looks);
-
 export function Shell() {
   const { data: models, problem, again } = useAnswer("models", askModels);
   const [loading, setLoading] = useState(false); // a model, which a request waits for
@@ -50,11 +48,9 @@ export function Shell() {
       </header>
       {model && <Tabs view={view} />}
       {model
-        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, links } }} />
+        ? <View key={changes} {...{ view, model, models, put, training: { step, runs, own } }} />
         : <NoModel {...{ models, problem, again, loading }} />}
-      {model && address().tour && (
-        <Tour {...{ model, view, put }} renew={() => setChanges((n) => n + 1)} />
-      )}
+      {model && address().tour && <Tour {...{ model, view, put }} />}
       <TokenDialog />
     </>
   );
@@ -86,9 +82,9 @@ function View({ view: { component: Component, looks, id }, model, models, put, t
   if (id === "write") return <Component model={model} models={models} />;
   if (looks && text === undefined) return null;
   return (
-    <main class="look">
+    <main key={id} class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component key={id} {...(looks ? { model, text, setText } : { put, ...training })} />
+      <Component {...(looks ? { model, text, setText } : { put, ...training })} />
     </main>
   );
 }

@@ -96,11 +96,16 @@ class Lens:
     kl: Tensor
 
 
-def layer_logprobs(model: GPT2, recording: Recording) -> Iterator[Tensor]:
-    """Yield the log-probabilities (T, V) of the first row of tokens, layer by layer."""
-    yield _read(model, recording["resid_pre", 0])
-    for layer in range(model.config.n_layer):
-        yield _read(model, recording["resid_post", layer])
+def layer_logprobs(
+    model: GPT2, recording: Recording, places: slice = slice(None)
+) -> Iterator[Tensor]:
+    """Yield the log-probabilities (T, V) at places of the first row of tokens, layer by layer."""
+    stream = [recording["resid_pre", 0]]
+    stream += [recording["resid_post", layer] for layer in range(model.config.n_layer)]
+    for x in stream:
+        with torch.no_grad():
+            logits = model.head(model.ln_f(x[:1, places]), model.wte.weight)
+        yield logits[0].float().log_softmax(dim=-1)
 
 
 def lens(model: GPT2, recording: Recording, most: int = 5) -> Lens:
@@ -122,15 +127,10 @@ def rank_path(
     model: GPT2, recording: Recording, position: int, token: int
 ) -> tuple[Tensor, Tensor]:
     """Return a token's rank (1 is the likeliest) and probability by layer, (L + 1,) each."""
-    rows = [here[position] for here in layer_logprobs(model, recording)]
+    place = slice(position, position + 1)  # the head is dear
+    rows = [here[0] for here in layer_logprobs(model, recording, place)]
     ranks = [1 + (row > row[token]).sum() for row in rows]
     return torch.stack(ranks), torch.stack([row[token] for row in rows]).exp()
-
-
-def _read(model: GPT2, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits = model.head(model.ln_f(x[:1]), model.wte.weight)
-    return logits[0].float().log_softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -1,115 +1,138 @@
-// What parts of the model are for: the text without them, and, below, what they said themselves.
-import { useReducer } from "preact/hooks";
-import { address, setAddress } from "../address.js";
-import { Attribute } from "./attribute.jsx";
+// What parts of the model are for: what each said for one token and against another, and what
+// becomes of the text without some of them.
+import { indexOf, useAddressed } from "./addressed.js";
+import { Choice } from "./choice.jsx";
 import { DIVERGING, short, signed } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { useInspect } from "./inspect.js";
-import { Bars, Parts } from "./parts.jsx";
+import { Parts, layerOf } from "./parts.jsx";
 import { Scale, useScale } from "./scale.jsx";
+import { Shares } from "./shares.jsx";
 import { Tokens } from "./tokens.jsx";
-import { named, visible } from "./visible.js";
+import { named, typed, visible } from "./visible.js";
 
-const LISTED = 10; // tokens that could be next
-const ENDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]; // of the scale, in nats: steps, so that it stays a while
-const REPLACEMENTS = {
-  zero: "A part that is off writes nothing into the residual stream.",
-  mean: "A part that is off writes its mean over the text everywhere: what it always says stays.",
-};
+const LARGEST = 10; // parts that are listed
+const REPLACEMENTS = { zero: "zero", mean: "its mean over the text" };
+const LEGEND = `A part’s contribution is what it wrote at the chosen token, through the final layer
+  norm (its divisor as it was), times the difference of the embeddings of A and B; all of the model
+  is on. L1H0 is head 0 of layer 1, L1 all heads and the MLP of it; “bias” is its attention bias,
+  which stays. The loss is the mean of −log p over the tokens; KL is of the prediction after a
+  token, from what it was to what it is. For A and B, ⏎ stands for a newline and · for a blank.`;
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 }).format;
 
 /** The names of all that can be switched off, in the model's order. */
 function partsOf({ n_layer, n_head }) {
-  const inLayer = [...Array(n_head).keys()].map((head) => `H${head}`).concat(" attention", " MLP");
+  const inLayer = [...Array(n_head).keys()].map((head) => `H${head}`).concat(" MLP");
   return [...Array(n_layer).keys()].flatMap((layer) => inLayer.map((part) => `L${layer}${part}`));
 }
 
-export function Ablate({ model, text }) {
-  const [, redraw] = useReducer((n) => n + 1, 0);
-  const put = (values) => (setAddress(values), redraw());
-  const all = partsOf(model.minigpt2);
-  const wanted = address().parts?.split(",") ?? [];
-  const off = new Set(all.filter((part) => wanted.includes(part)));
-  const replace = address().replace === "mean" ? "mean" : "zero";
-  const choose = (parts) => put({ parts: parts.join(",") || null });
-  const toggle = (part) => choose(all.filter((each) => off.has(each) !== (each === part)));
-  const look = useInspect(model, text, { view: "ablate", parts: [...off], replace });
-  const cells = all.map((name) => {
-    const gone = off.has(name.replace(/H\d+$/, " attention")) || off.has(name);
-    const tell = off.has(name) ? "off" : gone ? "off with the layer’s attention" : "on";
-    const style = gone && { background: "none", borderColor: `var(--${off.has(name) ? "warn" : "line"})` };
-    return { name, tell, off: off.has(name), text: off.has(name) ? "×" : "", style, toggle: () => toggle(name) };
-  });
-  const controls = all.length > 0 && <>
-    <Parts label="Parts to switch off" cells={cells} />
-    <div class="switches">
-      <button disabled={off.size === 0} onClick={() => choose([])}>All on</button>
-      <label>Replace by <select value={replace} onChange={(e) => put({ replace: e.target.value })}>
-        {Object.keys(REPLACEMENTS).map((name) => <option key={name}>{name}</option>)}
-      </select></label>
-      <span>{REPLACEMENTS[replace]}{off.size === 0 && " Try L0 MLP first, then single heads."}</span>
-    </div>
-  </>;
-  return (
-    <>
-      <Ablation {...{ look, controls }} />
-      {look.data && <Attribute {...{ look, off, toggle, put }} />}
-    </>
-  );
+/** A scale of changes, in both directions as far as the furthest of them. */
+function useChanges(values, least) {
+  const end = Math.max(least, ...values.map(Math.abs));
+  return useScale(-end, end, DIVERGING);
 }
 
-function Ablation({ look, controls }) {
-  const { tokens, losses, logprobs, kl, likeliest } = look.data ?? {};
-  const [before, after] = [0, 1].map((row) => logprobs?.values.slice(row * logprobs.shape[1]) ?? []);
+export function Ablate({ model, text }) {
+  const [at, put] = useAddressed();
+  const all = partsOf(model.minigpt2);
+  const parts = all.filter((part) => at.parts?.split(",").includes(part));
+  const choose = (chosen) => put({ parts: chosen.join(",") || null });
+  const replace = at.replace === "mean" ? "mean" : "zero";
+  const ablated = useInspect(model, text, { view: "ablate", parts, replace });
+  const { model: id, prompt } = JSON.parse(ablated.request ?? "{}"); // compared once it is read
+  const T = ablated.data?.tokens.ids.length ?? 0;
+  const position = indexOf(at.position, T, T - 1);
+  const request = { view: "contributions", position, a: typed(at.a), b: typed(at.b) };
+  const compared = useInspect({ id }, prompt, ablated.data && request);
+  const logprobs = ablated.data?.logprobs.values ?? new Float32Array();
+  const [before, after] = [logprobs.slice(0, T - 1), logprobs.slice(T - 1)];
   const changes = Array.from(after, (value, i) => value - before[i]);
-  const most = Math.max(0, ...changes.map(Math.abs));
-  const end = ENDS.find((end) => end >= most) ?? ENDS.at(-1);
-  const scale = useScale(-end, end, DIVERGING);
-  const chance = (row, i) => percent(Math.exp(row[i - 1]));
-  const change = (i) => i === 0 ? "nothing predicts it"
-    : `${chance(before, i)} → ${chance(after, i)} likely, ${signed(changes[i - 1])} nats`;
+  const said = compared.data?.parts.map(({ value }) => value) ?? [];
+  const scales = [useChanges(said, 0.01), useChanges(changes, 1)];
+  const look = {
+    ...ablated, data: compared.data && { ...ablated.data, contributions: compared.data },
+    problem: ablated.problem ?? compared.problem,
+    waiting: ablated.waiting || (ablated.data !== null && compared.waiting),
+    again: () => (ablated.again(), compared.again()),
+  };
+  const tell = (i) => i < 0 ? "nothing predicts it"
+    : `${[before, after].map((row) => percent(Math.exp(row[i]))).join(" → ")}, ${signed(changes[i])} nats`;
+  const controls = all.length > 0 && [
+    ["a", "b"].map((name) => ( // believed when it is left: half of a token is another, or none
+      <label key={name}>
+        Token {name.toUpperCase()} <input class="number" defaultValue={visible(at[name] ?? "")}
+          spellcheck={false} autocomplete="off" placeholder={visible(compared.data?.[name].text ?? "")}
+          onChange={({ target }) => put({ [name]: target.value || null })} />
+      </label>
+    )),
+    <Choice label="What is off becomes" options={REPLACEMENTS} value={replace}
+      choose={(replace) => put({ replace })} />,
+    <button disabled={parts.length === 0} onClick={() => choose([])}>All on</button>,
+  ];
   return (
     <Frame name="ablate" title="Ablate" {...{ look, controls }}
-      question="What changes when parts of the model are switched off?"
-      legend={<>
-        <Scale scale={scale} label="Change of a token’s log-probability, in nats:" />
-        <p>L1H0 is head 0 of layer 1; “attn” is all heads of a layer with their bias. The loss is the
-          mean of −log p over the tokens; KL is of the prediction after a token, from what it was to
-          what it is. Of the bars, the upper is before.</p>
-      </>}>
+      question="Which parts decide between two tokens, and what changes without them?"
+      legend={[
+        <Scale scale={scales[0]} label="Contribution in logits, for B or for A:" tell={signed} />,
+        <Scale scale={scales[1]} label="Change of a token’s log-probability in nats:" tell={signed} />,
+        <p>{LEGEND}</p>,
+      ]}>
       {look.data && <>
-        <Loss losses={losses} />
+        <Decision {...compared.data} {...{ all, choose }} off={parts} scale={scales[0]} />
+        <Loss losses={ablated.data.losses} />
         <div class="halves">
           <div>
-            <h3>How much likelier each token became</h3>
-            <Tokens tokens={tokens} label="Tokens, by how much likelier they became"
-              colourOf={(i) => i > 0 && scale.style(changes[i - 1])}
-              labelOf={(i) => `${change(i)}; KL of the prediction after it ${short(kl.values[i])} nats`} />
+            <h4>How much likelier each token became; pick one to compare after</h4>
+            <Tokens tokens={ablated.data.tokens} current={position}
+              onPick={(position) => put({ position })}
+              colourOf={(i) => i > 0 && scales[1].style(changes[i - 1])}
+              labelOf={(i) => `${tell(i - 1)}; after it KL ${short(ablated.data.kl.values[i])} nats`} />
           </div>
-          <Bars title="The next token, before and after" rows={paired(likeliest)} />
+          <Next {...ablated.data.likeliest} />
         </div>
       </>}
     </Frame>
   );
 }
 
-function Loss({ losses: [before, after] }) {
-  if (before === null) return <p class="loss">A single token has no loss: nothing predicts it.</p>;
+/** What each part said for A and against B; a click switches it off. */
+function Decision({ a, b, parts, total, difference, all, off, choose, scale }) {
+  const within = (name) => all.filter((part) => part === name || layerOf(part) === name);
+  const isOff = (name) => (within(name).length ? within(name).every((part) => off.includes(part)) : null);
+  const toggle = (name) =>
+    choose(all.filter((part) => (within(name).includes(part) ? !isOff(name) : off.includes(part))));
+  const [nameA, nameB] = [named(a.text), named(b.text)];
+  const largest = parts.toSorted((p, q) => Math.abs(q.value) - Math.abs(p.value)).slice(0, LARGEST);
+  const items = largest.map(({ name, value }) => {
+    const colour = scale.style(value < 0 ? scale.from : scale.to).background;
+    return [name, Math.abs(value) / scale.to, signed(value), { "--bar": colour }];
+  });
   return (
-    <p class="loss">
-      Loss <b class="before">{before.toFixed(3)}</b> → <b class="after">{after.toFixed(3)}</b> nats per
-      token, {before === after ? "as it was" : <b class="change">{signed(after - before)}</b>}
-    </p>
+    <div class="halves">
+      <div>
+        <h4>What each part said for {nameA} and against {nameB}</h4>
+        <Parts {...{ parts, scale, isOff, toggle }} />
+        <p class="sum">
+          The parts sum to <b class="total">{signed(total)}</b>; the logits of {nameA} and {nameB} differ
+          by <b class="difference">{signed(difference)}</b>. Click a part to switch it off or on.
+        </p>
+      </div>
+      <div><h4>The largest contributions</h4><Shares items={items} /></div>
+    </div>
   );
 }
 
-function paired({ ids, texts, before, after }) {
-  const most = (i) => Math.max(before[i], after[i]);
-  const order = [...ids.keys()].sort((i, j) => most(j) - most(i)).slice(0, LISTED);
-  const width = (value) => ({ width: `${(100 * value) / most(order[0])}%` });
-  return order.map((i) => ({
-    key: ids[i], name: visible(texts[i]), title: named(texts[i]),
-    bar: <span><i class="bar before" style={width(before[i])} /><i class="bar" style={width(after[i])} /></span>,
-    value: `${percent(before[i])} → ${percent(after[i])}`,
-  }));
+const Loss = ({ losses: [before, after] }) => before !== null && (
+  <p class="loss">
+    Loss <b class="before">{before.toFixed(3)}</b> → <b class="after">{after.toFixed(3)}</b> nats per
+    token, <b class="change">{signed(after - before)}</b>
+  </p>
+);
+
+function Next({ texts, before, after }) {
+  const items = texts.map((text, i) => {
+    const told = `${percent(before[i])} → ${percent(after[i])}`;
+    return [named(text), after[i], told, { "--was": before[i], paddingBottom: "7px" }];
+  });
+  return <div><h4>The next token after the text, before (grey) and after</h4><Shares items={items} /></div>;
 }

@@ -1,53 +1,54 @@
 // Curves as a picture, drawn by uPlot: read by pointer or arrow keys, a part chosen by dragging.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-const [HEIGHT, LEFT, RIGHT, BELOW] = [320, 52, 12, 46]; // px, of all and around the curves
+const HEIGHT = 320; // px
 const MOVES = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
-const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
 const brief = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-function plot(box, lines, data, log, hooks) {
-  const { fontFamily } = getComputedStyle(box);
-  const colour = (name) => getComputedStyle(box).getPropertyValue(name).trim();
+/** A plot; it marks the steps u.kept below, and draws a line through the one u.chosen. */
+function plot(box, looks, data, onRead) {
+  const style = getComputedStyle(box);
+  const [quiet, line, accent] = ["--quiet", "--line", "--accent"].map((name) => style.getPropertyValue(name));
   const axis = {
-    stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
-    font: `12px ${fontFamily}`, values: (u, all) => all.map((at) => (at === null ? "" : brief.format(at))),
+    stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { show: false },
+    font: `12px ${style.fontFamily}`, values: (u, all) => all.map(brief.format),
   };
-  const series = lines.map(({ stroke, faint, marked: show }) => ({
-    stroke, width: faint ? 1 : 2, alpha: faint ? 0.5 : 1, points: { show, size: 6, fill: stroke },
-  }));
+  const only = ({ chosen }, steps) => steps.map((step) => (step === chosen ? step : null));
+  const marks = {
+    size: 16, values: () => [], ticks: { stroke: quiet, width: 3, size: 10 },
+    splits: ({ kept }, i, from, to) => kept.filter((step) => step >= from && step <= to),
+    grid: { stroke: accent, width: 2, filter: only },
+  };
   const range = (u, from, to) => (from < to ? [from, to] : [from / 2, 2 * to || 1]);
   return new uPlot({
-    width: box.clientWidth, height: HEIGHT, padding: [10, RIGHT, 0, 0], legend: { show: false },
-    scales: { x: { time: false, distr: log ? 3 : 1, range } }, cursor: { y: false }, series: [{}, ...series],
-    axes: [{ ...axis, size: BELOW, gap: 22 }, { ...axis, size: LEFT }], hooks,
+    width: box.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, lock: true },
+    scales: { x: { time: false, range } }, series: [{}, ...looks.map((look) => ({ width: 2, ...look }))],
+    axes: [marks, axis, { ...axis, scale: "x", side: 2, size: 32, space: 60 }],
+    hooks: { setCursor: [({ data: [steps], cursor: { idx } }) => onRead(steps[idx])] },
   }, data, box);
 }
 
-/** `curves`: {x, y, name, said, stroke, faint, marked} each; onPick is told one of the steps `kept`. */
-export function Chart({ curves, log, dark, label, kept, chosen, onPick }) {
-  const [box, drawn, [at, setAt], [span, setSpan]] = [useRef(), useRef(), useState(), useState([0, 1])];
-  const on = (step) => !log || step > 0; // a logarithmic axis has no place for step 0
-  const lines = curves.map(({ stroke, faint, marked }) => ({ stroke, faint, marked }));
-  const data = uPlot.join(curves.map(({ x, y }) => [x.filter(on), y.filter((_, i) => on(x[i]))]));
+/** `curves`: {x, y, look} each, `look` as uPlot has it; onRead is told a step, or undefined for none. */
+export function Chart({ curves, label, kept, chosen, onRead }) {
+  const box = useRef();
+  const drawn = useRef();
+  const data = uPlot.join(curves.map(({ x, y }) => [x, y]));
+  const looks = curves.map(({ look }) => look);
   useEffect(() => {
-    const u = (drawn.current = plot(box.current, lines, data, log, {
-      setCursor: [({ data: [steps], cursor: { idx } }) => setAt(steps[idx ?? -1])],
-      setScale: [({ scales: { x } }, name) => name === "x" && setSpan([x.min, x.max])],
-    }));
-    const size = ([{ contentRect: { width } }]) => u.setSize({ width, height: HEIGHT });
-    const sizes = new ResizeObserver(size);
+    const u = (drawn.current = plot(box.current, looks, data, onRead));
+    const sizes = new ResizeObserver(([{ contentRect: { width } }]) => u.setSize({ width, height: HEIGHT }));
     sizes.observe(box.current);
     return () => (sizes.disconnect(), u.destroy());
-  }, [JSON.stringify([lines, log, dark])]);
+  }, [JSON.stringify(looks)]);
   useEffect(() => {
-    const { data: [old], scales: { x: { min, max } } } = drawn.current;
+    const u = drawn.current;
+    const { data: [old], scales: { x: { min, max } } } = u;
     const part = min !== null && (min > old[0] || max < old.at(-1)); // what was chosen stays
-    drawn.current.setData(data, !part);
-    if (part) drawn.current.redraw();
-  }, [JSON.stringify(data)]);
+    Object.assign(u, { kept, chosen }).setData(data, !part);
+    u.redraw(part, true);
+  }, [JSON.stringify([looks, data, kept, chosen])]);
   const press = (event) => {
     if (!(event.key in MOVES)) return;
     const [u, last] = [drawn.current, data[0].length - 1];
@@ -55,30 +56,8 @@ export function Chart({ curves, log, dark, label, kept, chosen, onPick }) {
     u.setCursor({ left: u.valToPos(data[0][i], "x"), top: 0 });
     event.preventDefault();
   };
-  const [start, length] = log ? [Math.log(span[0]), Math.log(span[1] / span[0])] : [span[0], span[1] - span[0]];
-  const marks = kept.filter(on).map((step) => [step, ((log ? Math.log(step) : step) - start) / length]);
-  const pick = ({ currentTarget, clientX }) => {
-    const { left, width } = currentTarget.getBoundingClientRect();
-    const off = ([, along]) => Math.abs(along - (clientX - left) / width);
-    onPick(marks.reduce((best, mark) => (off(mark) < off(best) ? mark : best))[0]);
-  };
-  const told = ({ x, y }) => y[x.findLastIndex((step) => step <= (at ?? Infinity))];
   return (
-    <div class="chart">
-      <div ref={box} tabIndex={0} role="application" aria-roledescription="chart" aria-label={label}
-        onKeyDown={press} onBlur={() => drawn.current.setCursor({ left: -10, top: -10 })} />
-      {marks.length > 0 && (
-        <div class="kept" onClick={pick} title="Checkpoints kept on the way: click one"
-          style={{ left: `${LEFT}px`, right: `${RIGHT}px`, top: `${HEIGHT - BELOW}px` }}>
-          {marks.map(([step, along]) => (
-            <i key={step} class={step === chosen ? "chosen" : ""} style={{ left: `${100 * along}%` }} />))}
-        </div>)}
-      <p class="read" aria-live="polite">
-        <b>{at === undefined ? "Last" : `Step ${at.toLocaleString("en")}`}</b>
-        {curves.map(({ name, said, stroke, ...curve }, i) => [
-          name !== curves[i - 1]?.name && <bdi key={name} style={{ "--own": stroke }}>{name}</bdi>,
-          <span key={[name, said]}><b>{exact.format(told(curve) ?? NaN).replace("NaN", "–")}</b> {said}</span>])}
-      </p>
-    </div>
+    <div ref={box} class="chart" tabIndex={0} role="application" aria-roledescription="chart" aria-label={label}
+      onKeyDown={press} />
   );
 }

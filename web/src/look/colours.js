@@ -6,24 +6,20 @@ export const DIVERGING = ["--warn", "--sheet", "--accent"];
 
 /** [r, g, b] of "#rgb" or "#rrggbb". */
 export function rgbOf(text) {
-  const digits = text.trim().slice(1);
-  const parts = digits.length === 3 ? [...digits].map((d) => d + d) : digits.match(/../g);
-  return parts.map((part) => parseInt(part, 16));
+  const digits = text.trim().slice(1).replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3");
+  return digits.match(/../g).map((part) => parseInt(part, 16));
 }
 
 /** Colours evenly between the stops, as [r, g, b] each. */
-export function ramp(stops, count = 256) {
-  return Array.from({ length: count }, (_, i) => {
-    const place = (i / (count - 1)) * (stops.length - 1);
-    const at = Math.min(Math.floor(place), stops.length - 2);
-    return stops[at].map((from, k) => Math.round(from + (place - at) * (stops[at + 1][k] - from)));
-  });
-}
+export const ramp = (stops, count = 256) => Array.from({ length: count }, (_, i) => {
+  const place = (i / (count - 1)) * (stops.length - 1);
+  const at = Math.min(Math.floor(place), stops.length - 2);
+  return stops[at].map((from, k) => Math.round(from + (place - at) * (stops[at + 1][k] - from)));
+});
 
+/** Nearly the relative luminance of WCAG 2.2, which has another curve for the darkest. */
 const luminance = (rgb) =>
-  rgb
-    .map((c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4)) // WCAG 2.2, sRGB
-    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  [0.2126, 0.7152, 0.0722].reduce((sum, part, k) => sum + part * (rgb[k] / 255) ** 2.2, 0);
 
 /** A scale: values between `from` and `to` (beyond them: as there) to colours; NaN to none. */
 export function makeScale(stops, from, to) {
@@ -32,9 +28,8 @@ export function makeScale(stops, from, to) {
   const rgb = (value) => (Number.isNaN(value) ? null : table[Math.round(255 * share(value))]);
   /** How a box of that colour is drawn, its letters black or white, whichever is read better. */
   const style = (value) => {
-    const colour = rgb(value);
-    if (!colour) return {};
-    return { background: `rgb(${colour})`, color: luminance(colour) > 0.179 ? "#000" : "#fff" };
+    const c = rgb(value);
+    return c ? { background: `rgb(${c})`, color: luminance(c) > 0.179 ? "#000" : "#fff" } : {};
   };
   return { from, to, rgb, style };
 }

@@ -4,11 +4,11 @@ import { inspect } from "../api.js";
 import { later } from "../later.js";
 import { decoded } from "./arrays.js";
 
-const SETTLED = 100; // ms until a slider that moves is believed
-let underWay = 0;
+const SETTLED = 150; // ms until what is typed, or a slider that moves, is believed
+const open = new Set(); // what is asked and not yet answered
 
 /** Whether an answer is awaited: what plays through checkpoints waits for the slowest. */
-export const asking = () => underWay > 0;
+export const asking = () => open.size > 0;
 
 /** {data, request, problem, waiting, again} of what the model's insides say about a text. */
 export function useInspect(model, text, request) {
@@ -16,28 +16,34 @@ export function useInspect(model, text, request) {
   return useAnswer(body, (signal) => inspect(JSON.parse(body), signal), request !== null);
 }
 
+/** A look and another that belongs to it, as one; `more` is what the other adds to the data. */
+export const joined = (look, other, more) => ({
+  ...look, data: look.data && { ...look.data, ...more }, problem: look.problem ?? other.problem,
+  waiting: look.waiting || (other.data !== null && other.waiting), // it may not be asked for
+  again: () => (look.again(), other.again()),
+});
+
 /** The same of anything that is asked; `key` says when to ask anew. */
 export function useAnswer(key, ask, wanted = true) {
-  const [state, setState] = useState({ data: null, request: null, problem: null, waiting: true });
+  const [state, setState] = useState({ data: null, request: null, problem: null, done: null });
   const [attempt, setAttempt] = useState(0);
+  const asked = `${attempt} ${key}`;
   useEffect(() => {
     if (!wanted) return;
-    const put = (values) => setState((old) => ({ ...old, ...values }));
-    const work = async (signal) => {
-      underWay++;
-      try {
-        return decoded(await ask(signal));
-      } finally {
-        underWay--;
-      }
+    const question = {};
+    const close = (news) => {
+      open.delete(question);
+      setState((old) => ({ ...old, ...news, done: asked }));
     };
-    put({ waiting: true });
-    return later(
+    open.add(question);
+    const callOff = later(
       state.data ? SETTLED : 0, // what is asked first is asked at once
-      work,
-      (data) => put({ data, request: key, problem: null, waiting: false }),
-      (problem) => put({ problem, waiting: false }),
+      async (signal) => decoded(await ask(signal)),
+      (data) => close({ data, request: key, problem: null }),
+      (problem) => close({ problem }),
     );
-  }, [key, attempt, wanted]);
-  return { ...state, again: () => setAttempt((n) => n + 1) };
+    return () => (open.delete(question), callOff());
+  }, [asked, wanted]);
+  const waiting = wanted && state.done !== asked;
+  return { ...state, waiting, again: () => setAttempt((n) => n + 1) };
 }

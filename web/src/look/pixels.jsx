@@ -6,13 +6,10 @@ export function Pixels({ values, rows, cols, scale }) {
   const canvas = useRef();
   useLayoutEffect(() => {
     const picture = new ImageData(cols, rows);
-    const { data } = picture;
-    for (let i = 0; i < rows * cols; i++) {
-      const colour = scale.rgb(values[i]);
-      if (!colour) continue; // it stays clear
-      [data[4 * i], data[4 * i + 1], data[4 * i + 2]] = colour;
-      data[4 * i + 3] = 255;
-    }
+    values.forEach((value, i) => {
+      const colour = scale.rgb(value);
+      if (colour) picture.data.set([...colour, 255], 4 * i); // what has none stays clear
+    });
     canvas.current.getContext("2d").putImageData(picture, 0, 0);
   }, [values, rows, cols, scale]);
   return <canvas ref={canvas} class="pixels" width={cols} height={rows} aria-hidden="true" />;

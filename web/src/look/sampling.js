@@ -3,10 +3,13 @@
 // Only where top-p parts tokens that are exactly alike, the engine's sort may leave another of them.
 
 const COLDEST = 1e-5; // below it the engine takes the likeliest token and divides by nothing
+const single = Math.fround; // the engine's own precision: what is alike there is alike here
+
+const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
 function softmax(logits) {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = Float64Array.from(logits, (logit) => Math.exp(logit - most));
+  const highest = most(logits);
+  const weights = Float64Array.from(logits, (logit) => Math.exp(logit - highest));
   const sum = weights.reduce((a, b) => a + b, 0);
   return weights.map((weight) => weight / sum);
 }
@@ -15,31 +18,24 @@ function softmax(logits) {
 export function distributions(logits, { temperature, top_k, top_p, min_p }) {
   const before = softmax(logits);
   if (temperature < COLDEST) {
-    const likeliest = logits.indexOf(logits.reduce((a, b) => Math.max(a, b), -Infinity));
+    const likeliest = logits.indexOf(most(logits));
     return { before, after: before.map((_, id) => Number(id === likeliest)) };
   }
-  // The engine's own precision, so that what is alike there is alike here.
-  const left = Float32Array.from(logits, (logit) => logit / Math.fround(temperature));
+  const left = Float32Array.from(logits, (logit) => logit / single(temperature));
   const drop = (outside) => left.forEach((_, id) => outside(id) && (left[id] = -Infinity));
-  if (top_k > 0 && top_k < left.length) {
-    const least = Float32Array.from(left).sort()[left.length - top_k];
-    drop((id) => left[id] < least);
-  }
+  const kth = Float32Array.from(left).sort().at(-top_k); // of top-k 0 the least: all stay
+  drop((id) => left[id] < kth);
   if (top_p < 1) {
-    const probabilities = Float32Array.from(softmax(left));
+    const chances = Float32Array.from(softmax(left));
     const ascending = [...left.keys()].sort((a, b) => left[a] - left[b] || a - b);
-    ascending.pop(); // the likeliest stays, whatever it holds
     let sum = 0; // a token goes when it and all less likely ones hold at most 1 - p together
-    const rest = Math.fround(1 - top_p);
-    const gone = new Set(ascending.filter((id) => Math.fround((sum += probabilities[id])) <= rest));
+    const gone = new Set(ascending.filter((id) => single((sum += chances[id])) <= single(1 - top_p)));
+    gone.delete(ascending.at(-1)); // the likeliest stays, whatever it holds
     drop((id) => gone.has(id));
   }
-  if (min_p > 0) {
-    const probabilities = Float32Array.from(softmax(left));
-    const most = probabilities.reduce((a, b) => Math.max(a, b), 0);
-    const least = Math.fround(Math.fround(min_p) * most);
-    drop((id) => probabilities[id] < least);
-  }
+  const chances = Float32Array.from(softmax(left));
+  const least = single(single(min_p) * most(chances));
+  drop((id) => chances[id] < least);
   return { before, after: softmax(left) };
 }
 

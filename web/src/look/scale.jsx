@@ -1,19 +1,17 @@
 // A scale in the colours of the page as it is now, and its legend.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useReducer } from "preact/hooks";
 import { SEQUENTIAL, makeScale, rgbOf, short } from "./colours.js";
-import { Pixels } from "./pixels.jsx";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** Whether the page is dark; who draws by hand draws anew when that changes. */
 export function useScheme() {
-  const [scheme, setScheme] = useState(dark.matches);
+  const [, redraw] = useReducer((n) => n + 1, 0);
   useEffect(() => {
-    const change = () => setScheme(dark.matches);
-    dark.addEventListener("change", change);
-    return () => dark.removeEventListener("change", change);
+    dark.addEventListener("change", redraw);
+    return () => dark.removeEventListener("change", redraw);
   }, []);
-  return scheme;
+  return dark.matches;
 }
 
 /** The scale from `from` to `to` over the page's variables `names`; new with every scheme. */
@@ -25,18 +23,13 @@ export function useScale(from, to, names = SEQUENTIAL) {
   }, [scheme, from, to, names]);
 }
 
-const STEPS = 64;
+const SHARES = Array.from({ length: 64 }, (_, i) => i / 63);
 
-export function Scale({ scale, label, tell = short }) {
-  const { from, to } = scale;
-  const value = (_, i) => from + ((to - from) * i) / (STEPS - 1);
-  const values = Float32Array.from({ length: STEPS }, value);
+export function Scale({ scale: { from, to, rgb }, label, tell = short }) {
+  const colours = SHARES.map((share) => `rgb(${rgb(from + share * (to - from))})`);
   return (
     <p class="scale">
-      {label && <span>{label}</span>}
-      <span>{tell(from)}</span>
-      <Pixels values={values} rows={1} cols={STEPS} scale={scale} />
-      <span>{tell(to)}</span>
+      {label} {tell(from)} <i style={{ background: `linear-gradient(90deg, ${colours})` }} /> {tell(to)}
     </p>
   );
 }

@@ -1,9 +1,7 @@
 // The text that is looked at, shared by all views that look inside.
-import { useEffect, useRef, useState } from "preact/hooks";
 import { kept } from "../kept.js";
 import { DRAFT } from "../write/manuscript.js";
 
-const SETTLED = 250; // ms
 const FIRST = "ROMEO:\nO Romeo, Romeo! wherefore art thou Romeo?"; // it repeats itself
 const MOST = 200; // letters
 
@@ -13,19 +11,9 @@ export function firstText({ block_size: size }) {
   return text.slice(-Math.min(MOST, size)).replace(/^[\uDC00-\uDFFF]/, ""); // not half a letter
 }
 
-export function TextField({ text, setText }) {
-  const [typed, setTyped] = useState(null); // null: what stands is what is looked at
-  const timer = useRef(0);
-  useEffect(() => setTyped(null), [text]);
-  const type = ({ target }) => {
-    setTyped(target.value);
-    clearTimeout(timer.current);
-    timer.current = setTimeout(setText, SETTLED, target.value);
-  };
-  return (
-    <label class="looked">
-      <span class="small">Text to look at</span>
-      <textarea rows={2} spellcheck={false} value={typed ?? text} onInput={type} />
-    </label>
-  );
-}
+export const TextField = ({ text, setText }) => (
+  <label class="looked">
+    <span class="small">Text to look at</span>
+    <textarea rows={2} spellcheck={false} value={text} onInput={({ target }) => setText(target.value)} />
+  </label>
+);

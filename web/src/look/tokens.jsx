@@ -1,56 +1,39 @@
 // A text as its tokens, in reading order: one stop of the Tab key, arrow keys within.
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
+import { moveByKey, within } from "./grid.js";
 import { named, visible } from "./visible.js";
-
-const MOVES = {
-  ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity,
-};
-const indexOf = (event) => event.target.closest("[data-i]")?.dataset.i;
 
 /**
  * `current` is a position, or null; listeners are told positions, onHover null as well. colourOf(i)
  * is a style (see makeScale) or nothing, labelOf(i) what is said of the token besides its name.
  */
 export function Tokens({
-  tokens, current = null, onPick, onHover, colourOf, labelOf, label = "Tokens",
+  tokens: { texts }, current = null, onPick, onHover, colourOf, labelOf, label = "Tokens",
 }) {
-  const list = useRef();
   const [over, setOver] = useState(null);
-  const last = tokens.texts.length - 1;
-  const stop = Math.min(current ?? 0, last); // where the Tab key comes in
-  const tell = (i) => [`${i}: ${named(tokens.texts[i])}`, labelOf?.(i)].filter(Boolean).join(", ");
-  const look = (event) => {
-    const i = event === null ? null : Number(indexOf(event) ?? NaN);
-    if (Number.isNaN(i) || i === over) return;
-    setOver(i);
-    onHover?.(i);
-  };
-  const pick = (event) => indexOf(event) !== undefined && onPick?.(Number(indexOf(event)));
-  const press = (event) => {
-    if (event.key in MOVES) {
-      const to = Math.min(last, Math.max(0, Number(indexOf(event)) + MOVES[event.key]));
-      list.current.querySelector(`[data-i="${to}"]`).focus();
-    } else if (event.key === "Enter" || event.key === " ") pick(event);
-    else return;
-    event.preventDefault();
-  };
+  const stop = within(current ?? 0, texts.length); // where the Tab key comes in
   const told = over ?? current;
+  const tell = (i) => [`${i}: ${named(texts[i])}`, labelOf?.(i)].filter(Boolean).join(", ");
+  const look = (i) => (setOver(i), onHover?.(i));
+  const press = (event, i) => {
+    const all = event.currentTarget.parentNode.querySelectorAll(".token");
+    moveByKey(event, (down, right) => all[within(i + down + right, all.length)].focus(), () => onPick?.(i));
+  };
   return (
-    <div class="text">
-      <div class="tokens" ref={list} role="listbox" aria-label={label} aria-orientation="horizontal"
-        onPointerOver={look} onPointerLeave={() => look(null)} onFocusIn={look}
-        onFocusOut={() => look(null)} onClick={pick} onKeyDown={press}>
-        {tokens.texts.map((text, i) => [
-          /^\s/.test(text) && <wbr key={`before ${i}`} />,
-          <span key={i} class="token" role="option" data-i={i} tabIndex={i === stop ? 0 : -1}
-            aria-selected={i === current} aria-label={tell(i)} style={colourOf?.(i) ?? {}}>
+    <div>
+      <div class="tokens" role="listbox" aria-label={label} aria-orientation="horizontal"
+        onPointerLeave={() => look(null)} onFocusOut={() => look(null)}>
+        {texts.map((text, i) => [
+          (/^\s/.test(text) || /\s$/.test(texts[i - 1])) && <wbr key={`before ${i}`} />,
+          <span key={i} class="token" role="option" tabIndex={i === stop ? 0 : -1} style={colourOf?.(i) ?? {}}
+            aria-selected={i === current} aria-label={tell(i)} onPointerEnter={() => look(i)}
+            onFocus={() => look(i)} onClick={() => onPick?.(i)} onKeyDown={(event) => press(event, i)}>
             {visible(text)}
           </span>,
           text.endsWith("\n") && <br key={`line ${i}`} />,
-          /[^\n\S]$/.test(text) && <wbr key={`after ${i}`} />,
         ])}
       </div>
-      <p class="tell" aria-hidden="true">{told !== null && told <= last ? tell(told) : "\u00a0"}</p>
+      <p class="tell" aria-hidden="true">{told !== null && told < texts.length && tell(told)}</p>
     </div>
   );
 }

@@ -9,6 +9,10 @@ const code = (letter) => `\\u${letter.codePointAt(0).toString(16).padStart(4, "0
 
 export const visible = (text) => text.replace(UNSEEN, (letter) => SIGNS[letter] ?? code(letter));
 
+/** What is typed for a token, where signs stand for what a field does not take. */
+export const typed = (text) =>
+  text?.replace(/[⏎·⇥]/g, (sign) => Object.keys(SIGNS).find((letter) => SIGNS[letter] === sign));
+
 /** A token's name in words, for who hears it or points at it. */
 export function named(text) {
   if (text === "") return "nothing";

@@ -1,137 +1,139 @@
 // One token's way through one block and one of its heads, with every vector that the model has there.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { address, setAddress } from "../address.js";
+import { filled } from "../filled.js";
+import { indexOf, useAddressed } from "./addressed.js";
 import { DIVERGING, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
+import { Heatmap } from "./heatmap.jsx";
 import { useInspect } from "./inspect.js";
 import { Scale, useScale } from "./scale.jsx";
-import { piecesOf, stagesOf } from "./stages.js";
-import { Strip } from "./strip.jsx";
+import { Shares } from "./shares.jsx";
+import { groups, stages } from "./stages.json";
 import { Tokens } from "./tokens.jsx";
-import { named, visible } from "./visible.js";
+import { named } from "./visible.js";
 import "./walk.css";
 
-// Vectors that are compared have one scale, and cells of one kind are pointed at together.
-const GROUPS = [
-  ["component", "embed pos_embed"], ["component", "resid_pre resid_mid resid_post"],
-  ["component", "result attn_out mlp_out"], ["component", "ln1 ln2"],
-  ["head component", "q k keys v values z"], ["neuron", "pre post"],
-  ["position", "scores"], ["position", "pattern"],
-].map(([unit, names]) => ({ unit, names: names.split(" ") }));
 const WITHIN = 0.99; // of a group's numbers within its scale: a few are often far larger
-const MOST = 8; // tokens with a bar of their own
+const MOST = 8; // tokens with a share of their own
+const [LONGEST, SHORTEST] = [256, 64]; // cells in a row of a strip that is folded
 
-function limitOf(names, vectors) {
-  const sizes = Float32Array.from(names.flatMap((name) => [...vectors[name].values]), Math.abs).sort();
-  return sizes[Math.ceil(WITHIN * (sizes.length - 1))] || 1;
-}
-
-const clamped = (value, count) => Math.max(0, Math.min(Math.trunc(value) || 0, count - 1));
-
-export function Walk({ model, text }) {
-  const counts = { layer: model.minigpt2.n_layer, head: model.minigpt2.n_head };
-  const [place, setPlace] = useState(address);
-  const put = (values) => (setPlace({ ...place, ...values }), setAddress(values));
-  const [layer, head] = ["layer", "head"].map((name) => clamped(place[name], counts[name]));
-  const position = place.position == null ? {} : { position: clamped(place.position, Infinity) };
-  const look = useInspect(model, text, { view: "walk", layer, head, ...position });
-  const lost = look.problem?.status === 400 && place.position != null; // the text may be shorter now
+export function Walk({ model: { id, minigpt2: { n_layer, n_head } }, text }) {
+  const [at, put] = useAddressed();
+  const position = indexOf(at.position, Infinity, null);
+  const chosen = { layer: indexOf(at.layer, n_layer), head: indexOf(at.head, n_head), position };
+  const look = useInspect({ id }, text, { view: "walk", ...chosen });
+  const lost = look.problem?.status === 400 && position !== null; // the text may be shorter now
   useEffect(() => void (lost && put({ position: null })), [lost]);
-  const vectors = look.data?.vectors;
-  const groups = useMemo(
-    () => vectors && GROUPS.map((group) => ({ ...group, limit: limitOf(group.names, vectors) })), [vectors],
-  );
-  const controls = [["Layer", "layer", layer], ["Head", "head", head]].map(([label, name, value]) => (
-    <label key={name} class="which">
-      {label}
-      <select value={value} onChange={(event) => put({ [name]: Number(event.target.value) })}>
-        {Array.from({ length: counts[name] }, (_, i) => <option key={i} value={i}>{i}</option>)}
+  const controls = [["Layer", "layer", n_layer], ["Head", "head", n_head]].map(([label, name, count]) => (
+    <label key={name}>
+      {label} <select value={chosen[name]} onChange={({ target }) => put({ [name]: Number(target.value) })}>
+        {[...Array(count).keys()].map((i) => <option key={i}>{i}</option>)}
       </select>
     </label>
   ));
-  const asked = look.request && JSON.parse(look.request); // older than what is chosen, for a moment
   return (
-    <Frame name="walk" title="Walk" look={look} controls={counts.layer > 0 && controls}
-      legend={<Legend groups={groups ?? []} />} question="What happens to one token on its way through one block?">
-      {vectors && (
-        <>
-          <Tokens tokens={look.data.tokens} current={vectors.pattern.values.length - 1}
-            label="Tokens: choose the one to walk with" onPick={(position) => put({ position })} />
-          <Stages {...look.data} {...asked} {...{ groups, put }} layers={counts.layer} />
-        </>
-      )}
+    <Frame name="walk" title="Walk" look={look} controls={n_layer > 0 && controls}
+      question="What happens to one token on its way through one block?"
+      legend={<>
+        <Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />
+        <p>Strips that are compared have one r; 1 % of their numbers may lie beyond it. Point at a cell
+          to mark it in all strips of its kind.</p>
+      </>}>
+      {look.data && <>
+        <Tokens tokens={look.data.tokens} current={look.data.vectors.pattern.values.length - 1}
+          label="Tokens: choose the one to walk with" onPick={(position) => put({ position })} />
+        <Stages {...look.data} {...JSON.parse(look.request)} layers={n_layer} />
+      </>}
     </Frame>
   );
 }
 
-const Legend = ({ groups }) => (
-  <>
-    <Scale scale={useScale(-1, 1, DIVERGING)} tell={(end) => (end < 0 ? "−r" : "r")} label="One cell, one number:" />
-    <p>
-      Strips named together have one r; 1 % of their numbers may lie beyond it.{" "}
-      {groups.map(({ names, limit }) => [<code>{names.join(", ")}</code>, `: r = ${short(limit)}. `])}
-      Point at a cell to read it in all strips of its kind; click to keep it marked.
-    </p>
-  </>
-);
-
-function Stages({ vectors, tokens, next, layer, head, layers, groups, put }) {
-  const [over, mark] = useState(null);
-  const [pinned, pin] = useState(null);
+/** `layer` and `head` are those that the vectors are of. */
+function Stages({ vectors, tokens, next, layer, head, layers }) {
+  const [marked, mark] = useState(null);
+  const drawn = useMemo(() => drawnOf(vectors), [vectors]);
   const { pattern, scores, post, q } = vectors;
-  const [position, neurons] = [pattern.values.length - 1, post.values.length];
-  const scoreOf = (j) => `position ${j}, score ${short(scores.values[j])}`;
-  const onward = <button onClick={() => put({ layer: layer + 1 })}>Walk on through block {layer + 1}</button>;
-  const drawn = {
-    active: () => `${post.values.filter((x) => x > 0).length} of ${neurons} neurons are active (above 0).`,
-    looked: () => <Bars shares={pattern.values} texts={tokens.texts} note={scoreOf} />,
-    next: () => [<Bars shares={next.probabilities} texts={next.texts} />, layer < layers - 1 && onward],
+  const facts = {
+    layer, head, following: layer + 1, top: layers - 1, size: q.values.length,
+    position: pattern.values.length - 1, neurons: post.values.length,
+    active: post.values.filter((value) => value > 0).length,
   };
-  const strip = (name) => {
-    const { unit, limit } = groups.find(({ names }) => names.includes(name));
-    const matrix = vectors[name].shape.length > 1;
-    const cell = (i) => (i === null || matrix ? null : { unit, i });
-    const at = !matrix && [over, pinned].find((one) => one?.unit === unit);
-    return (
-      <Strip key={name} array={vectors[name]} {...{ name, unit, limit }} marked={at ? at.i : null}
-        mark={(i) => mark(cell(i))} pin={(i) => pin(pinned?.unit === unit && pinned.i === i ? null : cell(i))}
-        rowName={matrix ? (j) => `${j} ${named(tokens.texts[j])}` : null} />
-    );
+  const nameAt = (j) => `${named(tokens.texts[j])} at ${j}`;
+  const shares = {
+    looked: largest(pattern.values, (j) => `${nameAt(j)}, score ${short(scores.values[j])}`),
+    next: largest(next.probabilities, (i) => named(next.texts[i])),
   };
-  const stages = stagesOf({ layer, head, layers, position, size: q.values.length, neurons });
   return (
     <ol class="walk">
-      {stages.map(([kind, name, formula, shown, says], n) => (
-        <li key={n} class={`stage ${kind}`}>
-          <div>
-            <h3>{name}</h3>
-            <p class="formula">{piecesOf(formula).map(([Place, piece], i) => <Place key={i}>{piece}</Place>)}</p>
-            <p>{says}</p>
-          </div>
-          <div class="strips small">{shown.split(" ").map((one) => drawn[one]?.() ?? strip(one))}</div>
-        </li>
-      ))}
+      {stages.map(({ first, last, ...usual }, n) => {
+        const stage = { ...usual, ...(layer === 0 && first), ...(layer === layers - 1 && last) };
+        return (
+          <li key={n} class={`stage ${stage.kind}`}>
+            <div>
+              <h3>{filled(stage.name, facts)}</h3>
+              <p class="formula">
+                {filled(stage.formula, facts).split("~").map((part, i) => (i % 2 ? <sub>{part}</sub> : part))}
+              </p>
+              <p>{filled(stage.says, facts)}</p>
+            </div>
+            <div class="strips">
+              {stage.strips.map((name) => (
+                <Strip key={name} {...{ name, marked, mark }} {...drawn[name]} texts={tokens.texts} />
+              ))}
+              {stage.shares && <Shares label={stage.name} items={shares[stage.shares]} />}
+            </div>
+          </li>
+        );
+      })}
     </ol>
   );
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+/** {name: {shape, values, unit, r}} of the vectors: a group has one scale, from -r to r. */
+function drawnOf(vectors) {
+  const ofGroup = ({ unit, names }) => {
+    const sizes = Float32Array.from(names.flatMap((name) => [...vectors[name].values]), Math.abs).sort();
+    const r = sizes[Math.ceil(WITHIN * (sizes.length - 1))] || 1;
+    return names.map((name) => [name, { ...vectors[name], unit, r }]);
+  };
+  return Object.fromEntries(groups.flatMap(ofGroup));
+}
 
-/** The largest shares with their tokens, and what is left for the others. */
-function Bars({ shares, texts, note }) {
+/** The largest shares as [name, share], and what is left for the others. */
+function largest(shares, nameOf) {
   const order = [...shares.keys()].sort((a, b) => shares[b] - shares[a]);
-  const rest = order.slice(MOST).reduce((sum, i) => sum + shares[i], 0);
+  const others = order.splice(MOST);
+  const listed = order.map((i) => [nameOf(i), shares[i]]);
+  const rest = others.reduce((sum, i) => sum + shares[i], 0);
+  return others.length > 0 ? [...listed, [`the other ${others.length}`, rest]] : listed;
+}
+
+/** In how many rows a vector is drawn: one if it is short, else as few as it fills exactly. */
+function rowsOf(size) {
+  for (let rows = 1; rows <= size / SHORTEST; rows++) {
+    if (size % rows === 0 && size / rows <= LONGEST) return rows;
+  }
+  return 1;
+}
+
+/** A vector as a strip of coloured cells, folded where it is long; or a matrix, a token each row. */
+function Strip({ name, shape, values, unit, r, marked, mark, texts }) {
+  const scale = useScale(-r, r, DIVERGING);
+  const matrix = shape.length > 1;
+  const rows = matrix ? shape[0] : rowsOf(shape[0]);
+  const cols = values.length / rows;
+  const point = (place) => place && mark({ unit, i: place[0] * cols + place[1] });
+  const current = marked?.unit === unit ? [Math.floor(marked.i / cols), marked.i % cols] : null;
+  const linked = matrix ? {} : { current, onHover: point, onPick: point };
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const told = matrix ? shape.join(" × ") : `norm ${short(Math.hypot(...values))}, mean ${short(mean)}`;
   return (
-    <ul class="most">
-      {order.slice(0, MOST).map((i) => (
-        <li key={i}>
-          <span class="token" title={named(texts[i])}>{visible(texts[i])}</span>
-          <i style={{ "--share": shares[i] / shares[order[0]] }} />
-          <b>{percent(shares[i])}</b>
-          {note && <span>{note(i)}</span>}
-        </li>
-      ))}
-      {order.length > MOST && <li>The other {order.length - MOST} tokens together: {percent(rest)}</li>}
-    </ul>
+    <div class="strip">
+      <p class="small"><code>{name}</code>: <span class="stats">{told}</span>, r = {short(r)}</p>
+      <Heatmap {...{ values, rows, cols, scale, ...linked }} height={Math.min(120, Math.max(18, 6 * rows))}
+        label={`${name}: ${shape.join(" by ")} numbers`}
+        rowLabel={(row) => (matrix ? `${row} ${named(texts[row])}` : name)}
+        colLabel={(col, row) => `${unit} ${matrix ? col : row * cols + col}`} />
+    </div>
   );
 }
