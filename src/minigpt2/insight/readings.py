@@ -97,7 +97,7 @@ class Lens:
 
 
 def layer_logprobs(
-    model: GPT2, recording: Recording, places: slice = slice(None)
+    model: GPT2, recording: Recording, places: slice | list[int] = slice(None)
 ) -> Iterator[Tensor]:
     """Yield the log-probabilities (T, V) at places of the first row of tokens, layer by layer."""
     stream = [recording["resid_pre", 0]]
@@ -127,8 +127,8 @@ def rank_path(
     model: GPT2, recording: Recording, position: int, token: int
 ) -> tuple[Tensor, Tensor]:
     """Return a token's rank (1 is the likeliest) and probability by layer, (L + 1,) each."""
-    place = slice(position, position + 1)  # the head is dear
-    rows = [here[0] for here in layer_logprobs(model, recording, place)]
+    # Of one place alone: the head is dear.
+    rows = [here[0] for here in layer_logprobs(model, recording, [position])]
     ranks = [1 + (row > row[token]).sum() for row in rows]
     return torch.stack(ranks), torch.stack([row[token] for row in rows]).exp()
 

@@ -78,9 +78,8 @@ class Talk:
 
 def stopping(sampling: Sampling, tokenizer: Tokenizer) -> Sampling:
     """Return the settings with the stop that a conversation needs: the other one's turn."""
-    if not converses(tokenizer):
-        return sampling
-    return replace(sampling, stop=(*sampling.stop, NEXT_TURN))
+    stop = (*sampling.stop, NEXT_TURN) if converses(tokenizer) else sampling.stop
+    return replace(sampling, stop=stop)
 
 
 def _as_transcript(turns: list[Turn]) -> str:
