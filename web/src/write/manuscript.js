@@ -57,12 +57,14 @@ export function cut({ text, marks, sight }, end) {
   return { text: text.slice(0, end), marks: left, sight: sight < end ? sight : 0 };
 }
 
-/** Pieces of the text, in order: {text, model, unseen}. */
-export function pieces({ text, marks, sight }) {
-  const edges = [...new Set([0, sight, ...marks.flat(), text.length])].sort((a, b) => a - b);
+/** Pieces of the text, in order: {text, model, unseen}, and the bits of whichever of `spans` it is in. */
+export function pieces({ text, marks, sight }, spans = []) {
+  const ends = [...marks.flat(), ...spans.flatMap(({ from, to }) => [from, to])];
+  const edges = [...new Set([0, sight, ...ends, text.length])].sort((a, b) => a - b);
   return edges.slice(0, -1).map((from, i) => ({
     text: text.slice(from, edges[i + 1]),
     model: marks.some(([start, end]) => start <= from && from < end),
     unseen: from < sight,
+    bits: spans.find((span) => span.from <= from && from < span.to)?.bits,
   }));
 }
