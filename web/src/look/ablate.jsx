@@ -1,6 +1,6 @@
 // What parts of the model are for: what each said for one token and against another, and what
 // becomes of the text without some of them.
-import { indexOf, useAddressed } from "./addressed.js";
+import { indexOf, useAddressed } from "../address.js";
 import { Choice } from "./choice.jsx";
 import { DIVERGING, short, signed } from "./colours.js";
 import { Frame } from "./frame.jsx";
@@ -13,11 +13,6 @@ import { named, typed, visible } from "./visible.js";
 
 const LARGEST = 10; // parts that are listed
 const REPLACEMENTS = { zero: "zero", mean: "its mean over the text" };
-const LEGEND = `A part’s contribution is what it wrote at the chosen token, through the final layer
-  norm (its divisor as it was), times the difference of the embeddings of A and B; all of the model
-  is on. L1H0 is head 0 of layer 1, L1 all heads and the MLP of it; “bias” is its attention bias,
-  which stays. The loss is the mean of −log p over the tokens; KL is of the prediction after a
-  token, from what it was to what it is. For A and B, ⏎ stands for a newline and · for a blank.`;
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 }).format;
 
 /** The names of all that can be switched off, in the model's order. */
@@ -70,12 +65,10 @@ export function Ablate({ model, text }) {
     <button disabled={parts.length === 0} onClick={() => choose([])}>All on</button>,
   ];
   return (
-    <Frame name="ablate" title="Ablate" {...{ look, controls }}
-      question="Which parts decide between two tokens, and what changes without them?"
-      legend={[
+    <Frame name="ablate" {...{ look, controls }}
+      scales={[
         <Scale scale={scales[0]} label="Contribution in logits, for B or for A:" tell={signed} />,
         <Scale scale={scales[1]} label="Change of a token’s log-probability in nats:" tell={signed} />,
-        <p>{LEGEND}</p>,
       ]}>
       {look.data && <>
         <Decision {...compared.data} {...{ all, choose }} off={parts} scale={scales[0]} />

@@ -3,6 +3,7 @@
 import { useRef } from "preact/hooks";
 import { Notice } from "../notice.jsx";
 import { plain } from "./arrays.js";
+import WORDS from "./words.json";
 import "./look.css";
 
 const MARGIN = 24; // px, around a picture
@@ -22,7 +23,8 @@ async function pictureOf(element) {
 }
 
 /** Title, question, and two ways to take a view away; `picturing` is told while `box` is pictured. */
-export function Head({ name, title, question, box, numbers, ready = true, picturing, children }) {
+export function Head({ name, box, numbers, ready = true, picturing, children }) {
+  const { title, question } = WORDS[name];
   const save = (kind, blob) => {
     const href = URL.createObjectURL(blob);
     Object.assign(document.createElement("a"), { href, download: `${name}.${kind}` }).click();
@@ -51,20 +53,23 @@ export function Head({ name, title, question, box, numbers, ready = true, pictur
 }
 
 /** `look` is what useInspect or useAnswer gave; `children` may use it only where it has data. */
-export function Frame({ name, title, question, controls, legend, look, children }) {
+export function Frame({ name, controls, scales, look, children }) {
   const box = useRef();
   const { data, request, problem, waiting, again } = look;
   const asked = request?.startsWith("{") ? JSON.parse(request) : request;
   return (
     <section class="frame" ref={box} aria-labelledby={`${name}-title`} aria-busy={waiting}>
-      <Head {...{ name, title, question, box }} ready={Boolean(data)}
-        numbers={() => ({ request: asked, data: plain(data) })} />
+      <Head {...{ name, box }} ready={Boolean(data)} numbers={() => ({ request: asked, data: plain(data) })} />
       {controls && <div class="row">{controls}</div>}
       {problem
         && <Notice text={problem.message} label="Try again" act={problem.status !== 400 && again} />}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
-      <footer class="legend small">{legend}{asked?.model && <p>Model: {asked.model}</p>}</footer>
+      <footer class="legend small">
+        {scales && <div class="row">{scales}</div>}
+        <p>{WORDS[name].legend}</p>
+        {asked?.model && <p>Model: {asked.model}</p>}
+      </footer>
     </section>
   );
 }

@@ -1,8 +1,8 @@
 // What could come next, and what the settings of Write leave of it.
 import { useMemo } from "preact/hooks";
+import { useAddressed } from "../address.js";
 import { Slider } from "../write/controls.jsx";
 import { SETTINGS, addressOf, settingsFrom } from "../write/settings.js";
-import { useAddressed } from "./addressed.js";
 import { Frame } from "./frame.jsx";
 import { useInspect } from "./inspect.js";
 import { distributions, entropy } from "./sampling.js";
@@ -27,10 +27,7 @@ export function Next({ model, text, setText }) {
     </div>
   );
   return (
-    <Frame name="next" title="Next token" look={look} controls={controls}
-      question="What could come next, and what do the settings leave of it?"
-      legend={<p>Before the settings, which are those of Write: the model’s own probability. A token
-        that is chosen is written at the end of the text, which may then be split into other tokens.</p>}>
+    <Frame name="next" look={look} controls={controls}>
       {look.data && <Candidates {...look.data} settings={settings} choose={(token) => setText(text + token)} />}
     </Frame>
   );

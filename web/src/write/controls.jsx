@@ -1,6 +1,6 @@
 // The settings: each a slider, a number, and what its value means.
 import { useState } from "preact/hooks";
-import { SEED, SETTINGS, within } from "./settings.js";
+import { SEED, SETTINGS, tell, within } from "./settings.js";
 
 export function Controls({ writer, model, shown, children }) {
   const { settings } = writer;
@@ -34,7 +34,8 @@ function NumberField({ value, onChange, ...rest }) {
 }
 
 export function Slider({ setting, value, onChange }) {
-  const { name, label, min, max, step, off, tell } = setting;
+  const { name, label, min, max, step, off } = setting;
+  const told = tell(setting, value);
   const change = (text) => onChange(within(text, setting, off ?? value));
   const shared = { min, max, step, "aria-describedby": `${name}-tells` };
   return (
@@ -43,8 +44,8 @@ export function Slider({ setting, value, onChange }) {
       <NumberField {...shared} aria-label={`${label}, as a number`} placeholder="off"
         value={value === off ? "" : value} onChange={change} />
       <input {...shared} id={name} type="range" value={value}
-        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${tell(value)}`} />
-      <span id={`${name}-tells`} class="small">{tell(value)}</span>
+        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${told}`} />
+      <span id={`${name}-tells`} class="small">{told}</span>
     </div>
   );
 }

@@ -85,8 +85,7 @@ export function Write({ model, models }) {
   useKeys(writer);
   return (
     <main class="studio" ref={box} aria-labelledby="write-title">
-      <Head name="write" title="Write" question="How does the model go on, and what surprised it?"
-        box={box} numbers={() => numbersOf(writer)} picturing={setPictured}>
+      <Head name="write" box={box} numbers={() => numbersOf(writer)} picturing={setPictured}>
         <Legend {...writer.manuscript} {...writer.settings} />
       </Head>
       <section class="sheet" aria-label="Text">
