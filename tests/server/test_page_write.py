@@ -144,7 +144,7 @@ def test_colours_come_while_text_streams_and_with_every_change(sliding, open_pag
 
 
 def test_streamed_colours_are_those_measured_afterwards(twice, open_page):
-    page = open_page(twice, address_of(prompt="ROMEO:", surprise=1, length=60, seed=3))
+    page = open_page(twice, address_of(prompt="ROMEO:", surprise=1, length=200, seed=3))
     page.evaluate(
         f"""window.seen = []; new MutationObserver(() => requestAnimationFrame(() =>
         requestAnimationFrame(() => seen.push(JSON.stringify({COLOURED}))))).observe(

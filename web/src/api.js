@@ -19,26 +19,19 @@ export const page = {
 let asking = null;
 
 async function problem(response) {
-  let error = {};
-  try {
-    error = (await response.json()).error ?? {};
-  } catch {
-    // Not ours: a proxy, perhaps. The status says what there is to say.
-  }
+  const told = await response.json().catch(() => null); // not ours, perhaps: then the status says it
   const { status, headers } = response;
   const wait = Number(headers.get("Retry-After")) || 1; // seconds
-  return new ApiError(error.message ?? `The server answered ${status}.`, { status, wait });
+  return new ApiError(told?.error?.message ?? `The server answered ${status}.`, { status, wait });
 }
 
 async function send(path, body, signal) {
   const token = kept("token");
   const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
   const post = body && { method: "POST", body: JSON.stringify(body) };
-  try {
-    return await fetch(path, { headers, signal, ...post });
-  } catch (error) {
+  return fetch(path, { headers, signal, ...post }).catch((error) => {
     throw signal?.aborted ? error : new ApiError(LOST);
-  }
+  });
 }
 
 /** Whether there is a token now that a refused request can be sent with. */

@@ -9,12 +9,8 @@ import { Walk } from "./look/walk.jsx";
 import WORDS from "./look/words.json";
 import { Write } from "./write/write.jsx";
 
-export const VIEWS = [
-  { id: "write", component: Write },
-  { id: "next", component: Next, looks: true },
-  { id: "attention", component: Attention, looks: true },
-  { id: "lens", component: Lens, looks: true },
-  { id: "runs", component: Runs },
-  { id: "ablate", component: Ablate, looks: true },
-  { id: "walk", component: Walk, looks: true },
-].map((view) => ({ ...view, ...WORDS[view.id] }));
+const COMPONENTS = {
+  write: Write, next: Next, attention: Attention, lens: Lens, runs: Runs, ablate: Ablate, walk: Walk,
+};
+
+export const VIEWS = Object.entries(WORDS).map(([id, words]) => ({ id, component: COMPONENTS[id], ...words }));

@@ -10,7 +10,6 @@ import { Scale, useScale } from "./scale.jsx";
 import { Shares } from "./shares.jsx";
 import { Tokens } from "./tokens.jsx";
 import { named, visible } from "./visible.js";
-import "./attention.css";
 
 const SCORES = { previous: "previous token", first: "first token", induction: "induction" };
 const MOST = 5; // tokens that are listed
@@ -34,13 +33,10 @@ export function Attention({ model, text }) {
   const [scales, framing] = [[useWeights(SEQUENTIAL), useWeights(OTHER)], useScale(0, 1, OTHER)];
   return (
     <Frame name="attention" look={joined(all, one, { chosen })}
-      controls={
-        <Choice label="Frame heads by" options={SCORES} value={score} choose={(score) => put({ score })} />
-      }
+      controls={<Choice label="Frame by" options={SCORES} value={score} choose={(score) => put({ score })} />}
       scales={[
         <Scale scale={scales[0]} label="what a token looks at" />,
-        <Scale scale={scales[1]} label="what looks at it" />,
-        <Scale scale={framing} label="a head’s score" />,
+        <Scale scale={scales[1]} label="what looks at it" />, <Scale scale={framing} label="a head’s score" />,
       ]}>
       <div class="beside">
         <Heads data={all.data} {...{ score, framing }} scale={scales[0]} current={[layer, head]}

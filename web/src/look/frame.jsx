@@ -13,8 +13,7 @@ async function pictureOf(element) {
   const { width, height } = element.getBoundingClientRect();
   for (const input of element.querySelectorAll("input")) input.toggleAttribute("checked", input.checked);
   return domToBlob(element, {
-    scale: 2, font: false,
-    width: Math.round(width) + 2 * MARGIN, height: Math.round(height) + 2 * MARGIN,
+    scale: 2, font: false, width: Math.round(width) + 2 * MARGIN, height: Math.round(height) + 2 * MARGIN,
     style: { padding: `${MARGIN}px`, margin: "0" },
     backgroundColor: getComputedStyle(document.body).backgroundColor,
     filter: (node) => !node.matches?.(".unpictured, [type=range]"),
@@ -30,6 +29,7 @@ export function Head({ name, box, numbers, ready = true, picturing, children }) 
     Object.assign(document.createElement("a"), { href, download: `${name}.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10_000);
   };
+  const saveNumbers = () => save("json", new Blob([JSON.stringify(numbers())]));
   const savePicture = async () => {
     picturing?.(true);
     await new Promise((drawn) => setTimeout(drawn));
@@ -42,9 +42,7 @@ export function Head({ name, box, numbers, ready = true, picturing, children }) 
       <h2 id={`${name}-title`}>{title}</h2>
       <div class="row unpictured">
         <button disabled={!ready} onClick={savePicture}>PNG</button>
-        <button disabled={!ready} onClick={() => save("json", new Blob([JSON.stringify(numbers())]))}>
-          JSON
-        </button>
+        <button disabled={!ready} onClick={saveNumbers}>JSON</button>
       </div>
       <p class="question">{question}</p>
       {children}
@@ -61,8 +59,7 @@ export function Frame({ name, controls, scales, look, children }) {
     <section class="frame" ref={box} aria-labelledby={`${name}-title`} aria-busy={waiting}>
       <Head {...{ name, box }} ready={Boolean(data)} numbers={() => ({ request: asked, data: plain(data) })} />
       {controls && <div class="row">{controls}</div>}
-      {problem
-        && <Notice text={problem.message} label="Try again" act={problem.status !== 400 && again} />}
+      {problem && <Notice text={problem.message} label="Try again" act={problem.status !== 400 && again} />}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
       <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
       <footer class="legend small">

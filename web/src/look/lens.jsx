@@ -9,7 +9,6 @@ import { Labelled } from "./heatmap.jsx";
 import { Scale, useScale } from "./scale.jsx";
 import { Shares } from "./shares.jsx";
 import { named, visible } from "./visible.js";
-import "./lens.css";
 
 const COLOURS = { probability: "probability", kl: "KL to the end" };
 
@@ -32,9 +31,7 @@ export function Lens({ model, text }) {
   };
   return (
     <Frame name="lens" look={joined(lens, path, { path: path.data?.path })}
-      controls={
-        <Choice label="Colour by" options={COLOURS} value={colour} choose={(colour) => put({ colour })} />
-      }
+      controls={<Choice label="Colour by" options={COLOURS} value={colour} choose={(colour) => put({ colour })} />}
       scales={<Scale scale={scales[colour]} label={COLOURS[colour]} />}>
       <Cells data={lens.data} {...{ colour, position }} scale={scales[colour]}
         pick={(position, id) => put({ position, id, token: null })}>
@@ -56,9 +53,8 @@ function Cells({ data, colour, scale, position, pick, children }) {
   const [rows, T, most] = ids.shape;
   const [place, setPlace] = useState([rows - 1, position]);
   const [row, col] = [Math.min(place[0], rows - 1), Math.min(place[1], T - 1)]; // of another text by now
-  const values = useMemo(() => {
-    return colour === "kl" ? kl.values : probabilities.values.filter((_, i) => i % most === 0);
-  }, [data, colour]);
+  const likely = useMemo(() => probabilities.values.filter((_, i) => i % most === 0), [data]);
+  const values = colour === "kl" ? kl.values : likely;
   const words = useMemo(() => Array.from(values, (value, i) => {
     const id = ids.values[i * most];
     const goesOn = id === tokens.ids[(i % T) + 1];

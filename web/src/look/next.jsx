@@ -7,7 +7,6 @@ import { Frame } from "./frame.jsx";
 import { useInspect } from "./inspect.js";
 import { distributions, entropy } from "./sampling.js";
 import { named, visible } from "./visible.js";
-import "./next.css";
 
 const PART_OF_A_LETTER = /^bytes:(\\x[0-9a-f]{2})+$/; // so the API spells what is no text alone
 
@@ -34,9 +33,8 @@ export function Next({ model, text, setText }) {
 }
 
 function Candidates({ tokens, logits, likeliest: { ids, texts }, settings, choose }) {
-  const { before, after } = useMemo(
-    () => distributions(logits.values, settings), [logits, ...Object.values(settings)],
-  );
+  const changing = [logits, ...Object.values(settings)];
+  const { before, after } = useMemo(() => distributions(logits.values, settings), changing);
   const left = before.filter((_, id) => after[id] > 0);
   const held = left.reduce((sum, p) => sum + p, 0);
   const most = Math.max(before[ids[0]], after[ids[0]]);
@@ -63,7 +61,7 @@ function Candidates({ tokens, logits, likeliest: { ids, texts }, settings, choos
                   {visible(texts[i])}
                 </button>
               </td>
-              <td class="pair" style={{ "--before": before[id] / most, "--after": after[id] / most }} />
+              <td><i class="share" style={{ "--was": before[id] / most, "--share": after[id] / most }} /></td>
               <td title={before[id]}>{percent(before[id])}</td>
               <td title={after[id]}>{after[id] > 0 ? percent(after[id]) : "–"}</td>
               <td>{logits.values[id].toFixed(2)}</td>

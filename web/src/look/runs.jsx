@@ -6,7 +6,6 @@ import { Choice } from "./choice.jsx";
 import { Frame } from "./frame.jsx";
 import { useCurves } from "./live.js";
 import { useScheme } from "./scale.jsx";
-import "./runs.css";
 
 const FIRST = 6; // runs that are drawn before anyone chose
 const MEASURES = {

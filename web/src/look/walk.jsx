@@ -104,12 +104,8 @@ function largest(shares, nameOf) {
 }
 
 /** In how many rows a vector is drawn: one if it is short, else as few as it fills exactly. */
-function rowsOf(size) {
-  for (let rows = 1; rows <= size / SHORTEST; rows++) {
-    if (size % rows === 0 && size / rows <= LONGEST) return rows;
-  }
-  return 1;
-}
+const rowsOf = (size) => [...Array(Math.floor(size / SHORTEST) + 1).keys()]
+  .find((rows) => size % rows === 0 && size / rows <= LONGEST) ?? 1;
 
 /** A vector as a strip of coloured cells, folded where it is long; or a matrix, a token each row. */
 function Strip({ name, shape, values, unit, r, marked, mark, texts }) {

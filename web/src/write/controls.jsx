@@ -26,10 +26,8 @@ function NumberField({ value, onChange, ...rest }) {
     onChange(event.target.value);
   };
   return (
-    <input
-      {...rest} type="number" class="number" value={typed ?? value}
-      onInput={(event) => setTyped(event.target.value)} onChange={finish} onBlur={() => setTyped(null)}
-    />
+    <input {...rest} type="number" class="number" value={typed ?? value} onChange={finish}
+      onInput={(event) => setTyped(event.target.value)} onBlur={() => setTyped(null)} />
   );
 }
 
@@ -57,8 +55,7 @@ function Seed({ settings, set }) {
       <NumberField id="seed" min={SEED.min} max={SEED.max} step={SEED.step} value={settings.seed}
         onChange={(text) => set({ seed: within(text, SEED, settings.seed) })} />
       <label class="check">
-        <input type="checkbox" checked={!settings.lock}
-          onChange={(event) => set({ lock: !event.target.checked })} />
+        <input type="checkbox" checked={!settings.lock} onChange={(e) => set({ lock: !e.target.checked })} />
         A new seed each time
       </label>
     </div>

@@ -34,10 +34,7 @@ export function edit(manuscript, text) {
   while (tail < shorter - head && before[old - 1 - tail] === text[text.length - 1 - tail]) tail++;
   const shift = text.length - old;
   const marks = manuscript.marks
-    .flatMap(([from, to]) => [
-      [from, Math.min(to, head)],
-      [Math.max(from, old - tail) + shift, to + shift],
-    ])
+    .flatMap(([from, to]) => [[from, Math.min(to, head)], [Math.max(from, old - tail) + shift, to + shift]])
     .filter(([from, to]) => from < to);
   return { text, marks, sight: Math.min(manuscript.sight, head) };
 }

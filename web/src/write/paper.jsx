@@ -72,12 +72,10 @@ export function Paper({ writer, onType, label, pictured }) {
           {"\u200b" /* a last empty line has height only with something in it */}
         </div>
         {onType && (
-          <textarea
+          <textarea ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
             aria-label="Your text; the model writes on at its end"
             placeholder="Begin a text, then let the model write on …"
-            ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
-            onInput={(event) => (pick(null), onType(event.target.value))}
-          />
+            onInput={(event) => (pick(null), onType(event.target.value))} />
         )}
         {span && <Alternatives {...{ span, ink, byKey, close, branch, step }} />}
       </div>

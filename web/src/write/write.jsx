@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact
 import { address, setAddress } from "../address.js";
 import { keep, kept } from "../kept.js";
 import { Head } from "../look/frame.jsx";
+import WORDS from "../look/words.json";
 import { Notice } from "../notice.jsx";
 import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
@@ -28,9 +29,7 @@ function useWriter(model, rival) {
   const frame = useRef(0);
   const ref = useRef(null);
   ref.current ??= new Writer({
-    manuscript: firstManuscript(),
-    settings: settingsFrom(address()),
-    model,
+    manuscript: firstManuscript(), settings: settingsFrom(address()), model,
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
   });
   const writer = ref.current;
@@ -170,14 +169,9 @@ function Actions({ writer, shown, toggle }) {
   );
 }
 
-const FINISHES = {
-  length: "the length is reached", stop: "the model ended the text", stopped: "stopped",
-  window: "the window is full", error: "broken off",
-};
-
 function Status({ writer: { run, running, speed, used, model } }) {
   const size = model.minigpt2.block_size;
-  const finish = running ? "writing" : FINISHES[run?.finish] ?? run?.finish; // or a server's own reason
+  const finish = running ? "writing" : WORDS.write.finishes[run?.finish] ?? run?.finish; // or a server's own reason
   return (
     <div class="status spread">
       {!run && <span class="hint">Ctrl + Enter writes, Esc stops</span>}
