@@ -77,10 +77,8 @@ def test_the_numbers_are_those_of_the_log(served, folder, open_page):
     page = open_page(served, VIEW)
     wait_until(page, lambda: is_read(page, "fox", "other"))
     last = [log[-1]["val_loss"], log[-1]["train_loss"]]
-    assert told(page) == (
-        "The last of each run",
-        {n: pytest.approx(last, rel=1e-4) for n in ("fox", "other")},
-    )
+    both = {name: pytest.approx(last, rel=1e-4) for name in ("fox", "other")}
+    assert told(page) == ("The last of each run", both)
     best = min(entry["val_loss"] for entry in log if "val_loss" in entry)
     cells = rows(page)
     assert float(cells["fox"][0]) == pytest.approx(best, rel=1e-4)

@@ -144,7 +144,7 @@ def test_colours_come_while_text_streams_and_with_every_change(sliding, open_pag
 
 
 def test_streamed_colours_are_those_measured_afterwards(twice, open_page):
-    page = open_page(twice, address_of(prompt="ROMEO:", surprise=1, length=60, seed=3))
+    page = open_page(twice, address_of(prompt="ROMEO:", surprise=1, length=200, seed=3))
     page.evaluate(
         f"""window.seen = []; new MutationObserver(() => requestAnimationFrame(() =>
         requestAnimationFrame(() => seen.push(JSON.stringify({COLOURED}))))).observe(
@@ -176,7 +176,9 @@ def test_letters_lie_over_their_ink_in_colours(sliding, open_page):
     for width in (360, 761, 1280):
         page = open_page(sliding, viewport={"width": width, "height": 740})
         page.fill("textarea", text)
-        boxes = "JSON.stringify([...document.querySelector('.ink span').getClientRects()])"
+        boxes = """(([ink, span]) => [...span.getClientRects()].map((box) => [box.x,
+          box.y - ink.getBoundingClientRect().y, box.width, box.height]))(
+          document.querySelectorAll(".ink, .ink span"))"""
         wait_until(page, lambda page=page: page.inner_text(".ink").startswith("ab c"))
         plain = page.evaluate(boxes)
         if width == 360:
@@ -403,3 +405,57 @@ def test_what_cannot_be_measured_is_said(refusing, open_page):
     press(page, "Try again")
     coloured(page)
     wait_until(page, lambda: page.locator(".notice").count() == 0)
+
+
+def taken(page, kind):
+    with page.expect_download() as download:
+        press(page, kind)
+    assert download.value.suggested_filename == f"write.{kind.lower()}"
+    return download.value.path().read_bytes()
+
+
+def test_the_view_says_what_it_is_and_is_taken_away(sliding, open_page, expected):
+    spans, _ = expected
+    page = open_page(sliding, address_of(prompt=TEXT, surprise=1, length=20, seed=4))
+    assert page.inner_text("main h2") == "Write"
+    assert page.inner_text(".question")[-1] == "?"
+    press(page, "Write")
+    written(page, len(TEXT) + 8)
+    text = idle(page)
+    page.wait_for_timeout(1000)  # measured anew
+    assert page.inner_text(".inks").startswith("Ink: yours, the model’s")
+    told = json.loads(taken(page, "JSON"))
+    assert told["text"] == text and told["settings"]["seed"] == 4 and told["model"]
+    parts = [(part["text"], part["by"]) for part in told["parts"]]
+    assert parts == [(TEXT, "reader"), (text[len(TEXT) :], "model")]
+    assert len(told["tokens"]) == len(spans(text))
+    for token, (shown, bits, _, row) in zip(told["tokens"], spans(text), strict=True):
+        assert token["text"] == shown
+        assert token["bits"] == (bits and pytest.approx(bits, abs=1e-3))
+        if row is not None:
+            best = row.exp().max().item()
+            assert token["alternatives"][0]["p"] == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)])
+def test_a_picture_has_the_colours_and_leaves_the_paper_its_room(sliding, open_page, size):
+    view = {"width": size[0], "height": size[1]}
+    page = open_page(sliding, address_of(prompt=TEXT * 30, surprise=1), viewport=view)
+    wait_until(page, lambda: len(page.evaluate(COLOURED)) > 100)
+    assert page.locator(".paper").bounding_box()["height"] > 0.6 * view["height"]
+    page.locator(".paper").evaluate("e => e.scrollTo(0, 200)")
+    colours = page.evaluate(
+        """async (bytes) => { const blob = new Blob([new Uint8Array(bytes)]);
+        const bitmap = await createImageBitmap(blob);
+        const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
+        canvas.drawImage(bitmap, 0, 0);
+        const { data } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
+        let heated = 0;
+        for (let i = 0; i < data.length; i += 4) heated += data[i] - data[i + 2] > 60;
+        return heated }""",
+        list(taken(page, "PNG")),
+    )
+    assert colours > 2000  # of far more than the legend
+    wait_until(page, lambda: len(page.evaluate(COLOURED)) > 100)  # as before
+    assert page.locator(".ink [class*=level-]").count() == 0
+    assert page.evaluate("violations") == []

@@ -1,5 +1,7 @@
 // The page's state in its address, behind the #: a reload or a bookmark brings it back.
 // Values are text here; who reads them checks them. Nothing secret is ever put in.
+import { useState } from "preact/hooks";
+
 let [state, timer] = [{}, null];
 
 const given = (values) => Object.fromEntries(Object.entries(values).filter(([, v]) => v != null));
@@ -22,3 +24,15 @@ const show = () => history.replaceState(null, "", addressWith({}));
 read();
 addEventListener("hashchange", read); // by hand; our own changes tell nobody
 addEventListener("pagehide", show);
+
+/** The address's values by name, for a view to check, and a function that changes some of them. */
+export function useAddressed() {
+  const [values, setValues] = useState(address);
+  return [values, (some) => (setAddress(some), setValues((old) => ({ ...old, ...some })))];
+}
+
+/** A value of the address as an index into `size` things; `otherwise` if it is none. */
+export function indexOf(value, size, otherwise = 0) {
+  const index = Number(value ?? NaN);
+  return Number.isInteger(index) && index >= 0 && index < size ? index : otherwise;
+}

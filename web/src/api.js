@@ -1,6 +1,6 @@
 // The server's API: what is asked, and what can go wrong, in words. Knows nothing of the page.
+import { EventSourceParserStream } from "eventsource-parser/stream";
 import { kept, keep } from "./kept.js";
-import { chunksOf, events } from "./sse.js";
 
 export class ApiError extends Error {
   constructor(message, { status = 0, wait = 1 } = {}) {
@@ -19,26 +19,19 @@ export const page = {
 let asking = null;
 
 async function problem(response) {
-  let error = {};
-  try {
-    error = (await response.json()).error ?? {};
-  } catch {
-    // Not ours: a proxy, perhaps. The status says what there is to say.
-  }
+  const told = await response.json().catch(() => null); // not ours, perhaps: then the status says it
   const { status, headers } = response;
   const wait = Number(headers.get("Retry-After")) || 1; // seconds
-  return new ApiError(error.message ?? `The server answered ${status}.`, { status, wait });
+  return new ApiError(told?.error?.message ?? `The server answered ${status}.`, { status, wait });
 }
 
 async function send(path, body, signal) {
   const token = kept("token");
   const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
   const post = body && { method: "POST", body: JSON.stringify(body) };
-  try {
-    return await fetch(path, { headers, signal, ...post });
-  } catch (error) {
+  return fetch(path, { headers, signal, ...post }).catch((error) => {
     throw signal?.aborted ? error : new ApiError(LOST);
-  }
+  });
 }
 
 /** Whether there is a token now that a refused request can be sent with. */
@@ -89,15 +82,19 @@ export async function score(model, prompt, logprobs, signal) {
 export async function* complete(request, signal) {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };
   const response = await ask("v1/completions", body, signal);
+  const text = response.body.pipeThrough(new TextDecoderStream());
+  const events = text.pipeThrough(new EventSourceParserStream()).getReader();
   try {
-    for await (const data of events(chunksOf(response.body))) {
-      if (data === "[DONE]") return;
-      const event = JSON.parse(data);
+    for (let next = await events.read(); !next.done; next = await events.read()) {
+      if (next.value.data === "[DONE]") return;
+      const event = JSON.parse(next.value.data);
       if (event.error) throw new ApiError(event.error.message, { status: 500 });
       yield event;
     }
   } catch (error) {
     throw signal.aborted || error instanceof ApiError ? error : new ApiError(LOST);
+  } finally {
+    events.cancel().catch(() => {}); // left early, the server stops computing; else it has ended
   }
   throw new ApiError("The connection to the server broke off.");
 }

@@ -11,9 +11,7 @@ import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
 
 /** A model as one of the checkpoints kept while it was trained, or as it is. */
-function at(model, step) {
-  return step === null ? model : { ...model, id: `${model.id}@${step}` };
-}
+const at = (model, step) => (step === null ? model : { ...model, id: `${model.id}@${step}` });
 
 export function Shell() {
   const { data: models, problem, again } = useAnswer("models", askModels);
@@ -38,9 +36,7 @@ export function Shell() {
     <>
       <header class="head">
         <h1>minigpt2</h1>
-        {model && (
-          <ModelChoice models={models} model={whole} choose={(model) => put({ model, step: null })} />
-        )}
+        {model && <ModelChoice {...{ models }} model={whole} choose={(model) => put({ model, step: null })} />}
         {model && <TourButton put={put} />}
         {history.length > 0 && <Checkpoint {...{ history, step }} choose={(step) => put({ step })} />}
         {model && <Facts {...model.minigpt2} />}

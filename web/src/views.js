@@ -6,14 +6,11 @@ import { Lens } from "./look/lens.jsx";
 import { Next } from "./look/next.jsx";
 import { Runs } from "./look/runs.jsx";
 import { Walk } from "./look/walk.jsx";
+import WORDS from "./look/words.json";
 import { Write } from "./write/write.jsx";
 
-export const VIEWS = [
-  { id: "write", title: "Write", component: Write },
-  { id: "next", title: "Next token", component: Next, looks: true },
-  { id: "attention", title: "Attention", component: Attention, looks: true },
-  { id: "lens", title: "Logit lens", component: Lens, looks: true },
-  { id: "runs", title: "Runs", component: Runs },
-  { id: "ablate", title: "Ablate", component: Ablate, looks: true },
-  { id: "walk", title: "Walk", component: Walk, looks: true },
-];
+const COMPONENTS = {
+  write: Write, next: Next, attention: Attention, lens: Lens, runs: Runs, ablate: Ablate, walk: Walk,
+};
+
+export const VIEWS = Object.entries(WORDS).map(([id, words]) => ({ id, component: COMPONENTS[id], ...words }));

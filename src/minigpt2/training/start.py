@@ -29,7 +29,7 @@ _RATE, _WIDTH = 5e-5, 768
 _LORA_RATE, _MOST_RATE = 10, 1e-2
 
 
-def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
+def starting_values(init: str, lora: bool, say: Say) -> dict[str, Any]:
     """Return the configuration values that a model to be trained further brings along.
 
     Shape, dropout, and a learning rate for its width. Raises DataError, InputMissingError.
@@ -42,7 +42,7 @@ def starting_values(init: str, with_lora: bool, say: Say) -> dict[str, Any]:
         kind = "model_type minigpt2-bigram"
         raise DataError(f"{path}: {kind} is no GPT-2 that could be trained further")
     shape = model.config
-    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if with_lora else 1)
+    rate = _RATE * (_WIDTH / shape.n_embd) ** 2 * (_LORA_RATE if lora else 1)
     return {
         **{f"model.{name}": getattr(shape, name) for name in (*_SHAPE, "block_size", "dropout")},
         "data.tokenizer": init,

@@ -1,11 +1,12 @@
 // What parts of the model are for: what each said for one token and against another, and what
 // becomes of the text without some of them.
-import { indexOf, useAddressed } from "./addressed.js";
+import { useState } from "preact/hooks";
+import { indexOf, useAddressed } from "../address.js";
 import { Choice } from "./choice.jsx";
 import { DIVERGING, short, signed } from "./colours.js";
 import { Frame } from "./frame.jsx";
-import { useInspect } from "./inspect.js";
-import { Parts, layerOf } from "./parts.jsx";
+import { moveFocus } from "./grid.js";
+import { joined, useInspect } from "./inspect.js";
 import { Scale, useScale } from "./scale.jsx";
 import { Shares } from "./shares.jsx";
 import { Tokens } from "./tokens.jsx";
@@ -13,11 +14,6 @@ import { named, typed, visible } from "./visible.js";
 
 const LARGEST = 10; // parts that are listed
 const REPLACEMENTS = { zero: "zero", mean: "its mean over the text" };
-const LEGEND = `A part’s contribution is what it wrote at the chosen token, through the final layer
-  norm (its divisor as it was), times the difference of the embeddings of A and B; all of the model
-  is on. L1H0 is head 0 of layer 1, L1 all heads and the MLP of it; “bias” is its attention bias,
-  which stays. The loss is the mean of −log p over the tokens; KL is of the prediction after a
-  token, from what it was to what it is. For A and B, ⏎ stands for a newline and · for a blank.`;
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 }).format;
 
 /** The names of all that can be switched off, in the model's order. */
@@ -49,12 +45,8 @@ export function Ablate({ model, text }) {
   const changes = Array.from(after, (value, i) => value - before[i]);
   const said = compared.data?.parts.map(({ value }) => value) ?? [];
   const scales = [useChanges(said, 0.01), useChanges(changes, 1)];
-  const look = {
-    ...ablated, data: compared.data && { ...ablated.data, contributions: compared.data },
-    problem: ablated.problem ?? compared.problem,
-    waiting: ablated.waiting || (ablated.data !== null && compared.waiting),
-    again: () => (ablated.again(), compared.again()),
-  };
+  const both = joined(ablated, compared, { contributions: compared.data });
+  const look = { ...both, data: compared.data && both.data };
   const tell = (i) => i < 0 ? "nothing predicts it"
     : `${[before, after].map((row) => percent(Math.exp(row[i]))).join(" → ")}, ${signed(changes[i])} nats`;
   const controls = all.length > 0 && [
@@ -70,12 +62,10 @@ export function Ablate({ model, text }) {
     <button disabled={parts.length === 0} onClick={() => choose([])}>All on</button>,
   ];
   return (
-    <Frame name="ablate" title="Ablate" {...{ look, controls }}
-      question="Which parts decide between two tokens, and what changes without them?"
-      legend={[
+    <Frame name="ablate" {...{ look, controls }}
+      scales={[
         <Scale scale={scales[0]} label="Contribution in logits, for B or for A:" tell={signed} />,
         <Scale scale={scales[1]} label="Change of a token’s log-probability in nats:" tell={signed} />,
-        <p>{LEGEND}</p>,
       ]}>
       {look.data && <>
         <Decision {...compared.data} {...{ all, choose }} off={parts} scale={scales[0]} />
@@ -123,10 +113,8 @@ function Decision({ a, b, parts, total, difference, all, off, choose, scale }) {
 }
 
 const Loss = ({ losses: [before, after] }) => before !== null && (
-  <p class="loss">
-    Loss <b class="before">{before.toFixed(3)}</b> → <b class="after">{after.toFixed(3)}</b> nats per
-    token, <b class="change">{signed(after - before)}</b>
-  </p>
+  <p class="loss">Loss <b class="before">{before.toFixed(3)}</b> → <b class="after">{after.toFixed(3)}</b> nats
+    per token, <b class="change">{signed(after - before)}</b></p>
 );
 
 function Next({ texts, before, after }) {
@@ -135,4 +123,42 @@ function Next({ texts, before, after }) {
     return [named(text), after[i], told, { "--was": before[i], paddingBottom: "7px" }];
   });
   return <div><h4>The next token after the text, before (grey) and after</h4><Shares items={items} /></div>;
+}
+
+/** The layer that a part is in, or undefined. */
+const layerOf = (name) => /^L\d+/.exec(name)?.[0];
+
+/**
+ * The parts of a model, laid out as it is: a row a layer, and one for each part that is in none. Each
+ * is a button that switches it off or on; one stop of the Tab key, arrow keys within.
+ * `parts` are {name, value} in the model's order; isOff(name) is null for what stays on.
+ */
+function Parts({ parts, scale, isOff, toggle }) {
+  const [at, setAt] = useState(null); // where the Tab key comes in
+  const rows = Object.entries(Object.groupBy(parts, ({ name }) => layerOf(name) ?? name));
+  const [layer, row] = rows.find(([title]) => layerOf(title));
+  const columns = row.map(({ name }) => name.slice(layer.length));
+  const stop = parts.some(({ name }) => name === at) ? at : parts[0].name;
+  return (
+    <div class="scrolled">
+      <table class="parts" role="grid" aria-label="Parts" onKeyDown={moveFocus}
+        onFocusIn={({ target }) => setAt(target.value)}
+        onClick={({ target: { value } }) => value && toggle(value)}>
+        <tr><td />{columns.map((name) => <th scope="col">{name}</th>)}</tr>
+        {rows.map(([title, row]) => (
+          <tr>
+            <th scope="row">
+              {layerOf(title)
+                ? <button value={title} tabIndex={-1} aria-pressed={isOff(title)}>{title}</button> : title}
+            </th>
+            {row.map(({ name, value }) => (
+              <td><button value={name} style={scale.style(value)} aria-pressed={isOff(name)}
+                tabIndex={name === stop ? 0 : -1} aria-label={`${name} ${signed(value)}`}>
+                {signed(value, 2)}
+              </button></td>))}
+          </tr>
+        ))}
+      </table>
+    </div>
+  );
 }

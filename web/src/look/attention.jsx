@@ -1,21 +1,19 @@
 // Attention: every head small, in a frame that tells how far it does what heads are known to do.
-import { useMemo } from "preact/hooks";
-import { indexOf, useAddressed } from "./addressed.js";
+import { useMemo, useState } from "preact/hooks";
+import { indexOf, useAddressed } from "../address.js";
 import { Choice } from "./choice.jsx";
-import { OTHER, SEQUENTIAL } from "./colours.js";
+import { OTHER, SEQUENTIAL, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
-import { Head } from "./head.jsx";
 import { joined, useInspect } from "./inspect.js";
-import { Labelled } from "./labelled.jsx";
-import { Pixels } from "./pixels.jsx";
+import { Labelled, Pixels } from "./heatmap.jsx";
 import { Scale, useScale } from "./scale.jsx";
-import "./attention.css";
+import { Shares } from "./shares.jsx";
+import { Tokens } from "./tokens.jsx";
+import { named, visible } from "./visible.js";
 
-export const SCORES = { previous: "previous token", first: "first token", induction: "induction" };
-const LEGEND = `In a map each row is a token that looks, each column a token that is looked at; a row
-  sums to 1. A small map shows the highest weight where several cells fall together; the colour of
-  its frame is the head’s score: the mean attention, over the text, to the token before, to the first
-  token, or to what followed earlier copies of a token (induction; undefined where none repeats).`;
+const SCORES = { previous: "previous token", first: "first token", induction: "induction" };
+const MOST = 5; // tokens that are listed
+const NAMED = 40; // tokens that can still be read beside a map
 
 /** From 0 to 1, with more colours for the small weights, of which there are far more. */
 function useWeights(names) {
@@ -34,18 +32,11 @@ export function Attention({ model, text }) {
   const score = at.score in SCORES ? at.score : "previous";
   const [scales, framing] = [[useWeights(SEQUENTIAL), useWeights(OTHER)], useScale(0, 1, OTHER)];
   return (
-    <Frame name="attention" title="Attention" look={joined(all, one, { chosen })}
-      question="Which earlier tokens does each head look at?"
-      controls={
-        <Choice label="Frame heads by" options={SCORES} value={score} choose={(score) => put({ score })} />
-      }
-      legend={[
-        <div class="row">
-          <Scale scale={scales[0]} label="what a token looks at" />
-          <Scale scale={scales[1]} label="what looks at it" />
-          <Scale scale={framing} label="a head’s score" />
-        </div>,
-        <p>{LEGEND}</p>,
+    <Frame name="attention" look={joined(all, one, { chosen })}
+      controls={<Choice label="Frame by" options={SCORES} value={score} choose={(score) => put({ score })} />}
+      scales={[
+        <Scale scale={scales[0]} label="what a token looks at" />,
+        <Scale scale={scales[1]} label="what looks at it" />, <Scale scale={framing} label="a head’s score" />,
       ]}>
       <div class="beside">
         <Heads data={all.data} {...{ score, framing }} scale={scales[0]} current={[layer, head]}
@@ -79,5 +70,51 @@ function Heads({ data, score, framing, scale, current, choose }) {
       rowLabel={(layer) => `L${layer}`} colLabel={(head) => `H${head}, ${SCORES[score]}`}>
       <Pixels values={maps} rows={L * pitch} cols={H * pitch} scale={scale} />
     </Labelled>
+  );
+}
+
+/** One head: its map, and for one token what it looks at and what looks at it. */
+function Head({ chosen, scores, position, put, scales: [looks, seen] }) {
+  const { layer, head, tokens, pattern: { shape: [T], values } } = chosen;
+  const [over, setOver] = useState(null);
+  const pinned = indexOf(position, T, T - 1);
+  const t = indexOf(over, T, pinned);
+  const past = useMemo(() => values.map((w, i) => (i % T > i / T ? NaN : w)), [values]);
+  // No token looks at a later one, so one text has room for both: what t looks at, up to t itself,
+  // and from there on what looks at t.
+  const weight = (i) => (i <= t ? values[t * T + i] : values[i * T + t]);
+  const name = (i) => `${named(tokens.texts[i])} at ${i}`;
+  const most = (from, to) => [...Array(to).keys()].slice(from)
+    .sort((a, b) => weight(b) - weight(a)).slice(0, MOST).map((i) => [name(i), weight(i)]);
+  const names = T <= NAMED ? tokens.texts.map(visible) : [];
+  const own = layer * scores.previous.shape[1] + head;
+  const scored = Object.keys(SCORES).map((name) => `${SCORES[name]} ${short(scores[name].values[own])}`);
+  const band = (kind, ...box) => {
+    const [left, top, width, height] = box.map((cells) => `${(100 * cells) / T}%`);
+    return <i class={`band ${kind}`} style={{ left, top, width, height }} />;
+  };
+  return (
+    <section class="head-shown" aria-labelledby="head-shown">
+      <h3 id="head-shown">L{layer}H{head}</h3>
+      <p class="small scored">{scored.join(", ")}</p>
+      <Tokens tokens={tokens} current={pinned} onHover={setOver} onPick={(position) => put({ position })}
+        colourOf={(i) => (i <= t ? looks : seen).style(weight(i))}
+        labelOf={(i) => `${i <= t ? "looked at by" : "looks at"} ${t}: ${short(weight(i))}`} />
+      <div class="beside">
+        <Labelled values={past} rows={T} cols={T} scale={looks} cell={Math.min(28, Math.max(1.2, 460 / T))}
+          label={`Attention of L${layer}H${head}`} onPick={([position]) => put({ position })}
+          left={names} above={names} rowLabel={name} colLabel={name} between=" looks at "
+          tell={(w) => (Number.isNaN(w) ? "never, it is later" : short(w))}>
+          {band("", 0, t, t + 1, 1)}
+          {band("back", t, t, 1, T - t)}
+        </Labelled>
+        <div class="sides">
+          <h4>{name(t)} looks at</h4>
+          <Shares label="What it looks at" items={most(0, t + 1)} />
+          <h4>{t < T - 1 ? "Later tokens that look at it" : "No later token looks at it"}</h4>
+          <Shares label="What looks at it" items={most(t + 1, T)} />
+        </div>
+      </div>
+    </section>
   );
 }

@@ -1,10 +1,10 @@
 // Curves as a picture, drawn by uPlot: read by pointer or arrow keys, a part chosen by dragging.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { moveByKey, within } from "./grid.js";
 import "uplot/dist/uPlot.min.css";
 
 const HEIGHT = 320; // px
-const MOVES = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
 const brief = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
 /** A plot; it marks the steps u.kept below, and draws a line through the one u.chosen. */
@@ -49,15 +49,13 @@ export function Chart({ curves, label, kept, chosen, onRead }) {
     Object.assign(u, { kept, chosen }).setData(data, !part);
     u.redraw(part, true);
   }, [JSON.stringify([looks, data, kept, chosen])]);
-  const press = (event) => {
-    if (!(event.key in MOVES)) return;
-    const [u, last] = [drawn.current, data[0].length - 1];
-    const i = Math.min(last, Math.max(0, (u.cursor.idx ?? last) + MOVES[event.key]));
+  const move = (down, right) => {
+    const [u, count] = [drawn.current, data[0].length];
+    const i = within((u.cursor.idx ?? count - 1) + right, count);
     u.setCursor({ left: u.valToPos(data[0][i], "x"), top: 0 });
-    event.preventDefault();
   };
   return (
     <div ref={box} class="chart" tabIndex={0} role="application" aria-roledescription="chart" aria-label={label}
-      onKeyDown={press} />
+      onKeyDown={(event) => moveByKey(event, move)} />
   );
 }

@@ -19,8 +19,7 @@ export function useInspect(model, text, request) {
 /** A look and another that belongs to it, as one; `more` is what the other adds to the data. */
 export const joined = (look, other, more) => ({
   ...look, data: look.data && { ...look.data, ...more }, problem: look.problem ?? other.problem,
-  waiting: look.waiting || (other.data !== null && other.waiting), // it may not be asked for
-  again: () => (look.again(), other.again()),
+  waiting: look.waiting || other.waiting, again: () => (look.again(), other.again()),
 });
 
 /** The same of anything that is asked; `key` says when to ask anew. */
@@ -39,8 +38,7 @@ export function useAnswer(key, ask, wanted = true) {
     const callOff = later(
       state.data ? SETTLED : 0, // what is asked first is asked at once
       async (signal) => decoded(await ask(signal)),
-      (data) => close({ data, request: key, problem: null }),
-      (problem) => close({ problem }),
+      (data) => close({ data, request: key, problem: null }), (problem) => close({ problem }),
     );
     return () => (open.delete(question), callOff());
   }, [asked, wanted]);

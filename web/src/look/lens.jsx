@@ -1,21 +1,16 @@
 // The logit lens: what the model would say after each layer, and the way of one token to the end.
 import { useMemo, useState } from "preact/hooks";
-import { indexOf, useAddressed } from "./addressed.js";
+import { indexOf, useAddressed } from "../address.js";
 import { Choice } from "./choice.jsx";
 import { OTHER, SEQUENTIAL, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { joined, useInspect } from "./inspect.js";
-import { Labelled } from "./labelled.jsx";
+import { Labelled } from "./heatmap.jsx";
 import { Scale, useScale } from "./scale.jsx";
 import { Shares } from "./shares.jsx";
 import { named, visible } from "./visible.js";
-import "./lens.css";
 
 const COLOURS = { probability: "probability", kl: "KL to the end" };
-const LEGEND = `The tokens of the text are read above; each row down is one layer further, and the last
-  row is the model’s own answer. A cell shows the likeliest next token there, underlined where the
-  text goes on with it. KL to the end is the Kullback–Leibler divergence, in nats, of the cell’s
-  distribution from the model’s answer. Click a cell for the rank path of its token.`;
 
 const layerName = (row) => (row === 0 ? "embedding" : `L${row - 1}`); // after which a row is read
 
@@ -35,12 +30,9 @@ export function Lens({ model, text }) {
     put({ position, token: event.target.elements.token.value, id: null });
   };
   return (
-    <Frame name="lens" title="Logit lens" look={joined(lens, path, { path: path.data?.path })}
-      question="What would the model say next if it stopped after each layer?"
-      controls={
-        <Choice label="Colour by" options={COLOURS} value={colour} choose={(colour) => put({ colour })} />
-      }
-      legend={[<Scale scale={scales[colour]} label={COLOURS[colour]} />, <p>{LEGEND}</p>]}>
+    <Frame name="lens" look={joined(lens, path, { path: path.data?.path })}
+      controls={<Choice label="Colour by" options={COLOURS} value={colour} choose={(colour) => put({ colour })} />}
+      scales={<Scale scale={scales[colour]} label={COLOURS[colour]} />}>
       <Cells data={lens.data} {...{ colour, position }} scale={scales[colour]}
         pick={(position, id) => put({ position, id, token: null })}>
         <div class="told">
@@ -61,9 +53,8 @@ function Cells({ data, colour, scale, position, pick, children }) {
   const [rows, T, most] = ids.shape;
   const [place, setPlace] = useState([rows - 1, position]);
   const [row, col] = [Math.min(place[0], rows - 1), Math.min(place[1], T - 1)]; // of another text by now
-  const values = useMemo(() => {
-    return colour === "kl" ? kl.values : probabilities.values.filter((_, i) => i % most === 0);
-  }, [data, colour]);
+  const likely = useMemo(() => probabilities.values.filter((_, i) => i % most === 0), [data]);
+  const values = colour === "kl" ? kl.values : likely;
   const words = useMemo(() => Array.from(values, (value, i) => {
     const id = ids.values[i * most];
     const goesOn = id === tokens.ids[(i % T) + 1];

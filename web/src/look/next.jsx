@@ -1,13 +1,12 @@
 // What could come next, and what the settings of Write leave of it.
 import { useMemo } from "preact/hooks";
+import { useAddressed } from "../address.js";
 import { Slider } from "../write/controls.jsx";
 import { SETTINGS, addressOf, settingsFrom } from "../write/settings.js";
-import { useAddressed } from "./addressed.js";
 import { Frame } from "./frame.jsx";
 import { useInspect } from "./inspect.js";
 import { distributions, entropy } from "./sampling.js";
 import { named, visible } from "./visible.js";
-import "./next.css";
 
 const PART_OF_A_LETTER = /^bytes:(\\x[0-9a-f]{2})+$/; // so the API spells what is no text alone
 
@@ -27,19 +26,15 @@ export function Next({ model, text, setText }) {
     </div>
   );
   return (
-    <Frame name="next" title="Next token" look={look} controls={controls}
-      question="What could come next, and what do the settings leave of it?"
-      legend={<p>Before the settings, which are those of Write: the model’s own probability. A token
-        that is chosen is written at the end of the text, which may then be split into other tokens.</p>}>
+    <Frame name="next" look={look} controls={controls}>
       {look.data && <Candidates {...look.data} settings={settings} choose={(token) => setText(text + token)} />}
     </Frame>
   );
 }
 
 function Candidates({ tokens, logits, likeliest: { ids, texts }, settings, choose }) {
-  const { before, after } = useMemo(
-    () => distributions(logits.values, settings), [logits, ...Object.values(settings)],
-  );
+  const changing = [logits, ...Object.values(settings)];
+  const { before, after } = useMemo(() => distributions(logits.values, settings), changing);
   const left = before.filter((_, id) => after[id] > 0);
   const held = left.reduce((sum, p) => sum + p, 0);
   const most = Math.max(before[ids[0]], after[ids[0]]);
@@ -66,7 +61,7 @@ function Candidates({ tokens, logits, likeliest: { ids, texts }, settings, choos
                   {visible(texts[i])}
                 </button>
               </td>
-              <td class="pair" style={{ "--before": before[id] / most, "--after": after[id] / most }} />
+              <td><i class="share" style={{ "--was": before[id] / most, "--share": after[id] / most }} /></td>
               <td title={before[id]}>{percent(before[id])}</td>
               <td title={after[id]}>{after[id] > 0 ? percent(after[id]) : "–"}</td>
               <td>{logits.values[id].toFixed(2)}</td>

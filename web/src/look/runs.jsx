@@ -6,7 +6,6 @@ import { Choice } from "./choice.jsx";
 import { Frame } from "./frame.jsx";
 import { useCurves } from "./live.js";
 import { useScheme } from "./scale.jsx";
-import "./runs.css";
 
 const FIRST = 6; // runs that are drawn before anyone chose
 const MEASURES = {
@@ -46,13 +45,9 @@ export function Runs({ put, step, runs: look, own }) {
   const choose = ({ name, model }) => // one that is served is the model that all views look into
     put(model === null ? { run: name } : { run: null, model, step: null });
   return (
-    <Frame name="runs" title="Runs" look={look.data ? { ...look, data: { runs, curves } } : look}
-      question="How did training go, and how does it go right now?"
+    <Frame name="runs" look={look.data ? { ...look, data: { runs, curves } } : look}
       controls={chosen &&
-        <Choice label="Curves" options={MEASURES} value={measure} choose={(measure) => put({ measure })} />}
-      legend={<p>Loss: mean negative log-likelihood in nats per token. Points: the whole validation split.
-        Faint: the batch of each step. Ticks: kept checkpoints; line: the one that is looked into. Point at
-        a step for its numbers and sample, click to hold it; drag for a part, double-click for all.</p>}>
+        <Choice label="Curves" options={MEASURES} value={measure} choose={(measure) => put({ measure })} />}>
       {curves.length > 0 && (
         <Chart curves={curves} label={`${MEASURES[measure]} over steps`} onRead={setPointed}
           kept={chosen.model === null ? [] : chosen.history} chosen={looked} />)}

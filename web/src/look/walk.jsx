@@ -1,7 +1,7 @@
 // One token's way through one block and one of its heads, with every vector that the model has there.
 import { useEffect, useMemo, useState } from "preact/hooks";
+import { indexOf, useAddressed } from "../address.js";
 import { filled } from "../filled.js";
-import { indexOf, useAddressed } from "./addressed.js";
 import { DIVERGING, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { Heatmap } from "./heatmap.jsx";
@@ -32,13 +32,8 @@ export function Walk({ model: { id, minigpt2: { n_layer, n_head } }, text }) {
     </label>
   ));
   return (
-    <Frame name="walk" title="Walk" look={look} controls={n_layer > 0 && controls}
-      question="What happens to one token on its way through one block?"
-      legend={<>
-        <Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />
-        <p>Strips that are compared have one r; 1 % of their numbers may lie beyond it. Point at a cell
-          to mark it in all strips of its kind.</p>
-      </>}>
+    <Frame name="walk" look={look} controls={n_layer > 0 && controls}
+      scales={<Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />}>
       {look.data && <>
         <Tokens tokens={look.data.tokens} current={look.data.vectors.pattern.values.length - 1}
           label="Tokens: choose the one to walk with" onPick={(position) => put({ position })} />
@@ -109,12 +104,8 @@ function largest(shares, nameOf) {
 }
 
 /** In how many rows a vector is drawn: one if it is short, else as few as it fills exactly. */
-function rowsOf(size) {
-  for (let rows = 1; rows <= size / SHORTEST; rows++) {
-    if (size % rows === 0 && size / rows <= LONGEST) return rows;
-  }
-  return 1;
-}
+const rowsOf = (size) => [...Array(Math.floor(size / SHORTEST) + 1).keys()]
+  .find((rows) => size % rows === 0 && size / rows <= LONGEST) ?? 1;
 
 /** A vector as a strip of coloured cells, folded where it is long; or a matrix, a token each row. */
 function Strip({ name, shape, values, unit, r, marked, mark, texts }) {

@@ -1,8 +1,7 @@
 // A tour through all views: a card that says what is seen, and an outline around it.
 import { useEffect, useRef } from "preact/hooks";
-import { address } from "../address.js";
+import { address, indexOf } from "../address.js";
 import { filled } from "../filled.js";
-import { indexOf } from "../look/addressed.js";
 import STEPS from "./steps.json";
 import "./tour.css";
 

@@ -1,5 +1,6 @@
 // What could have stood in a token's place: a small list beside it, to look at and to branch from.
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { moveByKey } from "../look/grid.js";
 import { rangeOf } from "./colours.js";
 import { alternatives, isText, percent, shown } from "./surprise.js";
 
@@ -20,14 +21,11 @@ function useArrows(peek, close, step) {
   useLayoutEffect(() => { // not later: an effect that is late outlives the list
     const press = (event) => {
       const row = peek.current.contains(event.target) && event.target;
-      if (event.key === "Escape") close();
-      else if (row && event.key === "ArrowLeft") step(-1);
-      else if (row && event.key === "ArrowRight") step(1);
-      else if (row && event.key === "ArrowUp") row.previousSibling?.focus();
-      else if (row && event.key === "ArrowDown") row.nextSibling?.focus();
-      else return;
-      event.preventDefault();
-      event.stopPropagation(); // Escape would stop the writing as well
+      const beside = { "-1": row.previousSibling, 1: row.nextSibling };
+      if (row) moveByKey(event, (down, right) => (down ? beside[down]?.focus() : step(right)));
+      if (event.key !== "Escape") return;
+      close();
+      event.stopPropagation(); // it would stop the writing as well
     };
     addEventListener("keydown", press, true);
     return () => removeEventListener("keydown", press, true);

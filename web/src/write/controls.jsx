@@ -1,6 +1,6 @@
 // The settings: each a slider, a number, and what its value means.
 import { useState } from "preact/hooks";
-import { SEED, SETTINGS, within } from "./settings.js";
+import { SEED, SETTINGS, tell, within } from "./settings.js";
 
 export function Controls({ writer, model, shown, children }) {
   const { settings } = writer;
@@ -26,15 +26,14 @@ function NumberField({ value, onChange, ...rest }) {
     onChange(event.target.value);
   };
   return (
-    <input
-      {...rest} type="number" class="number" value={typed ?? value}
-      onInput={(event) => setTyped(event.target.value)} onChange={finish} onBlur={() => setTyped(null)}
-    />
+    <input {...rest} type="number" class="number" value={typed ?? value} onChange={finish}
+      onInput={(event) => setTyped(event.target.value)} onBlur={() => setTyped(null)} />
   );
 }
 
 export function Slider({ setting, value, onChange }) {
-  const { name, label, min, max, step, off, tell } = setting;
+  const { name, label, min, max, step, off } = setting;
+  const told = tell(setting, value);
   const change = (text) => onChange(within(text, setting, off ?? value));
   const shared = { min, max, step, "aria-describedby": `${name}-tells` };
   return (
@@ -43,8 +42,8 @@ export function Slider({ setting, value, onChange }) {
       <NumberField {...shared} aria-label={`${label}, as a number`} placeholder="off"
         value={value === off ? "" : value} onChange={change} />
       <input {...shared} id={name} type="range" value={value}
-        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${tell(value)}`} />
-      <span id={`${name}-tells`} class="small">{tell(value)}</span>
+        onInput={(event) => change(event.target.value)} aria-valuetext={`${value}, ${told}`} />
+      <span id={`${name}-tells`} class="small">{told}</span>
     </div>
   );
 }
@@ -56,8 +55,7 @@ function Seed({ settings, set }) {
       <NumberField id="seed" min={SEED.min} max={SEED.max} step={SEED.step} value={settings.seed}
         onChange={(text) => set({ seed: within(text, SEED, settings.seed) })} />
       <label class="check">
-        <input type="checkbox" checked={!settings.lock}
-          onChange={(event) => set({ lock: !event.target.checked })} />
+        <input type="checkbox" checked={!settings.lock} onChange={(e) => set({ lock: !e.target.checked })} />
         A new seed each time
       </label>
     </div>

@@ -34,10 +34,7 @@ export function edit(manuscript, text) {
   while (tail < shorter - head && before[old - 1 - tail] === text[text.length - 1 - tail]) tail++;
   const shift = text.length - old;
   const marks = manuscript.marks
-    .flatMap(([from, to]) => [
-      [from, Math.min(to, head)],
-      [Math.max(from, old - tail) + shift, to + shift],
-    ])
+    .flatMap(([from, to]) => [[from, Math.min(to, head)], [Math.max(from, old - tail) + shift, to + shift]])
     .filter(([from, to]) => from < to);
   return { text, marks, sight: Math.min(manuscript.sight, head) };
 }
@@ -57,12 +54,14 @@ export function cut({ text, marks, sight }, end) {
   return { text: text.slice(0, end), marks: left, sight: sight < end ? sight : 0 };
 }
 
-/** Pieces of the text, in order: {text, model, unseen}. */
-export function pieces({ text, marks, sight }) {
-  const edges = [...new Set([0, sight, ...marks.flat(), text.length])].sort((a, b) => a - b);
+/** Pieces of the text, in order: {text, model, unseen}, and the bits of whichever of `spans` it is in. */
+export function pieces({ text, marks, sight }, spans = []) {
+  const ends = [...marks.flat(), ...spans.flatMap(({ from, to }) => [from, to])];
+  const edges = [...new Set([0, sight, ...ends, text.length])].sort((a, b) => a - b);
   return edges.slice(0, -1).map((from, i) => ({
     text: text.slice(from, edges[i + 1]),
     model: marks.some(([start, end]) => start <= from && from < end),
     unseen: from < sight,
+    bits: spans.find((span) => span.from <= from && from < span.to)?.bits,
   }));
 }

@@ -1,11 +1,12 @@
 // The paper: a textarea whose letters are invisible lies exactly over the same text in the colours
 // of its two hands. So it is edited like any text, and nothing but plain text is ever put in.
-// A paper without `onType` is there to be read.
+// A paper without `onType` is there to be read. A picture is made of elements, so that while a paper
+// is `pictured` its colours are some, too.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Alternatives } from "./alternatives.jsx";
 import { paint, spanAt } from "./colours.js";
 import { pieces } from "./manuscript.js";
-import { spansOf } from "./surprise.js";
+import { levelOf } from "./surprise.js";
 
 const NEAR = 60; // px from the end in which the paper follows what is written
 const [DWELL, GRACE] = [100, 250]; // ms until a token that is pointed at counts: the first, the next
@@ -37,13 +38,13 @@ function usePick(ink, spans) {
   return { span, byKey, pick, handlers: { ...points, onPointerDown: leave, onKeyDown: press } };
 }
 
-export function Paper({ writer, onType, label }) {
-  const { manuscript, running, tokens, model, run } = writer;
+export function Paper({ writer, onType, label, pictured }) {
+  const { manuscript, running, tokens, run } = writer;
   const [scroller, ink, field] = [useRef(), useRef(), useRef()];
   const following = useRef(true);
   const [, redraw] = useState(0);
   const { sight } = manuscript;
-  const spans = useMemo(() => spansOf(tokens, sight, model.minigpt2.block_size), [tokens, sight]);
+  const spans = useMemo(() => writer.spans, [tokens, sight]);
   const { span, byKey, pick, handlers } = usePick(ink, spans);
   const onScroll = ({ currentTarget: s }) => {
     following.current = s.scrollHeight - s.scrollTop - s.clientHeight < NEAR;
@@ -52,7 +53,7 @@ export function Paper({ writer, onType, label }) {
   useLayoutEffect(() => {
     if (run && following.current) scroller.current.scrollTop = scroller.current.scrollHeight;
   }, [manuscript, running]); // a message at the end takes room as well
-  useLayoutEffect(() => paint(ink.current, spans, span), [manuscript, spans, span]);
+  useLayoutEffect(() => pictured ? undefined : paint(ink.current, spans, span), [manuscript, spans, span, pictured]);
   useEffect(() => pick(null), [run]); // what was pointed at may be another text now
   const close = () => (pick(null), byKey && (field.current ?? ink.current).focus());
   const branch = onType && ((piece) => (close(), writer.branch(span.from, piece)));
@@ -63,19 +64,18 @@ export function Paper({ writer, onType, label }) {
       {label && <p class="label spread"><b>{label}</b>{run && <span>{run.written} written</span>}</p>}
       <div class="stack" {...handlers}>
         <div class="ink" ref={ink} {...(onType ? { "aria-hidden": "true" } : reading)}>
-          {pieces(manuscript).map(({ text, model, unseen }, i) => (
-            <span key={i} class={`${model ? "model" : ""} ${unseen ? "unseen" : ""}`}>{text}</span>
+          {pieces(manuscript, pictured ? spans : []).map(({ text, model, unseen, bits }, i) => (
+            <span key={i} class={[model && "model", unseen && "unseen", bits && `level-${levelOf(bits)}`]
+              .filter(Boolean).join(" ")}>{text}</span>
           ))}
           {running && <i class="pen" />}
           {"\u200b" /* a last empty line has height only with something in it */}
         </div>
         {onType && (
-          <textarea
+          <textarea ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
             aria-label="Your text; the model writes on at its end"
             placeholder="Begin a text, then let the model write on …"
-            ref={field} value={manuscript.text} readOnly={running} spellcheck={false} autofocus
-            onInput={(event) => (pick(null), onType(event.target.value))}
-          />
+            onInput={(event) => (pick(null), onType(event.target.value))} />
         )}
         {span && <Alternatives {...{ span, ink, byKey, close, branch, step }} />}
       </div>

@@ -2,12 +2,14 @@
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { address, setAddress } from "../address.js";
 import { keep, kept } from "../kept.js";
+import { Head } from "../look/frame.jsx";
+import WORDS from "../look/words.json";
 import { Notice } from "../notice.jsx";
 import { canPaint } from "./colours.js";
 import { Controls } from "./controls.jsx";
-import { DRAFT, blank, promptOf } from "./manuscript.js";
+import { DRAFT, blank, pieces, promptOf } from "./manuscript.js";
 import { Paper } from "./paper.jsx";
-import { BITS, LEVELS } from "./surprise.js";
+import { BITS, LEVELS, alternatives } from "./surprise.js";
 import { PROMPT_IN_ADDRESS, addressOf, settingsFrom } from "./settings.js";
 import { Writer } from "./writer.js";
 import "./write.css";
@@ -27,9 +29,7 @@ function useWriter(model, rival) {
   const frame = useRef(0);
   const ref = useRef(null);
   ref.current ??= new Writer({
-    manuscript: firstManuscript(),
-    settings: settingsFrom(address()),
-    model,
+    manuscript: firstManuscript(), settings: settingsFrom(address()), model,
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
   });
   const writer = ref.current;
@@ -63,23 +63,37 @@ function rivalsOf(model, models) {
   return [...models, ...models.flatMap(steps)].filter(({ id }) => id !== model.id);
 }
 
+/** What is taken away: the text, who wrote which part of it, and what has been measured. */
+const numbersOf = ({ model, settings, manuscript, spans, other }) => ({
+  model: model.id, settings, text: manuscript.text,
+  parts: pieces(manuscript).map(({ text, model, unseen }) => ({ text, by: model ? "model" : "reader", unseen })),
+  tokens: spans.map((span) => ({
+    text: manuscript.text.slice(span.from, span.to), bits: span.bits, alternatives: alternatives(span),
+  })),
+  ...(other && { other: numbersOf(other) }),
+});
+
 export function Write({ model, models }) {
   const rivals = rivalsOf(model, models);
   const [shown, setShown] = useState(false);
+  const [pictured, setPictured] = useState(false);
+  const box = useRef();
   const rival = rivals.find(({ id }) => id === address().compare);
   const writer = useWriter(model, rival);
   const { other } = writer;
   useKeys(writer);
   return (
-    <main class="studio">
+    <main class="studio" ref={box} aria-labelledby="write-title">
+      <Head name="write" box={box} numbers={() => numbersOf(writer)} picturing={setPictured}>
+        <Legend {...writer.manuscript} {...writer.settings} />
+      </Head>
       <section class="sheet" aria-label="Text">
         <div class="papers">
-          <Paper key="own" writer={writer} onType={(t) => writer.type(t)} label={other && model.id} />
-          {other && <Paper key={other.model.id} writer={other} label={other.model.id} />}
+          <Paper key="own" {...{ writer, pictured }} onType={(t) => writer.type(t)} label={other && model.id} />
+          {other && <Paper key={other.model.id} writer={other} pictured={pictured} label={other.model.id} />}
         </div>
         {writer.notice && <Notice {...writer.notice} />}
         {other?.notice && <Notice {...other.notice} text={`${other.model.id}: ${other.notice.text}`} />}
-        {writer.settings.surprise && <Scale />}
         <Actions writer={writer} shown={shown} toggle={() => setShown(!shown)} />
       </section>
       <Controls writer={writer} model={model} shown={shown}>
@@ -89,16 +103,32 @@ export function Write({ model, models }) {
   );
 }
 
+/** Whose ink is which, and what the colours behind it mean. */
+const Legend = ({ sight, surprise }) => (
+  <p class="inks small">
+    <span>Ink: <b>yours</b>, <b class="model">the model’s</b>{sight > 0 && ", out of its sight"}</span>
+    {surprise && (
+      <span class="surprises">
+        <b>Surprise</b> 0{" "}
+        {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
+        {" "}{BITS * LEVELS}+ bits
+      </span>
+    )}
+  </p>
+);
+
 /** How the text is looked at: coloured, beside another model's. */
 function Look({ writer, rivals, rival }) {
+  const { surprise } = writer.settings;
   const set = (event) => writer.set({ surprise: event.target.checked });
   const compare = (event) => (setAddress({ compare: event.target.value || null }), writer.changed());
   return (
     <div class="setting">
-      <label class="check" title="Pointing at a token then shows its alternatives">
-        <input type="checkbox" disabled={!canPaint} checked={writer.settings.surprise} onChange={set} />
+      <label class="check">
+        <input type="checkbox" disabled={!canPaint} checked={surprise} onChange={set} />
         <b>Surprise</b> {!canPaint && "needs a newer browser"}
       </label>
+      {surprise && <p class="small">Point at a token, or press Alt + ↓, for its alternatives.</p>}
       {rivals.length > 0 && (
         <label class="rivals">
           <b>Compare with</b>
@@ -111,15 +141,6 @@ function Look({ writer, rivals, rival }) {
     </div>
   );
 }
-
-/** What the colours mean. */
-const Scale = () => (
-  <p class="surprises small">
-    <span><b>Surprise</b> −log₂ p</span> <span>0</span>
-    {Array.from({ length: LEVELS + 1 }, (_, level) => <i key={level} class={`level-${level}`} />)}
-    <span>{BITS * LEVELS}+ bits</span> <span class="hint">Alt + ↓ shows a token’s alternatives</span>
-  </p>
-);
 
 function Actions({ writer, shown, toggle }) {
   const [copied, setCopied] = useState(false);
@@ -148,14 +169,9 @@ function Actions({ writer, shown, toggle }) {
   );
 }
 
-const FINISHES = {
-  length: "the length is reached", stop: "the model ended the text", stopped: "stopped",
-  window: "the window is full", error: "broken off",
-};
-
 function Status({ writer: { run, running, speed, used, model } }) {
   const size = model.minigpt2.block_size;
-  const finish = running ? "writing" : FINISHES[run?.finish] ?? run?.finish; // or a server's own reason
+  const finish = running ? "writing" : WORDS.write.finishes[run?.finish] ?? run?.finish; // or a server's own reason
   return (
     <div class="status spread">
       {!run && <span class="hint">Ctrl + Enter writes, Esc stops</span>}

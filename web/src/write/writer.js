@@ -4,7 +4,7 @@ import { ApiError, complete, countTokens, score } from "../api.js";
 import { later } from "../later.js";
 import { append, cut, edit, promptEnd, promptOf, same } from "./manuscript.js";
 import { SEED } from "./settings.js";
-import { ALTERNATIVES, placed } from "./surprise.js";
+import { ALTERNATIVES, placed, spansOf } from "./surprise.js";
 import { ending, fit } from "./window.js";
 
 const [SETTLED, RESTED] = [150, 250]; // ms until a setting counts that moves, and a text
@@ -37,6 +37,11 @@ export class Writer {
 
   get running() {
     return this.run !== null && this.run.finish === null;
+  }
+
+  /** What has been measured of what the model sees. */
+  get spans() {
+    return spansOf(this.tokens, this.manuscript.sight, this.model.minigpt2.block_size);
   }
 
   /** Whether this one or the one beside it writes. */
