@@ -272,7 +272,7 @@ config = resolve(
 ).config  # fmt: skip
 search = Search((f"{RATE}=log(1e-4,1e-1)",), sampler="tpe", trials=8, prune=True)
 end = list(sweep(config, search, folder / "sweep"))[-1]
-table([row[:3] + row[-1:] for row in results_table(search.dimensions(), end.records)])
+table([row[:3] + row[-1:] for row in results_table([RATE], end.records)])
 display(Image((folder / "sweep/sweep.png").read_bytes(), width=700))
 
 # %% [markdown]
