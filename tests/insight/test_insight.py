@@ -163,3 +163,12 @@ def test_insight_works_on_smaller_weights(tiny):
     logits = recording.logits[0, 7]
     assert told == pytest.approx(float(logits[2] - logits[3]), abs=0.1)
     assert torch.equal(lens(tiny, recording).ids[-1], recording.logits[0].topk(5).indices)
+
+
+def test_ids_without_a_name_are_left_out_of_the_lens(tiny):
+    recording = record(tiny, TOKENS, LENS_NAMES)
+    seen = lens(tiny, recording, most=17, vocab_size=17)  # of 29
+    end = tiny(TOKENS[None])[0, :, :17].softmax(-1)
+    assert torch.allclose(seen.probabilities[-1], end.topk(17).values, atol=1e-6)
+    assert seen.ids.max() == 16 and seen.kl[-1].abs().max() < 1e-6
+    assert rank_path(tiny, recording, 3, 5, 17)[1][-1].item() == pytest.approx(end[3, 5].item())

@@ -184,3 +184,20 @@ def test_what_has_no_names_is_refused_in_words(tiny):
 
     with pytest.raises(UsageError, match="block 0"):
         record(GPT2(GPT2Config(29, 13, 1, 3, 21), block=Mine), TOKENS)
+
+
+@pytest.mark.parametrize("edit", [lambda z: None, lambda z: z[:, :1], lambda z: 1.0])
+def test_an_edit_that_returns_something_else_is_told(tiny, edit):
+    with pytest.raises(UsageError, match=r"hook_z must return a tensor \(2, 11, 3, 7\)"):
+        record(tiny, TOKENS, edits={"blocks.0.attn.hook_z": edit})
+
+
+def test_an_edit_in_place_changes_nothing_that_was_kept(tiny):
+    plain = record(tiny, TOKENS)
+    edited = record(tiny, TOKENS, edits={"blocks.1.hook_resid_pre": lambda x: x.mul_(0)})
+    assert torch.equal(edited["resid_post", 0], plain["resid_post", 0])
+    assert edited["resid_pre", 1].abs().max() == 0
+
+
+def test_one_pattern_is_a_pattern(tiny):
+    assert len(record(tiny, TOKENS, "*.hook_pattern")) == 2

@@ -29,6 +29,7 @@ def models():
         "fox": char_model(),
         "words": bpe_model(),
         "long": (long, ByteTokenizer()),
+        "padded": (random_model(53), char_model()[1]),
         "table": (table, CharTokenizer(sorted("abcdefghijklmnopqrstuvwxyz \n."))),
     }
 
@@ -232,3 +233,12 @@ def test_looking_and_writing_do_not_disturb_each_other(served):
     assert set(texts) == {alone} and len(texts) == 6
     assert len(seen) == 6 and all(torch.equal(x, alone_seen) for x in seen)
     assert served.idle()
+
+
+@pytest.mark.parametrize("view", ["next", "attention", "lens", "contributions", "ablate", "walk"])
+def test_a_padded_vocabulary_s_ids_are_never_told(served, view):
+    told = look(served, view, model="padded", token="a")
+    named = told.get("likeliest", told.get("next", {})).get("ids", [0])
+    assert max(named) < 29
+    if view == "lens":
+        assert told["ids"].max() < 29

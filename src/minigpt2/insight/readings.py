@@ -37,7 +37,7 @@ class HeadScores:
 
     `previous`: the token before; `first`: the first token (both over positions from 1 on);
     `induction`: the tokens that followed earlier copies of the token at hand, over the positions
-    that have such.
+    that have such before them.
     """
 
     previous: Tensor
@@ -97,25 +97,29 @@ class Lens:
 
 
 def layer_logprobs(
-    model: GPT2, recording: Recording, places: slice | list[int] = slice(None)
+    model: GPT2, recording: Recording, size: int | None, places: slice | list[int] = slice(None)
 ) -> Iterator[Tensor]:
-    """Yield the log-probabilities (T, V) at places of the first row of tokens, layer by layer."""
+    """Yield the log-probabilities (T, V) at places of the first row of tokens, layer by layer.
+
+    Of a vocabulary that is padded the first `size` ids count.
+    """
     stream = [recording["resid_pre", 0]]
     stream += [recording["resid_post", layer] for layer in range(model.config.n_layer)]
     for x in stream:
         with torch.no_grad():
             logits = model.head(model.ln_f(x[:1, places]), model.wte.weight)
-        yield logits[0].float().log_softmax(dim=-1)
+        yield logits[0, :, :size].float().log_softmax(dim=-1)
 
 
-def lens(model: GPT2, recording: Recording, most: int = 5) -> Lens:
+def lens(model: GPT2, recording: Recording, most: int = 5, vocab_size: int | None = None) -> Lens:
     """Look through the lens at the first row of tokens; `most` tokens of each place are told.
 
-    One layer at a time: of 124M parameters a layer's answers take 200 kB a token.
+    `vocab_size` is the tokenizer's, where the model's is padded. One layer at a time: of 124M
+    parameters a layer's answers take 200 kB a token.
     """
-    end = recording.logits[0].log_softmax(dim=-1)
+    end = recording.logits[0, :, :vocab_size].log_softmax(dim=-1)
     tops, divergences = [], []
-    for here in layer_logprobs(model, recording):
+    for here in layer_logprobs(model, recording, vocab_size):
         tops.append(here.topk(min(most, here.shape[-1]), dim=-1))
         # Where the end has no probability left nothing is added: 0 * inf is meant to be 0.
         divergences.append((end.exp() * (end - here)).nan_to_num(0.0).sum(dim=-1))
@@ -124,11 +128,11 @@ def lens(model: GPT2, recording: Recording, most: int = 5) -> Lens:
 
 
 def rank_path(
-    model: GPT2, recording: Recording, position: int, token: int
+    model: GPT2, recording: Recording, position: int, token: int, vocab_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return a token's rank (1 is the likeliest) and probability by layer, (L + 1,) each."""
     # Of one place alone: the head is dear.
-    rows = [here[0] for here in layer_logprobs(model, recording, [position])]
+    rows = [here[0] for here in layer_logprobs(model, recording, vocab_size, [position])]
     ranks = [1 + (row > row[token]).sum() for row in rows]
     return torch.stack(ranks), torch.stack([row[token] for row in rows]).exp()
 
@@ -147,6 +151,8 @@ def contributions(
     model: GPT2, recording: Recording, position: int, a: int, b: int
 ) -> list[Contribution]:
     """Return what the parts gave to logit(a) - logit(b) at a position of the first row.
+
+    Of a recording without edits: an edited value is not what the parts before it wrote.
 
     They sum to the difference: embedding, position, every head, the bias behind a layer's heads,
     every MLP, and the final norm's bias. Computed in double precision from what was recorded.

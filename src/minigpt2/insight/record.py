@@ -76,7 +76,7 @@ class Recording(Mapping[str, Tensor]):
 def record(
     model: nn.Module,
     tokens: Tensor | Sequence[int],
-    names: Sequence[str] = ("*",),
+    names: str | Iterable[str] = ("*",),
     edits: Mapping[str, Edit] | None = None,
 ) -> Recording:
     """Run a GPT-2 over tokens, (T,) or (B, T), without dropout, and keep what happens in it.
@@ -96,7 +96,7 @@ def record(
             f"{tokens_BT.shape[1]} tokens to look at; it must be from 1 to the window's "
             f"{network.config.block_size}"
         )
-    probe = _Probe(tuple(names), dict(edits or {}))
+    probe = _Probe((names,) if isinstance(names, str) else tuple(names), dict(edits or {}))
     with torch.no_grad(), evaluating(network), _hooked(network, probe):
         positions_BT = torch.arange(tokens_BT.shape[1], device=device).expand_as(tokens_BT)
         logits = network(tokens_BT, positions=positions_BT).float()
@@ -128,7 +128,10 @@ class _Probe:
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
         if name in self.edits and not name.endswith(_DERIVED):
-            value = self.edits.pop(name)(value)
+            edited = self.edits.pop(name)(value.clone())  # what was kept before is not to change
+            if not isinstance(edited, Tensor) or edited.shape != value.shape:
+                raise UsageError(f"the edit of {name} must return a tensor {tuple(value.shape)}")
+            value = edited
         if self.wants(name):
             self.values[name] = value
         return value

@@ -120,14 +120,15 @@ class Look:
     def look_lens(self, model: Any) -> dict[str, Any]:
         """The likeliest tokens by layer and position; and the path of one token, if asked for."""
         recording = record(model, self.ids, LENS_NAMES)
-        seen = lens(model, recording)
+        named = self.tokenizer.vocab_size  # a padded vocabulary has more
+        seen = lens(model, recording, vocab_size=named)
         texts = {i: spelt(self.tokenizer, i) for i in set(seen.ids.flatten().tolist())}
         told = {"ids": array(seen.ids), "probabilities": array(seen.probabilities)}
         told |= {"kl": array(seen.kl), "texts": texts}
         if self.wanted.token is None:
             return told
         token = self.token("token", 0)
-        ranks, probabilities = rank_path(model, recording, self.position(), token)
+        ranks, probabilities = rank_path(model, recording, self.position(), token, named)
         path = {"ranks": array(ranks), "probabilities": array(probabilities)}
         return {**told, "path": {"token": self.one(token), **path}}
 

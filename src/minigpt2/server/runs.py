@@ -43,7 +43,8 @@ class Runs:
     async def checkpoint(self, name: str) -> Worker | None:
         """Return the model called `name@step`; None if there is none, RefusedError without room."""
         model, _, step = name.rpartition("@")
-        folder = self.history(model).get(int(step)) if step.isdecimal() and len(step) < 19 else None
+        steps = {str(kept): path for kept, path in self.history(model).items()}
+        folder = steps.get(step)
         if folder is None:
             return None
         worker = self._open.pop(name, None)
