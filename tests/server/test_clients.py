@@ -58,7 +58,7 @@ def test_schemathesis_finds_no_fault_of_ours(served):
         "--checks", ",".join(checks), "--seed", "1", "--no-color",
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-4000:]
-    assert "Tested: 8" in result.stdout
+    assert "Tested: 11" in result.stdout
     assert served.idle(10)
 
 
