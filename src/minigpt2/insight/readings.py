@@ -152,10 +152,9 @@ def contributions(
 ) -> list[Contribution]:
     """Return what the parts gave to logit(a) - logit(b) at a position of the first row.
 
-    Of a recording without edits: an edited value is not what the parts before it wrote.
-
     They sum to the difference: embedding, position, every head, the bias behind a layer's heads,
-    every MLP, and the final norm's bias. Computed in double precision from what was recorded.
+    every MLP, and the final norm's bias. Computed in double precision from what was recorded
+    without edits: an edited value is not what the parts before it wrote.
     """
     scale = recording["ln_final.hook_scale"][0, position].double()
     weight, bias = model.ln_f.weight.double(), model.ln_f.bias.double()

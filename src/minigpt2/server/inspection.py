@@ -166,7 +166,8 @@ class Look:
 
     def look_walk(self, model: Any) -> dict[str, Any]:
         """Every vector on one token's way through one block, and one of its heads."""
-        recording, here = record(model, self.ids), self.position()
+        names = ("hook_*", f"blocks.{self.wanted.layer or 0}.*")  # heads' results are dear
+        recording, here = record(model, self.ids, names), self.position()
         layer, head = (
             self.place("layer", model.config.n_layer),
             self.place("head", model.config.n_head),
