@@ -5,11 +5,9 @@ import shutil
 
 import pytest
 import torch
-from tests.conftest import TEXT
 from tests.server.browsing import PAYLOADS, address_of, needs_browser, wait_until
-from tests.server.test_runs import FLAGS
+from tests.server.test_runs import train_twins
 
-from minigpt2 import resolve, train
 from minigpt2.checkpoints import RunDirectory, load_checkpoint
 from minigpt2.server.runs import Runs
 
@@ -26,13 +24,7 @@ def folder(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    text = folder / "fox.txt"
-    text.write_text(TEXT)
-    flags = {**FLAGS, "data.input_file": str(text), "logging.model_save_path": str(folder / "fox")}
-    list(train(resolve(environment={}, flags=flags).config))
-    shutil.copytree(folder / "fox", folder / "other", symlinks=True)
-    return folder
+    return train_twins(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -25,14 +25,19 @@ FLAGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
+def train_twins(folder):
+    """Train a tiny run `fox` in a folder, with kept checkpoints, and lay a copy beside it."""
     text = folder / "fox.txt"
     text.write_text(TEXT)
     flags = {**FLAGS, "data.input_file": str(text), "logging.model_save_path": str(folder / "fox")}
     list(train(resolve(environment={}, flags=flags).config))
     shutil.copytree(folder / "fox", folder / "other", symlinks=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = train_twins(tmp_path_factory.mktemp("runs"))
     (folder / "empty").mkdir()
     return folder
 
