@@ -77,7 +77,7 @@ def test_what_was_written_is_looked_at(sliding, open_page):
     page = open_page(sliding, address_of(prompt="Once more, " * 30 + "dear friends"))
     page.get_by_role("link", name="Attention").click()
     text = page.get_by_label("Text to look at")
-    assert text.input_value() == ("Once more, " * 30 + "dear friends")[-200:]
+    assert text.input_value() == "Once more, " * 17 + "dear friends"  # 200 letters, whole words
     text.fill(TEXT)
     wait_until(page, lambda: "ROMEO" in page.url)
     page.get_by_role("link", name="Walk").click()
@@ -87,6 +87,27 @@ def test_what_was_written_is_looked_at(sliding, open_page):
     page.reload()
     page.get_by_role("link", name="Attention").click()
     assert text.input_value() == TEXT
+    page.get_by_role("link", name="Write", exact=True).click()
+    page.locator("textarea").fill("close the wall up")  # what is changed there is looked at
+    page.get_by_role("link", name="Attention").click()
+    wait_until(page, lambda: text.input_value() == "close the wall up")
+
+
+def test_a_text_is_made_fit_to_be_looked_at(sliding, open_page):
+    text = "We few, " * 90 + "we happy few"
+    page = open_page(sliding, address_of(view="next", text=text), REFUSED)
+    page.get_by_role("button", name="Take its end").click()
+    page.wait_for_selector(".seen")
+    end = page.locator(".looked textarea").input_value()
+    assert text.endswith(" " + end) and len(end) > 200
+
+
+def test_what_an_address_names_in_vain_is_said(sliding, open_page):
+    page = open_page(sliding, address_of(view="next", text=TEXT, model="<b>none", step=7))
+    assert "There is no model “<b>none” here" in page.inner_text("[role=alert]")
+    page.get_by_role("button", name="All right").click()
+    wait_until(page, lambda: "none" not in page.url and "step" not in page.url)
+    assert page.locator("[role=alert]").count() == 0
 
 
 def told(route, asked=None):

@@ -3,9 +3,10 @@ import { EventSourceParserStream } from "eventsource-parser/stream";
 import { kept, keep } from "./kept.js";
 
 export class ApiError extends Error {
-  constructor(message, { status = 0, wait = 1 } = {}) {
+  constructor(message, { status = 0, wait = 1, code } = {}) {
     super(message);
-    Object.assign(this, { status, wait });
+    const [, point] = /^character .*\(U\+(\w+)\)/.exec(message) ?? []; // that the model does not know
+    Object.assign(this, { status, wait, code, unknown: point && String.fromCodePoint(parseInt(point, 16)) });
   }
 }
 
@@ -22,7 +23,7 @@ async function problem(response) {
   const told = await response.json().catch(() => null); // not ours, perhaps: then the status says it
   const { status, headers } = response;
   const wait = Number(headers.get("Retry-After")) || 1; // seconds
-  return new ApiError(told?.error?.message ?? `The server answered ${status}.`, { status, wait });
+  return new ApiError(told?.error?.message ?? `The server answered ${status}.`, { status, wait, code: told?.error?.code });
 }
 
 async function send(path, body, signal) {

@@ -1,11 +1,12 @@
 // The frame of every view: name, model and checkpoint, tabs, and what to say when there is no model.
-import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { models as askModels, page } from "./api.js";
 import { address, addressWith, setAddress } from "./address.js";
 import { Checkpoint } from "./checkpoint.jsx";
 import { useAnswer } from "./look/inspect.js";
 import { trains, useRuns } from "./look/live.js";
-import { TextField, firstText } from "./look/text.jsx";
+import { Text, TextField, firstText } from "./look/text.jsx";
+import { Notice } from "./notice.jsx";
 import { TokenDialog } from "./token.jsx";
 import { Tour, TourButton } from "./tour/tour.jsx";
 import { VIEWS } from "./views.js";
@@ -22,7 +23,8 @@ export function Shell() {
   useEffect(() => void (page.tellLoading = setLoading), []);
   const put = (values) => (setAddress(values), redraw());
   const view = VIEWS.find(({ id }) => id === address().view) ?? VIEWS[0];
-  const whole = models?.find(({ id }) => id === address().model) ?? models?.[0];
+  const named = models?.find(({ id }) => id === address().model);
+  const whole = named ?? models?.[0];
   const [open, setOpen] = useState(false); // whether the run of the model is still trained
   const onRuns = view.id === "runs";
   const runs = useRuns(onRuns || Boolean(whole?.minigpt2.history.length), onRuns || open);
@@ -31,7 +33,9 @@ export function Shell() {
   const history = own?.history ?? whole?.minigpt2.history ?? [];
   const step = history.find((kept) => kept === Number(address().step ?? NaN)) ?? null;
   const model = useMemo(() => whole && at(whole, step), [whole, step]);
-  useEffect(() => void (document.title = `${view.title} – minigpt2`), [view]);
+  const { model: asked, step: askedStep } = address();
+  const absent = asked && !named ? `model “${asked}”` : askedStep && step === null && `checkpoint of step ${askedStep}`;
+  useLayoutEffect(() => void (document.title = `${view.title} – minigpt2`), [view]);
   return (
     <>
       <header class="head">
@@ -42,6 +46,8 @@ export function Shell() {
         {model && <Facts {...model.minigpt2} />}
         {model && loading && <p role="status">The model is being loaded; this goes on by itself.</p>}
       </header>
+      {model && absent && <Notice text={`There is no ${absent} here; this is ${model.id}.`} label="All right"
+        act={() => put({ model: named?.id, step: null })} />}
       {model && <Tabs view={view} />}
       {model
         ? <View key={changes} {...{ view, model, models, put, training: { step, runs, own } }} />
@@ -73,14 +79,16 @@ function View({ view: { component: Component, looks, id }, model, models, put, t
   const { text } = address();
   const setText = (text) => put({ text });
   useEffect(() => {
-    if (looks && text === undefined) setText(firstText(model.minigpt2)); // Write has kept its draft
+    if (looks && text === undefined) firstText(model).then(setText); // Write has kept its draft
   }, [id]);
   if (id === "write") return <Component model={model} models={models} />;
   if (looks && text === undefined) return null;
   return (
     <main key={id} class="look">
       {looks && <TextField {...{ text, setText }} />}
-      <Component {...(looks ? { model, text, setText } : { put, ...training })} />
+      <Text.Provider value={{ model, text, setText }}>
+        <Component {...(looks ? { model, text, setText } : { put, ...training })} />
+      </Text.Provider>
     </main>
   );
 }
@@ -96,15 +104,13 @@ function ModelChoice({ models, model, choose }) {
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-function Facts({ parameters, block_size, vocab_size, tokenizer }) {
-  return (
-    <ul class="facts" aria-label="About the model">
-      <li><b>{short.format(parameters)}</b> parameters</li>
-      <li><b>{block_size.toLocaleString("en")}</b>-token window</li>
-      <li><b>{vocab_size.toLocaleString("en")}</b> tokens, {tokenizer}</li>
-    </ul>
-  );
-}
+const Facts = ({ parameters, block_size, vocab_size, tokenizer }) => (
+  <ul class="facts" aria-label="About the model">
+    <li><b>{short.format(parameters)}</b> parameters</li>
+    <li><b>{block_size.toLocaleString("en")}</b>-token window</li>
+    <li><b>{vocab_size.toLocaleString("en")}</b> tokens, {tokenizer}</li>
+  </ul>
+);
 
 function NoModel({ models, problem, again, loading }) {
   const waiting = loading ? "The model is being loaded …" : "Asking the server …";

@@ -2,13 +2,11 @@
 // becomes of the text without some of them.
 import { useState } from "preact/hooks";
 import { indexOf, useAddressed } from "../address.js";
-import { Choice } from "./choice.jsx";
 import { DIVERGING, short, signed } from "./colours.js";
-import { Frame } from "./frame.jsx";
+import { Choice, Frame } from "./frame.jsx";
 import { moveFocus } from "./grid.js";
 import { joined, useInspect } from "./inspect.js";
-import { Scale, useScale } from "./scale.jsx";
-import { Shares } from "./shares.jsx";
+import { Scale, Shares, useScale } from "./scale.jsx";
 import { Tokens } from "./tokens.jsx";
 import { named, typed, visible } from "./visible.js";
 
@@ -69,7 +67,7 @@ export function Ablate({ model, text }) {
       ]}>
       {look.data && <>
         <Decision {...compared.data} {...{ all, choose }} off={parts} scale={scales[0]} />
-        <Loss losses={ablated.data.losses} />
+        <Loss losses={ablated.data.losses} changed={parts.length > 0} />
         <div class="halves">
           <div>
             <h4>How much likelier each token became; pick one to compare after</h4>
@@ -112,9 +110,10 @@ function Decision({ a, b, parts, total, difference, all, off, choose, scale }) {
   );
 }
 
-const Loss = ({ losses: [before, after] }) => before !== null && (
-  <p class="loss">Loss <b class="before">{before.toFixed(3)}</b> → <b class="after">{after.toFixed(3)}</b> nats
-    per token, <b class="change">{signed(after - before)}</b></p>
+const Loss = ({ losses: [before, after], changed }) => before !== null && (
+  <p class="loss">Loss <b class="before">{before.toFixed(3)}</b>
+    {changed && <> → <b class="after">{after.toFixed(3)}</b></>} nats per token
+    {changed ? <>, <b class="change">{signed(after - before)}</b></> : ", with all parts on"}</p>
 );
 
 function Next({ texts, before, after }) {
@@ -152,7 +151,7 @@ function Parts({ parts, scale, isOff, toggle }) {
                 ? <button value={title} tabIndex={-1} aria-pressed={isOff(title)}>{title}</button> : title}
             </th>
             {row.map(({ name, value }) => (
-              <td><button value={name} style={scale.style(value)} aria-pressed={isOff(name)}
+              <td colSpan={layerOf(name) ? 1 : columns.length}><button value={name} style={scale.style(value)} aria-pressed={isOff(name)}
                 tabIndex={name === stop ? 0 : -1} aria-label={`${name} ${signed(value)}`}>
                 {signed(value, 2)}
               </button></td>))}

@@ -1,13 +1,11 @@
 // Attention: every head small, in a frame that tells how far it does what heads are known to do.
 import { useMemo, useState } from "preact/hooks";
 import { indexOf, useAddressed } from "../address.js";
-import { Choice } from "./choice.jsx";
-import { OTHER, SEQUENTIAL, short } from "./colours.js";
-import { Frame } from "./frame.jsx";
+import { OTHER, SEQUENTIAL, THIRD, short } from "./colours.js";
+import { Choice, Frame } from "./frame.jsx";
 import { joined, useInspect } from "./inspect.js";
 import { Labelled, Pixels } from "./heatmap.jsx";
-import { Scale, useScale } from "./scale.jsx";
-import { Shares } from "./shares.jsx";
+import { Scale, Shares, useScale } from "./scale.jsx";
 import { Tokens } from "./tokens.jsx";
 import { named, visible } from "./visible.js";
 
@@ -30,7 +28,7 @@ export function Attention({ model, text }) {
   const one = useInspect(model, text, { view: "attention", layer, head });
   const chosen = one.data && { ...one.data, ...JSON.parse(one.request) }; // of which layer and head
   const score = at.score in SCORES ? at.score : "previous";
-  const [scales, framing] = [[useWeights(SEQUENTIAL), useWeights(OTHER)], useScale(0, 1, OTHER)];
+  const [framing, ...scales] = [useWeights(THIRD), useWeights(SEQUENTIAL), useWeights(OTHER)];
   return (
     <Frame name="attention" look={joined(all, one, { chosen })}
       controls={<Choice label="Frame by" options={SCORES} value={score} choose={(score) => put({ score })} />}

@@ -8,7 +8,7 @@ const HEIGHT = 320; // px
 const brief = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
 /** A plot; it marks the steps u.kept below, and draws a line through the one u.chosen. */
-function plot(box, looks, data, onRead) {
+function plot(box, looks, data, measure, onRead) {
   const style = getComputedStyle(box);
   const [quiet, line, accent] = ["--quiet", "--line", "--accent"].map((name) => style.getPropertyValue(name));
   const axis = {
@@ -21,27 +21,33 @@ function plot(box, looks, data, onRead) {
     splits: ({ kept }, i, from, to) => kept.filter((step) => step >= from && step <= to),
     grid: { stroke: accent, width: 2, filter: only },
   };
-  const range = (u, from, to) => (from < to ? [from, to] : [from / 2, 2 * to || 1]);
+  const range = ({ kept }, first, last) => {
+    const [from, to] = [Math.min(first, kept?.[0] ?? first), Math.max(last, kept?.at(-1) ?? last)];
+    return from < to ? [from, to] : [from / 2, 2 * to || 1];
+  };
   return new uPlot({
     width: box.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, lock: true },
     scales: { x: { time: false, range } }, series: [{}, ...looks.map((look) => ({ width: 2, ...look }))],
-    axes: [marks, axis, { ...axis, scale: "x", side: 2, size: 32, space: 60 }],
+    axes: [
+      marks, { ...axis, label: measure, labelSize: 18, labelFont: axis.font },
+      { ...axis, scale: "x", side: 2, size: 28, space: 60, label: "Step", labelSize: 18, labelFont: axis.font },
+    ],
     hooks: { setCursor: [({ data: [steps], cursor: { idx } }) => onRead(steps[idx])] },
   }, data, box);
 }
 
 /** `curves`: {x, y, look} each, `look` as uPlot has it; onRead is told a step, or undefined for none. */
-export function Chart({ curves, label, kept, chosen, onRead }) {
+export function Chart({ curves, measure, kept, chosen, onRead }) {
   const box = useRef();
   const drawn = useRef();
   const data = uPlot.join(curves.map(({ x, y }) => [x, y]));
   const looks = curves.map(({ look }) => look);
   useEffect(() => {
-    const u = (drawn.current = plot(box.current, looks, data, onRead));
+    const u = (drawn.current = plot(box.current, looks, data, measure, onRead));
     const sizes = new ResizeObserver(([{ contentRect: { width } }]) => u.setSize({ width, height: HEIGHT }));
     sizes.observe(box.current);
     return () => (sizes.disconnect(), u.destroy());
-  }, [JSON.stringify(looks)]);
+  }, [JSON.stringify([looks, measure])]);
   useEffect(() => {
     const u = drawn.current;
     const { data: [old], scales: { x: { min, max } } } = u;
@@ -55,7 +61,7 @@ export function Chart({ curves, label, kept, chosen, onRead }) {
     u.setCursor({ left: u.valToPos(data[0][i], "x"), top: 0 });
   };
   return (
-    <div ref={box} class="chart" tabIndex={0} role="application" aria-roledescription="chart" aria-label={label}
+    <div ref={box} class="chart" tabIndex={0} role="application" aria-roledescription="chart" aria-label={`${measure} over steps`}
       onKeyDown={(event) => moveByKey(event, move)} />
   );
 }

@@ -2,6 +2,7 @@
 
 export const SEQUENTIAL = ["--sheet", "--accent"];
 export const OTHER = ["--sheet", "--warn"]; // of a second quantity beside the first
+export const THIRD = ["--sheet", "--third"];
 export const DIVERGING = ["--warn", "--sheet", "--accent"];
 
 /** [r, g, b] of "#rgb" or "#rrggbb". */

@@ -1,8 +1,10 @@
 // What every view that looks inside has: its title, its question, its legend, and two ways to take
 // it away, as a picture of what is on screen and as the numbers themselves.
-import { useRef } from "preact/hooks";
+import { useContext, useRef } from "preact/hooks";
 import { Notice } from "../notice.jsx";
 import { plain } from "./arrays.js";
+import { Text, lookable } from "./text.jsx";
+import { known } from "../write/window.js";
 import WORDS from "./words.json";
 import "./look.css";
 
@@ -50,23 +52,47 @@ export function Head({ name, box, numbers, ready = true, picturing, children }) 
   );
 }
 
-/** `look` is what useInspect or useAnswer gave; `children` may use it only where it has data. */
-export function Frame({ name, controls, scales, look, children }) {
+/** What went wrong with a look: it is asked for again, unless the text is the reason. */
+function Problem({ problem: { message, status, code, unknown }, again }) {
+  const { model, text, setText } = useContext(Text);
+  const shorten = () => lookable(model, text).then(setText, again);
+  if (code === "context_length_exceeded") return <Notice text={message} label="Take its end" act={shorten} />;
+  const leaveOut = () => known(model, text).then(setText);
+  if (unknown) return <Notice text={message} label="Leave such ones out" act={leaveOut} />;
+  return <Notice text={message} label="Try again" act={status !== 400 && again} />;
+}
+
+/** `look` is what useInspect or useAnswer gave; `children` and `below`, under the legend, may use it only where it has data. */
+export function Frame({ name, controls, scales, look, children, below }) {
   const box = useRef();
   const { data, request, problem, waiting, again } = look;
   const asked = request?.startsWith("{") ? JSON.parse(request) : request;
+  const seen = waiting || problem ? "seen stale" : "seen";
   return (
     <section class="frame" ref={box} aria-labelledby={`${name}-title`} aria-busy={waiting}>
       <Head {...{ name, box }} ready={Boolean(data)} numbers={() => ({ request: asked, data: plain(data) })} />
       {controls && <div class="row">{controls}</div>}
-      {problem && <Notice text={problem.message} label="Try again" act={problem.status !== 400 && again} />}
+      {problem && <Problem {...{ problem, again }} />}
       {!data && waiting && <p class="small" role="status">The model is being asked …</p>}
-      <div class={data && (waiting || problem) ? "seen stale" : "seen"}>{data && children}</div>
+      {data && children && <div class={seen}>{children}</div>}
       <footer class="legend small">
         {scales && <div class="row">{scales}</div>}
         <p>{WORDS[name].legend}</p>
         {asked?.model && <p>Model: {asked.model}</p>}
       </footer>
+      {data && below && <div class={seen}>{below}</div>}
     </section>
   );
 }
+
+/** One of a few, side by side; no two on a page have one label. `options` is {value: its name}. */
+export const Choice = ({ label, options, value, choose }) => (
+  <fieldset class="choice">
+    <legend>{label}</legend>
+    {Object.entries(options).map(([each, called]) => (
+      <label key={each}>
+        <input type="radio" name={label} checked={each === value} onChange={() => choose(each)} /> {called}
+      </label>
+    ))}
+  </fieldset>
+);

@@ -1,13 +1,11 @@
 // The logit lens: what the model would say after each layer, and the way of one token to the end.
 import { useMemo, useState } from "preact/hooks";
 import { indexOf, useAddressed } from "../address.js";
-import { Choice } from "./choice.jsx";
 import { OTHER, SEQUENTIAL, short } from "./colours.js";
-import { Frame } from "./frame.jsx";
+import { Choice, Frame } from "./frame.jsx";
 import { joined, useInspect } from "./inspect.js";
 import { Labelled } from "./heatmap.jsx";
-import { Scale, useScale } from "./scale.jsx";
-import { Shares } from "./shares.jsx";
+import { Scale, Shares, useScale } from "./scale.jsx";
 import { named, visible } from "./visible.js";
 
 const COLOURS = { probability: "probability", kl: "KL to the end" };

@@ -2,8 +2,7 @@
 import { useState } from "preact/hooks";
 import { address } from "../address.js";
 import { Chart } from "./chart.jsx";
-import { Choice } from "./choice.jsx";
-import { Frame } from "./frame.jsx";
+import { Choice, Frame } from "./frame.jsx";
 import { useCurves } from "./live.js";
 import { useScheme } from "./scale.jsx";
 
@@ -12,7 +11,7 @@ const MEASURES = {
   loss: "Loss", learning_rate: "Learning rate", tokens_per_second: "Tokens a second", grad_norm: "Gradient norm",
 };
 const LOSSES = { val_loss: "Validation", train_loss: "Training" };
-const LOOKS = { val_loss: { points: { show: true } }, train_loss: { width: 1, alpha: 0.5 } };
+const LOOKS = { val_loss: { points: { show: true } }, train_loss: { width: 1, alpha: 0.5, points: { show: false } } };
 const tell = (number) => number?.toLocaleString("en", { maximumSignificantDigits: 5 }) ?? "–";
 const read = ({ x, y } = { x: [], y: [] }, at) => y[x.findLastIndex((step) => step <= at)];
 const count = (n) => n.toLocaleString("en");
@@ -47,15 +46,16 @@ export function Runs({ put, step, runs: look, own }) {
   return (
     <Frame name="runs" look={look.data ? { ...look, data: { runs, curves } } : look}
       controls={chosen &&
-        <Choice label="Curves" options={MEASURES} value={measure} choose={(measure) => put({ measure })} />}>
+        <Choice label="Curves" options={MEASURES} value={measure} choose={(measure) => put({ measure })} />}
+      below={chosen && <>
+        <List {...{ runs, chosen, shown, show, choose, columns, told, at, dark }} />
+        <One {...chosen} samples={told.get(chosen.name)?.samples} at={at} />
+      </>}>
       {curves.length > 0 && (
-        <Chart curves={curves} label={`${MEASURES[measure]} over steps`} onRead={setPointed}
+        <Chart curves={curves} measure={MEASURES[measure]} onRead={setPointed}
           kept={chosen.model === null ? [] : chosen.history} chosen={looked} />)}
-      {chosen
-        ? [<List {...{ runs, chosen, shown, show, choose, columns, told, at, dark }} />,
-          <One {...chosen} samples={told.get(chosen.name)?.samples} at={at} />]
-        : <p>The model that is served was not trained here. <code>minigpt2 train</code> trains one,
-            and <code>minigpt2 serve</code> then shows its curves here, while it trains and after.</p>}
+      {!chosen && <p>The model that is served was not trained here. <code>minigpt2 train</code> trains one,
+        and <code>minigpt2 serve</code> then shows its curves here, while it trains and after.</p>}
     </Frame>
   );
 }

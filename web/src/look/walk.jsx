@@ -6,8 +6,7 @@ import { DIVERGING, short } from "./colours.js";
 import { Frame } from "./frame.jsx";
 import { Heatmap } from "./heatmap.jsx";
 import { useInspect } from "./inspect.js";
-import { Scale, useScale } from "./scale.jsx";
-import { Shares } from "./shares.jsx";
+import { Scale, Shares, useScale } from "./scale.jsx";
 import { groups, stages } from "./stages.json";
 import { Tokens } from "./tokens.jsx";
 import { named } from "./visible.js";
@@ -33,12 +32,10 @@ export function Walk({ model: { id, minigpt2: { n_layer, n_head } }, text }) {
   ));
   return (
     <Frame name="walk" look={look} controls={n_layer > 0 && controls}
-      scales={<Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />}>
-      {look.data && <>
-        <Tokens tokens={look.data.tokens} current={look.data.vectors.pattern.values.length - 1}
-          label="Tokens: choose the one to walk with" onPick={(position) => put({ position })} />
-        <Stages {...look.data} {...JSON.parse(look.request)} layers={n_layer} />
-      </>}
+      scales={<Scale scale={useScale(-1, 1, DIVERGING)} label="One cell:" tell={(end) => (end < 0 ? "−r" : "r")} />}
+      below={look.data && <Stages {...look.data} {...JSON.parse(look.request)} layers={n_layer} />}>
+      {look.data && <Tokens tokens={look.data.tokens} current={look.data.vectors.pattern.values.length - 1}
+        label="Tokens: choose the one to walk with" onPick={(position) => put({ position })} />}
     </Frame>
   );
 }

@@ -12,13 +12,13 @@ export const TourButton = ({ put }) => (
   <button id={BUTTON} class="tours" onClick={() => put({ tour: 1, view: "write" })}>Tour</button>
 );
 
-/** Outline a part of the step's view as soon as it is there, or all of the view. */
+/** Outline the part of the view that a step names, as soon as it is there. */
 function useOutline(step, there) {
   useEffect(() => {
     if (!there) return;
     let outlined = null;
     const timer = setInterval(() => {
-      const found = document.querySelector(step.at ?? "main");
+      const found = step.at ? document.querySelector(step.at) : null;
       if (found === outlined) return;
       outlined = found; // anew where a view is drawn anew
       outlined?.setAttribute("data-toured", ""); // no class: those are the view's own
@@ -41,7 +41,7 @@ export function Tour({ model: { minigpt2 }, view, put }) {
   const [step, last] = [steps[n], n === steps.length - 1];
   const there = view.id === step.view;
   const forth = useRef();
-  const go = (to) => steps[to] && put({ tour: to + 1, view: steps[to].view });
+  const go = (to) => steps[to] && put({ tour: to + 1, view: steps[to].view, ...steps[to].set });
   const close = () => (put({ tour: null }), document.getElementById(BUTTON).focus());
   useOutline(step, there);
   useEffect(() => {

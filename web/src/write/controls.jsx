@@ -1,15 +1,15 @@
 // The settings: each a slider, a number, and what its value means.
 import { useState } from "preact/hooks";
 import { SEED, SETTINGS, tell, within } from "./settings.js";
+import { longest } from "./window.js";
 
 export function Controls({ writer, model, shown, children }) {
   const { settings } = writer;
-  const { block_size: size, overflow } = model.minigpt2;
   return (
     <aside id="controls" class={shown ? "controls shown" : "controls"} aria-label="Settings">
       {children}
       {SETTINGS.map((s) => {
-        const max = s.name === "length" && overflow === "error" ? size : s.max;
+        const max = s.name === "length" ? Math.min(s.max, longest(model)) : s.max;
         const shared = { setting: { ...s, max }, value: Math.min(settings[s.name], max) };
         return <Slider key={s.name} {...shared} onChange={(value) => writer.set({ [s.name]: value })} />;
       })}
@@ -48,16 +48,14 @@ export function Slider({ setting, value, onChange }) {
   );
 }
 
-function Seed({ settings, set }) {
-  return (
-    <div class="setting">
-      <label for="seed">Seed</label>
-      <NumberField id="seed" min={SEED.min} max={SEED.max} step={SEED.step} value={settings.seed}
-        onChange={(text) => set({ seed: within(text, SEED, settings.seed) })} />
-      <label class="check">
-        <input type="checkbox" checked={!settings.lock} onChange={(e) => set({ lock: !e.target.checked })} />
-        A new seed each time
-      </label>
-    </div>
-  );
-}
+const Seed = ({ settings, set }) => (
+  <div class="setting">
+    <label for="seed">Seed</label>
+    <NumberField id="seed" min={SEED.min} max={SEED.max} step={SEED.step} value={settings.seed}
+      onChange={(text) => set({ seed: within(text, SEED, settings.seed) })} />
+    <label class="check">
+      <input type="checkbox" checked={!settings.lock} onChange={(e) => set({ lock: !e.target.checked })} />
+      A new seed each time
+    </label>
+  </div>
+);

@@ -1,6 +1,19 @@
 // How much of a text the model can see, and what to do when it is more than that.
 import { countTokens } from "../api.js";
 
+/** How many tokens to write at most: of a window that does not slide a quarter is left to the prompt. */
+export const longest = ({ minigpt2: { block_size, overflow } }) =>
+  overflow === "error" ? Math.max(1, Math.floor(0.75 * block_size)) : Infinity;
+
+/** A text without the characters that the model does not know. */
+export async function known(model, text) {
+  for (;;) {
+    const unknown = await countTokens(model.id, text).then(() => null, (error) => error.unknown);
+    if (!unknown) return text;
+    text = text.replaceAll(unknown, "");
+  }
+}
+
 /** The end of a text of so many tokens that takes at most some, and its number of tokens. */
 export async function ending(model, text, count, most, signal) {
   while (count > most && text.length > 1) {

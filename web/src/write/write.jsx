@@ -27,15 +27,17 @@ function firstManuscript() {
 function useWriter(model, rival) {
   const [, redraw] = useReducer((n) => n + 1, 0);
   const frame = useRef(0);
-  const ref = useRef(null);
-  ref.current ??= new Writer({
-    manuscript: firstManuscript(), settings: settingsFrom(address()), model,
+  const [first] = useState(firstManuscript);
+  const [writer] = useState(() => new Writer({
+    manuscript: first, settings: settingsFrom(address()), model,
     changed: () => (frame.current ||= requestAnimationFrame(() => redraw((frame.current = 0)))),
-  });
-  const writer = ref.current;
+  }));
   const prompt = inAddress(promptOf(writer.manuscript).text) || null;
   useEffect(() => setAddress({ ...addressOf(writer.settings), prompt }), [writer.settings, prompt]);
-  useEffect(() => keep(DRAFT, writer.manuscript), [writer.manuscript]);
+  useEffect(() => {
+    keep(DRAFT, writer.manuscript);
+    if (writer.manuscript.text !== first.text) setAddress({ text: null }); // the views look at this now
+  }, [writer.manuscript]);
   useEffect(() => () => writer.stop(), []);
   useEffect(() => writer.setModel(model), [model]);
   useEffect(() => writer.compare(rival ?? null), [rival?.id]);

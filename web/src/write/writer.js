@@ -5,7 +5,7 @@ import { later } from "../later.js";
 import { append, cut, edit, promptEnd, promptOf, same } from "./manuscript.js";
 import { SEED } from "./settings.js";
 import { ALTERNATIVES, placed, spansOf } from "./surprise.js";
-import { ending, fit } from "./window.js";
+import { ending, fit, known, longest } from "./window.js";
 
 const [SETTLED, RESTED] = [150, 250]; // ms until a setting counts that moves, and a text
 const LATELY = 100; // tokens over which the speed is told
@@ -25,29 +25,18 @@ export class Writer {
     this.seedUsed = this.canContinue;
   }
 
-  /** How many tokens are written at a time: what exceeds the window can be refused. */
-  get length() {
-    const { overflow, block_size } = this.model.minigpt2;
-    return overflow === "error" ? Math.min(this.settings.length, block_size) : this.settings.length;
-  }
+  /** How many tokens are written at a time. */
+  get length() { return Math.min(this.settings.length, longest(this.model)); }
 
-  get canContinue() {
-    return promptEnd(this.manuscript) < this.manuscript.text.length;
-  }
+  get canContinue() { return promptEnd(this.manuscript) < this.manuscript.text.length; }
 
-  get running() {
-    return this.run !== null && this.run.finish === null;
-  }
+  get running() { return this.run !== null && this.run.finish === null; }
 
   /** What has been measured of what the model sees. */
-  get spans() {
-    return spansOf(this.tokens, this.manuscript.sight, this.model.minigpt2.block_size);
-  }
+  get spans() { return spansOf(this.tokens, this.manuscript.sight, this.model.minigpt2.block_size); }
 
   /** Whether this one or the one beside it writes. */
-  get busy() {
-    return this.running || Boolean(this.other?.running);
-  }
+  get busy() { return this.running || Boolean(this.other?.running); }
 
   /** Tokens a second, lately; null where that can't be told yet. */
   get speed() {
@@ -65,19 +54,13 @@ export class Writer {
   }
 
   /** Write on from all there is. */
-  write() {
-    if (!this.busy) this.#begin(this.manuscript, { goesOn: true });
-  }
+  write() { if (!this.busy) this.#begin(this.manuscript, { goesOn: true }); }
 
   /** Throw away what the model wrote last, and write it anew. */
-  regenerate() {
-    this.#begin(promptOf(this.manuscript));
-  }
+  regenerate() { this.#begin(promptOf(this.manuscript)); }
 
   /** Let another token stand at a place, and the model write on behind it. */
-  branch(at, piece) {
-    this.#begin(append(cut(this.manuscript, at), piece));
-  }
+  branch(at, piece) { this.#begin(append(cut(this.manuscript, at), piece)); }
 
   /** Let another model write beside this one, from the same prompts; null: none. */
   compare(model) {
@@ -262,7 +245,9 @@ export class Writer {
   #fail(error) {
     this.#end("error");
     const busy = error.status === 429 && `The server is busy; it asks to wait ${error.wait} s.`;
-    this.#tell(busy || error.message, "Try again", () => this.#write(0));
+    const leaveOut = () => known(this.model, this.manuscript.text).then((text) => this.type(text));
+    if (error.unknown) this.#tell(error.message, "Leave such ones out", leaveOut);
+    else this.#tell(busy || error.message, "Try again", () => this.#write(0));
     if (!(error instanceof ApiError)) throw error; // a fault of ours: say it loudly
   }
 }
