@@ -33,11 +33,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from minigpt2 import Sampling, evaluate, from_pretrained, generate, open_dataset, resolve, train
+from minigpt2 import (
+    Sampling,
+    evaluate,
+    from_pretrained,
+    generate,
+    insight,
+    open_dataset,
+    resolve,
+    train,
+)
 from minigpt2.data import bigram_loss, read_text
 from minigpt2.data.batches import windows
-from minigpt2.model import set_attention
-from minigpt2.model.attention import attention_weights, explicit_attention
 from minigpt2.training import Sampled, Started
 
 with warnings.catch_warnings():
@@ -525,26 +532,16 @@ assert samples[-1] > samples[0] + 0.1
 #
 # ## What attention looks at
 #
-# Each head of each layer has weights: how much of each earlier character goes into the average. To
-# see them, the model gets an attention function that notes the weights and then computes what it
-# always does.
+# Each head of each layer has weights: how much of each earlier character goes into the average.
+# `insight.record` keeps them while the model runs, under the name that TransformerLens gives them;
+# the notebook "Looking inside" shows what else it can keep.
 
 
 # %%
 def attention_of(model, tokens):
     """Return the attention weights of all layers, (n_layer, B, H, T, T)."""
-    seen = []
-
-    def attend(q, k, v, dropout, mask):
-        seen.append(attention_weights(q, k, mask))
-        return explicit_attention(q, k, v, dropout, mask)
-
-    set_attention(model, attend)
-    with torch.inference_mode():
-        model(tokens)
-    for block in model.h:
-        block.attn.attend = explicit_attention
-    return torch.stack(seen)
+    seen = insight.record(model, tokens, "*.hook_pattern")
+    return torch.stack([seen["pattern", layer] for layer in range(model.config.n_layer)])
 
 
 sentence = "What say you, my lord?"
@@ -568,8 +565,7 @@ plt.show()
 # itself, to the one before, and so on.
 
 # %%
-with torch.inference_mode():
-    many = attention_of(model, rows[:200, :-1])
+many = attention_of(model, rows[:200, :-1])
 back = torch.stack(
     [
         many.diagonal(-distance, dim1=-2, dim2=-1)[..., T // 2 :].mean((1, 3))

@@ -64,20 +64,20 @@ def looks(*pairs, T):
 def test_scores_are_what_their_names_say():
     tokens = torch.tensor([[7, 8, 9, 7, 8, 5]])
     nothing = torch.zeros(1, 6, 10)
-    back = Recording(tokens, nothing, looks(*((t, t - 1) for t in range(1, 6)), T=6))
+    back = Recording(tokens, nothing, looks(*((t, t - 1) for t in range(1, 6)), T=6), 1)
     assert [x.item() for x in vars(head_scores(back)).values()] == pytest.approx([1, 0.2, 0])
-    start = Recording(tokens, nothing, looks(*((t, 0) for t in range(1, 6)), T=6))
+    start = Recording(tokens, nothing, looks(*((t, 0) for t in range(1, 6)), T=6), 1)
     assert [x.item() for x in vars(head_scores(start)).values()] == pytest.approx([0.2, 1, 0])
     # 7 stood at 0, and 8 followed it; 8 at 1, and 9 followed.
-    copies = Recording(tokens, nothing, looks((3, 1), (4, 2), T=6))
+    copies = Recording(tokens, nothing, looks((3, 1), (4, 2), T=6), 1)
     assert head_scores(copies).induction.item() == 1
-    half = Recording(tokens, nothing, looks((3, 1), T=6))
+    half = Recording(tokens, nothing, looks((3, 1), T=6), 1)
     assert head_scores(half).induction.item() == 0.5
 
 
 def test_without_a_repetition_there_is_no_induction_to_measure():
     tokens = torch.tensor([[7, 7, 8]])  # the successor of the first 7 is the 7 that looks
-    alone = Recording(tokens, torch.zeros(1, 3, 10), looks((1, 0), T=3))
+    alone = Recording(tokens, torch.zeros(1, 3, 10), looks((1, 0), T=3), 1)
     assert head_scores(alone).induction.isnan().all()
 
 
@@ -150,10 +150,44 @@ def test_nothing_ablated_is_nothing_changed_and_all_is_the_embedding(tiny):
     assert torch.equal(alone["resid_post", 1], recording["resid_pre", 0])
 
 
-@pytest.mark.parametrize("part", ["L2H0", "L0H3", "H1", "", "L0 mlp", "L0H1 ", "L-1H0", "L" * 99])
+@pytest.mark.parametrize(
+    "part", ["L2H0", "L0H3", "H1", "", "L0 mlp", "L0H1 ", "L-1H0", "L" * 99, ("L0", 1)]
+)
 def test_a_part_that_is_not_there_is_named(tiny, part):
     with pytest.raises(UsageError, match="no part of this model: L0 to L1, with H0 to H2"):
         ablate(tiny, record(tiny, TOKENS), [part])
+
+
+def test_a_replacement_that_is_none_is_refused_by_name(tiny):
+    for parts in (["L0H1"], ["L0 MLP"], []):
+        with pytest.raises(UsageError, match="replace must be 'zero' or 'mean', not 'resample'"):
+            ablate(tiny, record(tiny, TOKENS), parts, "resample")
+
+
+def test_a_string_is_one_part_and_one_pattern(tiny):
+    recording = record(tiny, TOKENS)
+    one = ablate(tiny, recording, "L0H1", names="*.hook_z")
+    assert torch.equal(one.logits, ablate(tiny, recording, ["L0H1"]).logits)
+    assert not torch.equal(one.logits, recording.logits) and len(one) == 2
+
+
+@pytest.mark.parametrize("token", [29, -1])
+def test_a_token_that_is_not_there_is_named(tiny, token):
+    recording, said = record(tiny, TOKENS), f"there is no token {token}; the model's are 0 to 28"
+    for ask in (
+        lambda: rank_path(tiny, recording, 3, token),
+        lambda: contributions(tiny, recording, 3, token, 2),
+        lambda: contributions(tiny, recording, 3, 2, token),
+    ):
+        with pytest.raises(UsageError, match=said):
+            ask()
+    with pytest.raises(UsageError, match="there is no token 17; the model's are 0 to 16"):
+        rank_path(tiny, recording, 3, 17, vocab_size=17)
+
+
+def test_what_was_not_recorded_is_named(tiny):
+    with pytest.raises(KeyError, match=r"there is: blocks\.L\.attn\.hook_pattern"):
+        lens(tiny, record(tiny, TOKENS, "*.hook_pattern"))
 
 
 def test_insight_works_on_smaller_weights(tiny):

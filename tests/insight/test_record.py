@@ -1,11 +1,13 @@
 """A recording holds what happened: against transformers, a manual forward, and the laws."""
 
+import re
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from minigpt2.errors import UsageError
-from minigpt2.insight import record
+from minigpt2.insight import induction_scores, record
 from minigpt2.model import (
     GPT2,
     Bigram,
@@ -17,6 +19,7 @@ from minigpt2.model import (
     set_precision,
 )
 from minigpt2.model.attention import ATTENTION, fused_attention
+from minigpt2.training.plan import checkpoint_blocks
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], [8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2]])
 
@@ -36,6 +39,13 @@ def test_the_model_is_left_as_it_was(tiny):
     assert tiny.training and tiny.state_dict().keys() == before.keys()
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in tiny.modules())
     assert all(block.attn.attend is fused_attention for block in tiny.h)
+    with pytest.raises(ZeroDivisionError):
+        record(tiny, TOKENS, edits={"blocks.1.hook_resid_mid": lambda x: 1 / 0})
+    assert "h" not in vars(tiny) and not any("forward" in vars(block) for block in tiny.h)
+    checkpoint_blocks(tiny, 1)
+    kept = [block.forward for block in tiny.h]
+    record(tiny, TOKENS)
+    assert [block.forward for block in tiny.h] == kept
 
 
 def test_values_equal_those_of_transformers(tiny, tmp_path, tokenizer):
@@ -99,15 +109,50 @@ def test_every_name_is_there_and_only_those_wanted_are_kept(tiny):
         "hook_embed",
     ]
     assert torch.equal(some["pattern", 1], everything["blocks.1.attn.hook_pattern"])
-    with pytest.raises(KeyError):
-        some["z", 0]
+
+
+@pytest.mark.parametrize(("short", "name"), [
+    (("k", 1, "a"), "blocks.1.attn.hook_k"), (("pre", 1), "blocks.1.mlp.hook_pre"),
+    ("embed", "hook_embed"), (("embed",), "hook_embed"), (("pos_embed", None), "hook_pos_embed"),
+    (("normalized", 1, "ln2"), "blocks.1.ln2.hook_normalized"), (("v", 1), "blocks.1.attn.hook_v"),
+    (("pattern", 0, "attn"), "blocks.0.attn.hook_pattern"),
+    (("attn_scores", -2, "attn"), "blocks.0.attn.hook_attn_scores"),
+    (("resid_post", -1), "blocks.1.hook_resid_post"), (("attn", 0), "blocks.0.attn.hook_pattern"),
+    (("scale", -1, "ln1"), "blocks.1.ln1.hook_scale"), ("scale", "ln_final.hook_scale"),
+    (("normalized",), "ln_final.hook_normalized"), (("post", 0, "m"), "blocks.0.mlp.hook_post"),
+    (("mlp_post", 0), "blocks.0.mlp.hook_post"), ("hook_embed", "hook_embed"),
+    (("query", 0), "blocks.0.attn.hook_q"), (("attn_logits", 0), "blocks.0.attn.hook_attn_scores"),
+], ids=str)  # fmt: skip
+def test_short_names_are_those_of_transformerlens(tiny, short, name):
+    recording = record(tiny, TOKENS)
+    assert recording[short] is recording.cache[name]
+
+
+def test_a_negative_layer_counts_from_the_model_s_last(tiny):
+    """Whatever was kept: of one layer of two, -1 is still the other."""
+    recording = record(tiny, TOKENS, "blocks.0.*")
+    assert ("resid_post", -2) in recording
+    assert ("resid_post", -1) not in recording and ("resid_post", -3) not in recording
+
+
+@pytest.mark.parametrize("key", [
+    ("z", 0), ("pattern", 2), ("pattern", "0:1"), "nothing", ("pattern", 0, "mlp"), 3, None,
+    ("scale", 0), ("pattern", -3), "pattern",
+], ids=str)  # fmt: skip
+def test_an_unknown_name_is_told_what_there_is(tiny, key):
+    recording = record(tiny, TOKENS, ("*.hook_pattern", "*_scale", "hook_embed"))
+    with pytest.raises(KeyError) as caught:
+        recording[key]
+    known = "there is: hook_embed, blocks.L.ln1.hook_scale, blocks.L.attn.hook_pattern"
+    assert known in str(caught.value) and repr(key) in caught.value.args[0]
 
 
 @pytest.mark.parametrize("name", [
     "hook_embed", "hook_pos_embed", "blocks.0.hook_resid_pre", "blocks.1.ln1.hook_normalized",
     "blocks.0.attn.hook_q", "blocks.0.attn.hook_k", "blocks.1.attn.hook_v",
     "blocks.0.attn.hook_attn_scores", "blocks.1.attn.hook_pattern", "blocks.1.attn.hook_z",
-    "blocks.0.hook_attn_out", "blocks.0.ln2.hook_normalized", "blocks.1.mlp.hook_pre",
+    "blocks.0.hook_attn_out", "blocks.0.hook_resid_mid", "blocks.1.hook_resid_mid",
+    "blocks.0.ln2.hook_normalized", "blocks.1.mlp.hook_pre",
     "blocks.1.mlp.hook_post", "blocks.0.hook_mlp_out", "blocks.1.hook_resid_post",
     "ln_final.hook_normalized",
 ])  # fmt: skip
@@ -125,10 +170,25 @@ def test_an_edit_changes_what_comes_after_and_nothing_before(tiny, name):
     assert torch.equal(same.logits, plain.logits)
 
 
-@pytest.mark.parametrize("name", ["blocks.0.hook_resid_mid", "blocks.0.ln1.hook_scale", "nothing"])
-def test_an_edit_that_would_do_nothing_is_refused(tiny, name):
-    with pytest.raises(UsageError, match=name):
-        record(tiny, TOKENS, edits={name: torch.relu})
+def test_an_edited_stream_goes_on_on_both_ways(tiny):
+    """Through the second part, and past it: what comes behind knows nothing else."""
+    other = record(tiny, TOKENS.flip(0))
+    name = "blocks.0.hook_resid_mid"
+    patched = record(tiny, TOKENS, edits={name: lambda _: other[name]})
+    assert torch.equal(patched.logits, other.logits)
+
+
+@pytest.mark.parametrize(("name", "remedy"), [
+    ("blocks.0.attn.hook_result", "edit hook_z or hook_attn_out"),
+    ("blocks.0.ln1.hook_scale", "edit hook_normalized"),
+    ("ln_final.hook_scale", "edit hook_normalized"),
+    ("blocks.2.hook_resid_mid", "edit what a recording of everything names"),
+    ("*.hook_z", "edit what a recording of everything names"),
+])  # fmt: skip
+def test_an_edit_that_would_do_nothing_is_refused_with_what_can_be_edited(tiny, name, remedy):
+    said = re.escape(f"{name} is nothing that can be edited; {remedy}")
+    with pytest.raises(UsageError, match=said):
+        record(tiny, TOKENS, (), edits={name: torch.relu})
 
 
 def test_no_position_is_changed_by_what_follows_it(tiny):
@@ -176,14 +236,35 @@ def test_what_has_no_names_is_refused_in_words(tiny):
         record(Bigram(BigramConfig(29)), TOKENS)
     with pytest.raises(UsageError, match="1 to the window's 13"):
         record(tiny, torch.zeros(1, 14, dtype=torch.long))
-    with pytest.raises(UsageError, match="0 tokens"):
+    with pytest.raises(UsageError, match=r"not torch.float32 \(1, 0\)"):
         record(tiny, [])
+    with pytest.raises(UsageError, match=r"not torch.int64 \(16, 14\)"):
+        induction_scores(tiny, length=7)
 
     class Mine(Block):
         pass
 
     with pytest.raises(UsageError, match="block 0"):
         record(GPT2(GPT2Config(29, 13, 1, 3, 21), block=Mine), TOKENS)
+
+
+@pytest.mark.parametrize(("tokens", "said"), [
+    ([3, 29], "there is no token 29; the model's are 0 to 28"),
+    ([3, -1], "there is no token -1; the model's are 0 to 28"),
+    (torch.tensor([1, 2**40]), "there is no token 1099511627776; the model's are 0 to 28"),
+    ("the cat", "(T,) or (B, T) with T from 1 to the window's 13, not 'the cat'"),
+    ([1.0, 2.0], "(T,) or (B, T) with T from 1 to the window's 13, not torch.float32 (1, 2)"),
+    (torch.zeros(1, 2, 3).long(), "tokens must be ids, (T,) or (B, T) with T"),
+    (None, "not 'None'"), ([[1, 2], [3]], "not '[[1, 2], [3]]'"),
+])  # fmt: skip
+def test_what_are_no_tokens_is_refused_in_words(tiny, tokens, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        record(tiny, tokens)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_ids_are_ids_in_any_size_of_integer(tiny, kind):
+    assert torch.equal(record(tiny, TOKENS.to(kind)).logits, record(tiny, TOKENS).logits)
 
 
 @pytest.mark.parametrize("edit", [lambda z: None, lambda z: z[:, :1], lambda z: 1.0])

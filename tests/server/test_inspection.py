@@ -53,11 +53,15 @@ def look(served, view, prompt=TEXT, model="fox", **more):
 
 
 def refused(served, view, status=400, **more):
+    return error_of(served, view, status, **more)["message"]
+
+
+def error_of(served, view, status=400, **more):
     with pytest.raises(urllib.error.HTTPError) as caught:
         look(served, view, **more)
     with caught.value as answer:
         assert answer.code == status
-        return json.loads(answer.read())["error"]["message"]
+        return json.loads(answer.read())["error"]
 
 
 def logprobs_of(models, name, text=TEXT):
@@ -198,8 +202,26 @@ def test_what_cannot_be_looked_at_is_refused_in_words(served):
     assert "'L9' is no part of this model" in refused(served, "ablate", parts=["L9"])
     assert "view: Invalid enum value" in refused(served, "nothing")
     assert "replace" in refused(served, "ablate", replace="noise")
-    refused(served, "next", status=404, model="fox@7")
+    assert refused(served, "next", status=404, model="fox@7").endswith(
+        "there is: fox, words, long, padded, table"
+    )
     refused(served, "next", status=404, model="fox@" + "9" * 30)
+
+
+@pytest.mark.parametrize(("view", "wrong"), [
+    ("ablate", {"parts": ["L9"]}), ("ablate", {"parts": "L0"}), ("ablate", {"replace": "noise"}),
+    ("attention", {"layer": 2}), ("contributions", {"b": 29}), ("lens", {"token": "ab"}),
+])  # fmt: skip
+def test_an_error_names_the_field_that_is_wrong(served, view, wrong):
+    assert [error_of(served, view, **wrong)["param"]] == list(wrong)
+
+
+def test_null_means_the_default(served):
+    default = look(served, "ablate")
+    told = look(served, "ablate", parts=None, replace=None)
+    assert told["losses"] == default["losses"] and torch.equal(told["kl"], default["kl"])
+    zero, null = (look(served, "ablate", parts=["L0"], replace=r) for r in ("zero", None))
+    assert zero["losses"] == null["losses"]
 
 
 @pytest.mark.parametrize("view", sorted(set(get_args(View)) - {"next"}))

@@ -121,6 +121,17 @@ def test_a_kept_checkpoint_is_a_model_like_any_other(served, trained):
     assert len({look["data"] for look in looks}) == 3
 
 
+def test_a_step_that_was_not_kept_is_told_those_that_were(served):
+    for path in ("/api/inspect", "/v1/completions"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(served, path, model="fox@7", view="next", prompt="the")
+        with caught.value as answer:
+            error = json.load(answer)["error"]
+        assert (answer.code, error["code"], error["param"]) == (404, "model_not_found", "model")
+        known = "there is: fox; kept steps of that run: 0, 1, 2, 3, 4, 6, 8"
+        assert error["message"] == f"there is no model 'fox@7' here; {known}"
+
+
 def test_only_some_kept_checkpoints_stay_open(served):
     for step in (0, 1, 2, 3, 4, 6, 8, 0):
         told = post(served, "/v1/completions", model=f"fox@{step}", prompt="the", max_tokens=2)

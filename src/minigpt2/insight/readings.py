@@ -19,16 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minigpt2.insight.record import Recording, record
+from minigpt2.insight.record import Recording, check_ids, record
 from minigpt2.model import GPT2
 
+_Whose = tuple[str, int | None, int | None]  # name, layer, head
 # What must have been recorded for each.
 PATTERNS = ("*.hook_pattern",)
 LENS_NAMES = ("blocks.0.hook_resid_pre", "*.hook_resid_post")
-CONTRIBUTIONS_NAMES = (
-    "hook_embed", "hook_pos_embed", "*.hook_result", "*.hook_mlp_out", "*.hook_attn_out",
-    "ln_final.hook_scale",
-)  # fmt: skip
+CONTRIBUTIONS_NAMES = ("hook_*embed", "*.hook_result", "*.hook_*_out", "ln_final.hook_scale")
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class HeadScores:
 
 def patterns(recording: Recording) -> Tensor:
     """Return all attention patterns of the first row of tokens, (L, H, T, T)."""
-    layers = sum(name.endswith("attn.hook_pattern") for name in recording)
-    return torch.stack([recording["pattern", layer][0] for layer in range(layers)])
+    return torch.stack([recording["pattern", layer][0] for layer in range(recording.layers)])
 
 
 def head_scores(recording: Recording) -> HeadScores:
@@ -130,7 +127,11 @@ def lens(model: GPT2, recording: Recording, most: int = 5, vocab_size: int | Non
 def rank_path(
     model: GPT2, recording: Recording, position: int, token: int, vocab_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return a token's rank (1 is the likeliest) and probability by layer, (L + 1,) each."""
+    """Return a token's rank (1 is the likeliest) and probability by layer, (L + 1,) each.
+
+    Raises UsageError for a token that is not there.
+    """
+    check_ids([token], vocab_size or model.config.vocab_size)
     # Of one place alone: the head is dear.
     rows = [here[0] for here in layer_logprobs(model, recording, vocab_size, [position])]
     ranks = [1 + (row > row[token]).sum() for row in rows]
@@ -154,34 +155,30 @@ def contributions(
 
     They sum to the difference: embedding, position, every head, the bias behind a layer's heads,
     every MLP, and the final norm's bias. Computed in double precision from what was recorded
-    without edits: an edited value is not what the parts before it wrote.
+    without edits: an edited value is not what the parts before it wrote. Raises UsageError for a
+    token that is not there.
     """
+    check_ids([a, b], model.config.vocab_size)
     scale = recording["ln_final.hook_scale"][0, position].double()
     weight, bias = model.ln_f.weight.double(), model.ln_f.bias.double()
     direction = (model.wte.weight[a] - model.wte.weight[b]).detach().double()
 
     def effect(part_C: Tensor) -> float:
         part_C = part_C.double()
-        normed_C = (part_C - part_C.mean()) / scale * weight
-        return float(normed_C.detach() @ direction)
+        return float(((part_C - part_C.mean()) / scale * weight).detach() @ direction)
 
-    told = [
-        Contribution(name, layer, head, effect(part_C))
-        for name, layer, head, part_C in _parts(recording, position, model.config.n_layer)
-    ]
+    told = [Contribution(*whose, effect(part_C)) for whose, part_C in _parts(recording, position)]
     return [*told, Contribution("final bias", None, None, float(bias.detach() @ direction))]
 
 
-def _parts(
-    recording: Recording, position: int, layers: int
-) -> Iterator[tuple[str, int | None, int | None, Tensor]]:
-    """Yield what each part wrote into the stream at a position, with its name, layer and head."""
-    yield "embed", None, None, recording["hook_embed"][0, position]
-    yield "pos_embed", None, None, recording["hook_pos_embed"][0, position]
-    for layer in range(layers):
+def _parts(recording: Recording, position: int) -> Iterator[tuple[_Whose, Tensor]]:
+    """Yield what each part wrote into the stream at a position, and whose it is."""
+    yield ("embed", None, None), recording["hook_embed"][0, position]
+    yield ("pos_embed", None, None), recording["hook_pos_embed"][0, position]
+    for layer in range(recording.layers):
         heads_HC = recording["result", layer][0, position]
         for head, head_C in enumerate(heads_HC):
-            yield f"L{layer}H{head}", layer, head, head_C
+            yield (f"L{layer}H{head}", layer, head), head_C
         out_C = recording["attn_out", layer][0, position]
-        yield f"L{layer} bias", layer, None, out_C - heads_HC.sum(dim=0)
-        yield f"L{layer} MLP", layer, None, recording["mlp_out", layer][0, position]
+        yield (f"L{layer} bias", layer, None), out_C - heads_HC.sum(dim=0)
+        yield (f"L{layer} MLP", layer, None), recording["mlp_out", layer][0, position]

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +28,21 @@ from minigpt2.model.attention import attention_scores
 Edit = Callable[[Tensor], Tensor]
 Replacement = Literal["zero", "mean"]  # of what an ablated part writes
 _PART = re.compile(r"L(\d{1,4})(?:H(\d{1,4})| (attention|MLP))?")
-# What is told but not part of the computation: to edit it would change nothing.
-_DERIVED = ("hook_scale", "hook_resid_mid", "hook_result")
+# Told, but nothing is computed from it: what to edit in its place.
+_DERIVED = {"hook_scale": "hook_normalized", "hook_result": "hook_z or hook_attn_out"}
+# What TransformerLens calls values and parts of a block in short.
+_VALUES = {"attn": "pattern", "attn_logits": "attn_scores", "query": "q", "key": "k", "value": "v",
+           "mlp_pre": "pre", "mlp_post": "post"}  # fmt: skip
+_PARTS = {"a": "attn", "attention": "attn", "m": "mlp"}
 
 
 @dataclass(frozen=True)
 class Recording(Mapping[str, Tensor]):
     """What happened in one pass: the tokens (B, T), the logits (B, T, V), and values by name.
 
-    `recording["blocks.0.attn.hook_pattern"]` and `recording["pattern", 0]` are the same.
+    `recording["blocks.1.attn.hook_pattern"]` is `recording["pattern", 1]`, and with two layers
+    `recording["pattern", -1]`. Where a block has several of a name, its part is the third:
+    `recording["scale", 1, "ln2"]`; `recording["scale"]` is the final norm's.
 
     ==================================  ============  =========================================
     name                                shape         what it is
@@ -57,14 +64,24 @@ class Recording(Mapping[str, Tensor]):
     tokens: Tensor
     logits: Tensor
     cache: dict[str, Tensor] = field(repr=False)
+    layers: int  # of the model, whatever was kept
 
-    def __getitem__(self, name: Any) -> Tensor:
-        """Return a value by its name, or by (short name, layer)."""
-        if isinstance(name, tuple):
-            short, layer = name
-            ends = (f"blocks.{layer}.", f"hook_{short}")
-            name = next((n for n in self if n.startswith(ends[0]) and n.endswith(ends[1])), name)
-        return self.cache[name]
+    def __getitem__(self, key: Any) -> Tensor:
+        """Return a value by its name, or as TransformerLens has it: (short name, layer, part)."""
+        names = self._names(*key) if isinstance(key, tuple) else [key, *self._names(key)]
+        found = [name for name in names if name in self.cache]
+        if not found:
+            known = dict.fromkeys(re.sub(r"^blocks\.\d+", "blocks.L", name) for name in self)
+            raise KeyError(f"nothing recorded is called {key!r}; there is: {', '.join(known)}")
+        return self.cache[found[0]]
+
+    def _names(self, short: str, layer: int | None = None, part: str | None = None) -> list[str]:
+        """Return the full names that a short one may stand for."""
+        if isinstance(layer, int) and layer < 0:
+            layer += self.layers
+        block = "" if layer is None else f"blocks.{layer}."
+        parts = (f"{_PARTS.get(part, part)}.",) if part else ("", "attn.", "mlp.", "ln_final.")
+        return [f"{block}{part}hook_{_VALUES.get(short, short)}" for part in parts]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.cache)
@@ -85,24 +102,39 @@ def record(
     names to functions of a value: what they return takes its place, and the model goes on with
     that. Attention runs as it is written in the paper, which is equal to the fast kernels but for
     rounding. Raises UsageError for a model that is not GPT-2 through and through, for tokens that
-    exceed its window, and for edits of what does not exist or is only derived.
+    are not its own or exceed its window, and for edits of what does not exist or is only derived.
     """
     network = _recordable(model)
-    device = network.wpe.weight.device
-    tokens_BT = torch.as_tensor(tokens, device=device)
-    tokens_BT = tokens_BT[None] if tokens_BT.ndim == 1 else tokens_BT
-    if not 0 < tokens_BT.shape[1] <= network.config.block_size:
-        raise UsageError(
-            f"{tokens_BT.shape[1]} tokens to look at; it must be from 1 to the window's "
-            f"{network.config.block_size}"
-        )
+    tokens_BT = _rows(network, tokens)
     probe = _Probe((names,) if isinstance(names, str) else tuple(names), dict(edits or {}))
     with torch.no_grad(), evaluating(network), _hooked(network, probe):
-        positions_BT = torch.arange(tokens_BT.shape[1], device=device).expand_as(tokens_BT)
-        logits = network(tokens_BT, positions=positions_BT).float()
-    if probe.edits:
-        raise UsageError(f"no value that can be edited is called {min(probe.edits)}")
-    return Recording(tokens_BT, logits, probe.values)
+        places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        logits = network(tokens_BT, positions=places_T.expand_as(tokens_BT)).float()
+    for name in probe.edits:
+        instead = _DERIVED.get(name.rpartition(".")[2], "what a recording of everything names")
+        raise UsageError(f"{name} is nothing that can be edited; edit {instead}")
+    return Recording(tokens_BT, logits, probe.values, network.config.n_layer)
+
+
+def _rows(model: GPT2, tokens: Tensor | Sequence[int]) -> Tensor:
+    """Return tokens as rows (B, T); raise UsageError for what cannot be this model's."""
+    window = model.config.block_size
+    wrong = f"tokens must be ids, (T,) or (B, T) with T from 1 to the window's {window}, not"
+    try:
+        ids = torch.atleast_2d(torch.as_tensor(tokens, device=model.wpe.weight.device))
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"{wrong} {str(tokens)[:40]!r}") from None
+    if ids.ndim > 2 or not 0 < ids.shape[1] <= window or not torch.can_cast(ids.dtype, torch.long):
+        raise UsageError(f"{wrong} {ids.dtype} {tuple(ids.shape)}")
+    check_ids(ids, model.config.vocab_size)
+    return ids.long()
+
+
+def check_ids(ids: Any, vocab_size: int) -> None:
+    """Raise UsageError for an id that no token has."""
+    strange = [i for i in torch.as_tensor(ids).flatten().tolist() if not 0 <= i < vocab_size]
+    if strange:
+        raise UsageError(f"there is no token {strange[0]}; the model's are 0 to {vocab_size - 1}")
 
 
 def _recordable(model: nn.Module) -> GPT2:
@@ -112,8 +144,7 @@ def _recordable(model: nn.Module) -> GPT2:
         raise UsageError(f"a {kind} has no layers and heads to look into: only GPT-2 has")
     blocks: Iterable[Any] = model.h
     for layer, block in enumerate(blocks):
-        own = type(block) is not Block or block.attn.attend not in ATTENTION.values()
-        if own:
+        if type(block) is not Block or block.attn.attend not in ATTENTION.values():
             raise UsageError(f"block {layer} is not GPT-2's own; its parts have no names here")
     return model
 
@@ -127,7 +158,7 @@ class _Probe:
     values: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
-        if name in self.edits and not name.endswith(_DERIVED):
+        if name in self.edits and not name.endswith(tuple(_DERIVED)):
             edited = self.edits.pop(name)(value.clone())  # what was kept before is not to change
             if not isinstance(edited, Tensor) or edited.shape != value.shape:
                 raise UsageError(f"the edit of {name} must return a tensor {tuple(value.shape)}")
@@ -145,16 +176,6 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
     """Within the context every part of the model passes what it sees through the probe."""
     with ExitStack() as stack:
 
-        def output(module: nn.Module, name: str) -> None:
-            hook = module.register_forward_hook(lambda _, args, out: probe(name, out))
-            stack.enter_context(hook)
-
-        def input(module: nn.Module, name: str) -> None:
-            def see(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-                return (probe(name, args[0]), *args[1:])
-
-            stack.enter_context(module.register_forward_pre_hook(see))
-
         def norm(module: nn.LayerNorm, name: str) -> None:
             def see(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
                 variance = args[0].float().var(dim=-1, keepdim=True, correction=0)
@@ -163,23 +184,30 @@ def _hooked(model: GPT2, probe: _Probe) -> Iterator[None]:
 
             stack.enter_context(module.register_forward_hook(see))
 
-        output(model.wte, "hook_embed")
-        output(model.wpe, "hook_pos_embed")
+        for rows, name in ((model.wte, "hook_embed"), (model.wpe, "hook_pos_embed")):
+            hook = rows.register_forward_hook(lambda _, args, out, name=name: probe(name, out))
+            stack.enter_context(hook)
         blocks: Iterable[Any] = model.h
         for layer, block in enumerate(blocks):
-            name = f"blocks.{layer}"
-            input(block, f"{name}.hook_resid_pre")
-            norm(block.ln_1, f"{name}.ln1")
-            _hook_heads(block.attn, f"{name}.attn", probe, stack)
-            output(block.attn, f"{name}.hook_attn_out")
-            input(block.ln_2, f"{name}.hook_resid_mid")
-            norm(block.ln_2, f"{name}.ln2")
-            output(block.mlp.c_fc, f"{name}.mlp.hook_pre")
-            input(block.mlp.c_proj, f"{name}.mlp.hook_post")
-            output(block.mlp, f"{name}.hook_mlp_out")
-            output(block, f"{name}.hook_resid_post")
+            norm(block.ln_1, f"blocks.{layer}.ln1")
+            norm(block.ln_2, f"blocks.{layer}.ln2")
+            _hook_heads(block.attn, f"blocks.{layer}.attn", probe, stack)
         norm(model.ln_f, "ln_final")
+        # An attribute goes before the modules of the same name, which stay as they are.
+        vars(model)["h"] = [partial(_walk, b, f"blocks.{n}", probe) for n, b in enumerate(blocks)]
+        stack.callback(vars(model).pop, "h")
         yield
+
+
+def _walk(block: Any, name: str, probe: _Probe, x: Tensor, *rest: Tensor | None) -> Tensor:
+    """Compute a block step by step, each step through the probe; `rest` is the cache and mask."""
+    x = probe(f"{name}.hook_resid_pre", x)
+    attn_out = probe(f"{name}.hook_attn_out", block.attn(block.ln_1(x), *rest))
+    x = probe(f"{name}.hook_resid_mid", x + attn_out)
+    pre = probe(f"{name}.mlp.hook_pre", block.mlp.c_fc(block.ln_2(x)))
+    post = probe(f"{name}.mlp.hook_post", block.mlp.act(pre))
+    mlp_out = probe(f"{name}.hook_mlp_out", block.mlp.c_proj(post))
+    return probe(f"{name}.hook_resid_post", x + mlp_out)
 
 
 def _hook_heads(attn: Any, name: str, probe: _Probe, stack: ExitStack) -> None:
@@ -208,11 +236,9 @@ def _head_results(attn: Any, z_BHTD: Tensor) -> Tensor:
 
     Asked of the layer itself, so that it holds for adapted and for quantized maps too.
     """
-    B, H, T, D = z_BHTD.shape
-    alone_HBTHD = torch.zeros(H, B, T, H, D, dtype=z_BHTD.dtype, device=z_BHTD.device)
-    for head in range(H):
-        alone_HBTHD[head, :, :, head] = z_BHTD[:, head]
-    results_HBTC = attn.c_proj(alone_HBTHD.flatten(3))
+    # The first H says which head is left, the second is where it stands.
+    alone_BTDHH = torch.diag_embed(z_BHTD.permute(0, 2, 3, 1))
+    results_HBTC = attn.c_proj(alone_BTDHH.permute(3, 0, 1, 4, 2).flatten(3))
     if attn.c_proj.bias is not None:
         results_HBTC = results_HBTC - attn.c_proj.bias
     return results_HBTC.permute(1, 2, 0, 3)
@@ -221,18 +247,21 @@ def _head_results(attn: Any, z_BHTD: Tensor) -> Tensor:
 def ablate(
     model: GPT2,
     recording: Recording,
-    parts: Iterable[str],
+    parts: str | Iterable[str],
     replace: Replacement = "zero",
-    names: Iterable[str] = ("*",),
+    names: str | Iterable[str] = ("*",),
 ) -> Recording:
     """Record the same tokens once more, without some parts.
 
     A part is a head ("L0H3"), all of a layer's attention with its bias ("L0 attention"), its MLP
-    ("L0 MLP"), or both ("L0"). Raises UsageError for one that the model does not have.
+    ("L0 MLP"), or both ("L0"). Raises UsageError for one that the model does not have, and for
+    a replacement that is none.
     """
+    if replace not in get_args(Replacement):
+        raise UsageError(f"replace must be 'zero' or 'mean', not {replace!r}")
     edits: dict[str, Edit] = {}
     heads: dict[str, list[int]] = {}
-    for part in parts:
+    for part in [parts] if isinstance(parts, str) else parts:
         layer, head, kind = _understood(model, part)
         if head is not None:
             heads.setdefault(f"blocks.{layer}.attn.hook_z", []).append(head)
@@ -241,16 +270,16 @@ def ablate(
             if kind in (None, own):
                 edits[f"blocks.{layer}.hook_{output}"] = _without(replace)
     edits |= {name: _without(replace, chosen) for name, chosen in heads.items()}
-    return record(model, recording.tokens, tuple(names), edits)
+    return record(model, recording.tokens, names, edits)
 
 
 def _understood(model: GPT2, part: str) -> tuple[int, int | None, str | None]:
-    found = _PART.fullmatch(part)
+    found = _PART.fullmatch(str(part))
     layers, heads = model.config.n_layer, model.config.n_head
     if not found or int(found[1]) >= layers or int(found[2] or 0) >= heads:
         raise UsageError(
-            f"{part[:40]!r} is no part of this model: L0 to L{layers - 1}, with H0 to H{heads - 1} "
-            "for a head, or with attention or MLP behind a blank"
+            f"{str(part)[:40]!r} is no part of this model: L0 to L{layers - 1}, with H0 to "
+            f"H{heads - 1} for a head, or with attention or MLP behind a blank"
         )
     return int(found[1]), None if found[2] is None else int(found[2]), found[3]
 

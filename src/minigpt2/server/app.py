@@ -95,6 +95,8 @@ class Api:
         worker = self._workers.get(name) if name else next(iter(self._workers.values()))
         if worker is None:
             known = ", ".join(self._workers)
+            if kept := self._runs.history((name or "").rpartition("@")[0]):
+                known += f"; kept steps of that run: {', '.join(map(str, kept))}"
             message = f"there is no model {(name or '')[:100]!r} here; there is: {known}"
             raise RefusedError(404, message, "model_not_found", "model")
         if not worker.ready:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from torch import Tensor
 from torch.nn import functional as F
 
-from minigpt2.errors import DataError
+from minigpt2.errors import DataError, UsageError
 from minigpt2.generation import prompt_ids
 from minigpt2.insight import ablate, contributions, head_scores, lens, rank_path, record
 from minigpt2.insight.readings import CONTRIBUTIONS_NAMES, LENS_NAMES, PATTERNS, patterns
@@ -146,32 +146,30 @@ class Look:
 
     def look_ablate(self, model: Any) -> dict[str, Any]:
         """What the model says without some of its parts, beside what it says with them."""
-        plain = record(model, self.ids, ())
-        ablated = ablate(model, plain, self.wanted.parts, self.wanted.replace, ())
+        plain, wanted = record(model, self.ids, ()), self.wanted
+        try:
+            ablated = ablate(model, plain, wanted.parts or (), wanted.replace or "zero", ())
+        except UsageError as error:
+            raise RefusedError(400, str(error), param="parts") from None
         logprobs = [self.named_part(r.logits[0]).log_softmax(dim=-1) for r in (plain, ablated)]
         before, after = logprobs
-        own = torch.stack([_own(each, plain.tokens[0]) for each in logprobs])
+        came = plain.tokens[0, 1:, None]
+        own = torch.stack([each[:-1].gather(1, came)[:, 0] for each in logprobs])
         change = (before.exp() * (before - after)).nan_to_num(0.0).sum(dim=-1)
         tops = [each[-1].topk(min(_CHANGED, each.shape[-1])).indices.tolist() for each in logprobs]
         listed = list(dict.fromkeys(tops[0] + tops[1]))
         before_V, after_V = (each[-1, listed].exp().tolist() for each in logprobs)
         likeliest = {**self.named(listed), "before": before_V, "after": after_V}
         losses = [-row.mean().item() if len(row) else None for row in own]
-        return {
-            "losses": losses,
-            "logprobs": array(own),
-            "kl": array(change),
-            "likeliest": likeliest,
-        }
+        told = {"losses": losses, "logprobs": array(own), "kl": array(change)}
+        return {**told, "likeliest": likeliest}
 
     def look_walk(self, model: Any) -> dict[str, Any]:
         """Every vector on one token's way through one block, and one of its heads."""
         names = ("hook_*", f"blocks.{self.wanted.layer or 0}.*")  # heads' results are dear
         recording, here = record(model, self.ids, names), self.position()
-        layer, head = (
-            self.place("layer", model.config.n_layer),
-            self.place("head", model.config.n_head),
-        )
+        layer = self.place("layer", model.config.n_layer)
+        head = self.place("head", model.config.n_head)
         vectors = {name: recording[f"hook_{name}"][0, here] for name in ("embed", "pos_embed")}
         vectors |= {name: recording[name, layer][0, here] for name in _STREAM}
         vectors |= {ln: recording[f"blocks.{layer}.{ln}.hook_normalized"][0, here] for ln in _NORMS}
@@ -193,8 +191,3 @@ def array(values: Tensor) -> dict[str, Any]:
     kind = _KINDS[told.dtype]
     data = np.ascontiguousarray(told.cpu().numpy().astype(f"<{kind}"))
     return {"shape": list(told.shape), "type": kind, "data": data.tobytes()}
-
-
-def _own(logprobs_TV: Tensor, tokens_T: Tensor) -> Tensor:
-    """Return the log-probabilities of the tokens that came, (T - 1,)."""
-    return logprobs_TV[:-1].gather(1, tokens_T[1:, None])[:, 0]

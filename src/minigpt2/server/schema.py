@@ -149,5 +149,5 @@ class InspectRequest(Struct):
     token: OneToken = None
     a: OneToken = None
     b: OneToken = None
-    parts: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=4096)] = []
-    replace: Replacement = "zero"
+    parts: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=4096)] | None = None
+    replace: Replacement | None = None
