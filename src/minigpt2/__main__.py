@@ -26,15 +26,24 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader left (`| head`): nothing to tell anybody, and nothing may be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_unwritten()  # the reader left (`| head`): there is nobody to tell
         return 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError):
+            _drop_unwritten()
         return _report(error)
+
+
+def _drop_unwritten() -> None:
+    """Forget what standard output does not take: Python would try again at its exit, and fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # OpenMP threads spin at every barrier, and beside another program they burn the very core they
